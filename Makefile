@@ -1,0 +1,32 @@
+# Everything a newcomer needs: make run, make test, make check.
+SHELL := /bin/bash
+PORT ?= 8000
+BIN := .venv/bin
+
+.PHONY: run test check lock clean
+
+run: .venv/installed
+	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
+
+.venv/installed: requirements-dev.lock pyproject.toml
+	python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -q && apt-get install -qy python3-venv)
+	python3 -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+test: .venv/installed
+	$(BIN)/pytest --cov --cov-report=term
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: .venv/installed
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

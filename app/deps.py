@@ -1,0 +1,164 @@
+"""What a route may ask for. A route asks for a permission as a type; one that asks for none does not start."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, FastAPI, Header, Path, Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.config import Settings
+from app.database import Database
+from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
+from app.pagination import Cursors
+from app.services import auth, records
+from app.services.records import Caller, Diary
+from app.tokens import AccessTokens
+
+bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of a sign-in.")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What create_app() makes once and every request uses."""
+
+    settings: Settings
+    database: Database
+    tokens: AccessTokens
+    cursors: Cursors
+    secret: bytes
+
+
+async def state(request: Request) -> State:
+    """The application's own parts."""
+    found: State = request.app.state.diary
+    return found
+
+
+async def now() -> datetime:
+    """The present instant; tests replace it."""
+    return datetime.now(UTC)
+
+
+async def public() -> None:
+    """The permission of a route that is open to everybody."""
+
+
+async def identify(
+    request: Request,
+    parts: Annotated[State, Depends(state)],
+    present: Annotated[datetime, Depends(now)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Caller:
+    """Who calls, by a verified access token. Whether its session still lives is asked with the data."""
+    if credentials is None:
+        raise Unauthenticated
+    claims = parts.tokens.verify(credentials.credentials, present)
+    context = request.scope["state"]
+    return Caller(claims.user_id, claims.session_id, context["request_id"], context["address"])
+
+
+async def open_session(parts: Annotated[State, Depends(state)]) -> AsyncIterator[AsyncSession]:
+    """A session in the request's one transaction."""
+    async with parts.database.open_session() as session:
+        yield session
+
+
+Parts = Annotated[State, Depends(state)]
+Now = Annotated[datetime, Depends(now)]
+# With FastAPI's default scope the commit would come after the answer, and a failed one would still say 201.
+Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
+CallerOf = Annotated[Caller, Depends(identify)]
+PatientId = Annotated[UUID, Path(description="Whose diary.")]
+
+
+async def current_user(session: Session, caller: CallerOf) -> Any:
+    """The account that is signed in, checked in this transaction."""
+    return await auth.account_of(session, caller.session_id)
+
+
+async def open_diary(parts: Parts, caller: CallerOf, patient_id: PatientId) -> Diary:
+    """A patient's diary, for calls that check session and consent in the database together with their data."""
+    return Diary(parts.database, parts.cursors, caller, patient_id)
+
+
+async def read_patient(request: Request, session: Session, caller: CallerOf, patient_id: PatientId) -> UUID:
+    """A patient whom the caller may see: checked, audited and set as the row-security context."""
+    found = await session.execute(
+        text(
+            "SELECT open_diary(:session, :patient, NULL, :action, :request, CAST(CAST(:address AS text) AS inet))"
+        ).bindparams(
+            session=caller.session_id,
+            patient=patient_id,
+            action=f"patients.{request.scope['endpoint'].__name__.partition('_')[0]}",
+            request=caller.request_id,
+            address=caller.address,
+        )
+    )
+    records.refuse(found.scalar_one())
+    return patient_id
+
+
+CurrentUser = Annotated[Any, Depends(current_user)]
+DiaryOf = Annotated[Diary, Depends(open_diary)]
+PatientRead = Annotated[UUID, Depends(read_patient)]
+
+Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
+Cursor = Annotated[str | None, Query(max_length=512, description="The `next_cursor` of the page before.")]
+IfNoneMatch = Annotated[str | None, Header(max_length=200, description="The ETag you have: 304 if it still holds.")]
+
+
+async def base_version(
+    if_match: Annotated[
+        str | None,
+        Header(max_length=200, description="The strong ETag of the version you read.", examples=['"1"']),
+    ] = None,
+) -> int:
+    """The version that If-Match names."""
+    if if_match is None:
+        raise PreconditionRequired
+    number = if_match.strip()[1:-1]
+    if if_match.strip() != f'"{number}"' or not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise BadRequest('If-Match must be one strong ETag of this record, such as "3".')
+    return int(number)
+
+
+BaseVersion = Annotated[int, Depends(base_version)]
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuses query parameters that the route does not know, and any that comes twice."""
+    if not request.scope["query_string"]:
+        return
+    known = request.app.state.query_names[request.scope["endpoint"]]
+    names = [name for name, _ in request.query_params.multi_items()]
+    faults = [Fault("#query", "unknown_parameter", "A query parameter is not known here.")]
+    if known.issuperset(names):
+        faults = [Fault(f"#query/{name}", "repeated", "Give it once.") for name in known if names.count(name) > 1]
+    if faults:
+        raise Invalid(faults=tuple(faults))
+
+
+def declare_routes(app: FastAPI) -> None:
+    """Notes the query parameters of each route; fails when one asks for no permission: nothing is open by default."""
+    app.state.query_names = {}
+    for context in iter_route_contexts(app.routes):
+        if not isinstance(context.original_route, APIRoute):
+            continue
+        tree = list(_tree(context.dependant))
+        if not {public, identify} & {node.call for node in tree}:
+            raise RuntimeError(f"{context.path} declares no permission")
+        names = {field.alias for node in tree for field in node.query_params}
+        app.state.query_names[context.endpoint] = frozenset(names)
+
+
+def _tree(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for inner in dependant.dependencies:
+        yield from _tree(inner)

@@ -1,0 +1,63 @@
+"""Instants, dates and zones as text: one spelling on the wire, and the day an instant belongs to."""
+
+import re
+from datetime import date, datetime, timedelta
+from zoneinfo import available_timezones
+
+ZONES = available_timezones() - {"localtime", "Factory"}  # both depend on the machine, not on a place
+
+_INSTANT = re.compile(
+    r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
+)
+_DATE = re.compile(r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}")
+_WEST, _EAST = timedelta(hours=-12), timedelta(hours=14)
+
+
+def parse_instant(text: str) -> datetime:
+    """The aware datetime of an RFC 3339 instant, its offset kept; ValueError otherwise.
+
+    Stricter than the RFC: upper-case `T` and `Z`, at most microseconds, no second 60, years 1900 to 2199
+    (so that no arithmetic leaves the calendar), offsets -12:00 to +14:00, and not `-00:00`, which says that
+    the offset is unknown and so leaves the local day unknown.
+    """
+    if not _INSTANT.fullmatch(text) or text.endswith("-00:00"):
+        raise ValueError("not an instant")
+    moment = datetime.fromisoformat(text)
+    offset = moment.utcoffset()
+    if offset is None or not _WEST <= offset <= _EAST:
+        raise ValueError("not an offset in use")
+    return moment
+
+
+def render_instant(moment: datetime) -> str:
+    """The instant as text in its own offset: `Z` for zero, and no fraction longer than needed."""
+    text = moment.isoformat()
+    stamp, offset = text[:-6], text[-6:]
+    if moment.microsecond:
+        stamp = stamp.rstrip("0")
+    return stamp + ("Z" if offset == "+00:00" else offset)
+
+
+def parse_date(text: str) -> date:
+    """The date of a `YYYY-MM-DD` text in the years 1900 to 2199; ValueError otherwise."""
+    if not _DATE.fullmatch(text):
+        raise ValueError("not a date")
+    return date.fromisoformat(text)
+
+
+def local_date(occurred_at: datetime) -> date:
+    """The day it was for the patient, by the instant's own offset."""
+    return occurred_at.date()
+
+
+def utc_offset(occurred_at: datetime) -> int:
+    """The instant's own offset in minutes east of UTC; ValueError for a naive one."""
+    offset = occurred_at.utcoffset()
+    if offset is None:
+        raise ValueError("naive")
+    return int(offset.total_seconds()) // 60
+
+
+def is_zone(name: str) -> bool:
+    """Whether this is an IANA zone name; no path, no alias of the machine's own zone."""
+    return name in ZONES

@@ -1,0 +1,95 @@
+"""create_app(): the only place that wires routers, handlers, middleware and lifespan."""
+
+import gc
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+
+from fastapi import Depends, FastAPI
+
+from app import __version__, deps, middleware, openapi, problems, tokens
+from app.config import Settings
+from app.database import Database
+from app.lifecycle import Lifecycle
+from app.pagination import Cursors
+from app.routers import auth, documentation, entries, me, operations, patients, timeline, vocabularies
+
+OPEN = (auth, vocabularies, operations, documentation)
+SIGNED_IN = (me, patients, entries, timeline)  # each of their routes asks for its permission itself
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Without settings they come from the environment."""
+    settings = settings or Settings()
+    parts = assemble(settings)
+    app = FastAPI(
+        title="pain-diary",
+        version=__version__,
+        description=openapi.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        dependencies=[Depends(deps.known_parameters)],
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.diary = parts
+    app.state.lifecycle = Lifecycle()
+    app.state.ready = parts.database.ready
+    for module in OPEN:
+        app.include_router(module.router, dependencies=[Depends(deps.public)])
+    for module in SIGNED_IN:
+        app.include_router(module.router)
+    deps.declare_routes(app)
+    problems.install(app)
+    middleware.install(app, settings)
+    openapi.install(app)
+    return app
+
+
+def assemble(settings: Settings) -> deps.State:
+    """The parts behind the routes; in development their keys are made on first use."""
+    keys = settings.signing_keys_directory or _development_keys(settings.state_directory / "keys")
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else _development_secret(settings)
+    return deps.State(
+        settings=settings,
+        database=Database(settings),
+        tokens=tokens.AccessTokens(
+            tokens.Keyring(keys),
+            settings.token_issuer,
+            settings.token_audience,
+            settings.access_token_seconds,
+        ),
+        cursors=Cursors(secret.encode()),
+        secret=secret.encode(),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: deps.State = app.state.diary
+    await parts.database.start()
+    # What lives now lives for ever: leave it out of collections, and collect the rest less often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        await parts.database.stop()
+
+
+def _development_keys(directory: Path) -> Path:
+    if not any(directory.glob("*.pem")):
+        tokens.create_signing_key(directory)
+    return directory
+
+
+def _development_secret(settings: Settings) -> str:
+    path = settings.state_directory / "secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token_hex(32))
+    return path.read_text()

@@ -1,0 +1,23 @@
+"""Tables, and beside them (`*.sql`) the functions, policies and views that guard them."""
+
+from app.models.audit import AuditEvent, AuditSegment
+from app.models.auth import DeviceSession, RefreshToken, SignInDelay, User
+from app.models.base import Base
+from app.models.care_team import Grant
+from app.models.patients import Patient, PatientClock
+from app.models.records import Record, RecordVersion
+
+__all__ = [
+    "AuditEvent",
+    "AuditSegment",
+    "Base",
+    "DeviceSession",
+    "Grant",
+    "Patient",
+    "PatientClock",
+    "Record",
+    "RecordVersion",
+    "RefreshToken",
+    "SignInDelay",
+    "User",
+]

@@ -1,0 +1,59 @@
+"""Who did what to whose data, and whether it was allowed; never a value of that data."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Identity, Index, Uuid, text
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from app.models.base import Base
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+class AuditEvent(Base):
+    """One read, write or denial, in the transaction that did it. Append-only by role and by trigger."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index(None, "patient_id", "id"),
+        Index(None, "xid"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    xid: Mapped[int] = mapped_column(
+        Xid8, server_default=text("pg_current_xact_id()")
+    )  # orders segments: see seal_audit()
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    actor_id: Mapped[UUID | None]
+    role: Mapped[str | None]
+    session_id: Mapped[UUID | None]
+    grant_id: Mapped[UUID | None]  # set when the actor acts on somebody else's consent
+    patient_id: Mapped[UUID | None]
+    action: Mapped[str]  # module.verb, as in the services
+    record_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    outcome: Mapped[str]
+    address: Mapped[str | None] = mapped_column(INET)
+    request_id: Mapped[UUID | None]
+
+
+class AuditSegment(Base):
+    """A sealed run of audit events: all of those of transactions `from_xid <= xid < to_xid`, chained by digest."""
+
+    __tablename__ = "audit_segments"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    from_xid: Mapped[int] = mapped_column(Xid8)
+    to_xid: Mapped[int] = mapped_column(Xid8)
+    events: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[bytes]  # sha256(previous digest, the events in order)
+    sealed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

@@ -1,0 +1,85 @@
+"""Accounts, the devices they are signed in on, and the refresh tokens of those devices."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, CreatedAt, NewId
+
+ROLES = ("patient", "caregiver", "clinician", "admin")
+
+
+class User(Base):
+    """An account. `disabled_at` ends every right on the next request."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 320", name="email"),
+        CheckConstraint(f"role IN {ROLES}", name="role"),
+    )
+
+    id: Mapped[NewId]
+    email: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    password_changed_at: Mapped[CreatedAt]
+    display_name: Mapped[str]
+    role: Mapped[str]
+    locale: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    email_verified_at: Mapped[datetime | None]
+    second_factor_at: Mapped[datetime | None]  # when one was enrolled
+    disabled_at: Mapped[datetime | None]
+
+
+class DeviceSession(Base):
+    """One sign-in of one device; revoking it is felt by the next request, whatever its access token says."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "user_id", postgresql_where=text("revoked_at IS NULL")),)
+
+    id: Mapped[NewId]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    device_name: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+    last_seen_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class RefreshToken(Base):
+    """A link of a session's chain of refresh tokens, stored hashed.
+
+    `successor` was handed out and not seen again; `current` was used and waits until its successor is;
+    `retired` lies before `current`, and its use means that two parties hold the chain;
+    `replaced` was a successor whose answer got lost and that a retry made void.
+    """
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        CheckConstraint("state IN ('successor', 'current', 'retired', 'replaced')", name="state"),
+        Index(
+            "uq_refresh_tokens_successor",
+            "session_id",
+            unique=True,
+            postgresql_where=text("state = 'successor'"),
+        ),
+        Index("uq_refresh_tokens_current", "session_id", unique=True, postgresql_where=text("state = 'current'")),
+    )
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    state: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    first_used_at: Mapped[datetime | None]
+
+
+class SignInDelay(Base):
+    """How long an account or an address has to wait after failed sign-ins; `key` is a keyed hash of either."""
+
+    __tablename__ = "sign_in_delays"
+
+    key: Mapped[bytes] = mapped_column(primary_key=True)
+    failures: Mapped[int]
+    failed_at: Mapped[datetime]

@@ -1,0 +1,41 @@
+"""Patients, and the clock that orders everything written to one patient's diary."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Uuid, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, CreatedAt, NewId
+
+
+class Patient(Base):
+    """A person whose diary this is; `user_id` is empty for one who does not sign in (a small child)."""
+
+    __tablename__ = "patients"
+
+    id: Mapped[NewId]
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"), unique=True)
+    display_name: Mapped[str]
+    birth_date: Mapped[date]
+    time_zone: Mapped[str]
+    locale: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    erased_at: Mapped[datetime | None]
+
+
+class PatientClock(Base):
+    """`head` is the `change_seq` of the newest change; whoever writes, revokes or erases locks this row first.
+
+    `epoch` changes when the database was restored from a backup, because the same numbers then mean other changes.
+    """
+
+    __tablename__ = "patient_clocks"
+    __table_args__ = (
+        CheckConstraint("head >= 0", name="head"),
+        {"postgresql_with": {"fillfactor": 50}},  # room for in-page updates: every write touches this row
+    )
+
+    patient_id: Mapped[UUID] = mapped_column(ForeignKey("patients.id"), primary_key=True)
+    head: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    epoch: Mapped[UUID] = mapped_column(Uuid, server_default=text("gen_random_uuid()"))

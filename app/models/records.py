@@ -1,0 +1,111 @@
+"""Everything a diary holds, whatever its kind: the current state, and one row for each change."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Index,
+    Numeric,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+KINDS = ("entry",)
+PERFORMERS = ("self", "caregiver", "clinician_observer")
+
+
+class Record(Base):
+    """The current state of a record. Only `write_records()` changes it.
+
+    `document` is the JSON object as it is answered, envelope included, `note` apart;
+    the columns after it repeat facts of the document that SQL filters or aggregates by.
+    """
+
+    __tablename__ = "records"
+    __table_args__ = (
+        UniqueConstraint("patient_id", "change_seq"),
+        CheckConstraint(f"kind IN ('{KINDS[0]}')", name="kind"),
+        CheckConstraint(f"performer IN {PERFORMERS}", name="performer"),
+        CheckConstraint("version >= 1 AND change_seq >= 1", name="version"),
+        CheckConstraint("utc_offset BETWEEN -840 AND 840", name="utc_offset"),
+        CheckConstraint("length(note) <= 4000 AND NOT (deleted AND note IS NOT NULL)", name="note"),
+        CheckConstraint("duration_minutes BETWEEN 0 AND 525600", name="duration_minutes"),
+        CheckConstraint(
+            "(worst_score IS NULL) = (scale IS NULL) AND worst_score BETWEEN 0 AND 100", name="worst_score"
+        ),
+        CheckConstraint("octet_length(content_hash) = 32", name="content_hash"),
+        Index(
+            "ix_records_timeline",
+            "patient_id",
+            text("occurred_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("NOT deleted"),
+        ),
+    )
+
+    patient_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    version: Mapped[int]
+    change_seq: Mapped[int] = mapped_column(BigInteger)
+    occurred_at: Mapped[datetime]
+    utc_offset: Mapped[int] = mapped_column(SmallInteger)  # minutes east of UTC
+    time_zone: Mapped[str]
+    local_date: Mapped[date]
+    recorded_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    author_id: Mapped[UUID]
+    session_id: Mapped[UUID]
+    performer: Mapped[str]
+    deleted: Mapped[bool]
+    content_hash: Mapped[bytes]
+    document: Mapped[dict[str, object]] = mapped_column(JSON)
+    note: Mapped[str | None]
+    regions: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    characters: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    worst_score: Mapped[Decimal | None] = mapped_column(Numeric(5, 2))
+    scale: Mapped[str | None]
+    duration_minutes: Mapped[int | None]
+    treatment_id: Mapped[UUID | None]
+
+
+class RecordVersion(Base):
+    """One change: who, on which device, when. `document` and `note` move here once a later version supersedes them."""
+
+    __tablename__ = "record_versions"
+    __table_args__ = (
+        UniqueConstraint("patient_id", "record_id", "version"),
+        Index(
+            "uq_record_versions_mutation",
+            "patient_id",
+            "mutation_id",
+            unique=True,
+            postgresql_where=text("mutation_id IS NOT NULL"),
+        ),
+    )
+
+    patient_id: Mapped[UUID] = mapped_column(primary_key=True)
+    change_seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    nonce: Mapped[UUID] = mapped_column(
+        server_default=text("gen_random_uuid()")
+    )  # tells this change from a restored one
+    record_id: Mapped[UUID]
+    version: Mapped[int]
+    mutation_id: Mapped[UUID | None]
+    author_id: Mapped[UUID]
+    session_id: Mapped[UUID]
+    received_at: Mapped[datetime]
+    deleted: Mapped[bool]
+    content_hash: Mapped[bytes]
+    document: Mapped[dict[str, object] | None] = mapped_column(JSON(none_as_null=True))
+    note: Mapped[str | None]

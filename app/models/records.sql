@@ -1,0 +1,310 @@
+-- The one write path, and the reads that cost one round trip each: session, consent, row-security context,
+-- rows and audit travel in one call. Documents are text all the way: a page is concatenation.
+
+-- A document as its reader gets it: with the note, or without any trace of one.
+CREATE OR REPLACE FUNCTION wire(document json, note text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN note IS NULL THEN document::text
+                ELSE left(document::text, -1) || ',"note":' || to_json(note)::text || '}' END
+$$;
+
+-- What is to become of an item: created, updated, deleted; unchanged where it is already so;
+-- conflict, missing or reused where it is refused. `first` is version 1, or the change that the
+-- item's mutation_id made.
+CREATE OR REPLACE FUNCTION decide(
+    item records, base_version integer, mutation_id uuid, keep_note boolean, held records, earlier record_versions
+) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    replay boolean := earlier.record_id = item.id AND earlier.deleted = item.deleted
+        AND (item.deleted OR (earlier.content_hash = item.content_hash AND (keep_note OR item.note IS NOT DISTINCT FROM
+             CASE WHEN earlier.change_seq = held.change_seq THEN held.note ELSE earlier.note END)));
+BEGIN
+    RETURN CASE
+        WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id
+            THEN CASE WHEN replay THEN 'unchanged' ELSE 'reused' END
+        WHEN held.id IS NULL THEN CASE WHEN base_version = 0 AND NOT item.deleted THEN 'created' ELSE 'missing' END
+        WHEN held.kind <> item.kind THEN 'conflict'
+        WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
+        WHEN base_version = 0 AND replay THEN 'unchanged'
+        WHEN NOT item.deleted AND held.content_hash = item.content_hash
+            AND (keep_note OR held.note IS NOT DISTINCT FROM item.note) THEN 'unchanged'
+        WHEN held.version <> base_version THEN 'conflict'
+        WHEN item.deleted THEN 'deleted'
+        ELSE 'updated'
+    END;
+END $$;
+
+-- Writes records of one patient, in order, in one transaction, under the patient's clock. Every writer comes
+-- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
+-- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`.
+-- Returns one row for an item, or a single row with a refusal of enter_diary() as its status.
+CREATE OR REPLACE FUNCTION write_records(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_request uuid, p_address inet
+) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
+                 item_record bytea)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    clock bigint;
+    old_head bigint;
+    visit record;
+    sent json;
+    item records;
+    held records;
+    earlier record_versions;
+    base integer;
+    mutation uuid;
+    written uuid[] := '{}';
+    outcomes text[] := '{}';
+BEGIN
+    -- 1. A statement of its own: what follows must see what the previous holder of the lock committed.
+    SELECT head INTO clock FROM patient_clocks WHERE patient_id = p_patient FOR UPDATE;
+    old_head := clock;
+
+    -- 2. Still signed in, still allowed?
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    IF visit.outcome <> 'ok' OR clock IS NULL THEN
+        status := CASE WHEN visit.outcome = 'ok' THEN 'erased' ELSE visit.outcome END;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    FOR sent IN SELECT value FROM json_array_elements(p_items) LOOP
+        item := json_populate_record(NULL::records, sent);
+        base := (sent ->> 'base_version')::integer;
+        mutation := (sent ->> 'mutation_id')::uuid;
+        item.deleted := coalesce(item.deleted, false);
+        item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
+
+        -- 3. Decide. A version or mutation that was there before is looked for only where one can be.
+        SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = item.id;
+        earlier := NULL;
+        IF mutation IS NOT NULL THEN
+            SELECT * INTO earlier FROM record_versions WHERE patient_id = p_patient AND mutation_id = mutation;
+        END IF;
+        IF earlier.record_id IS NULL AND held.id IS NOT NULL AND base = 0 THEN
+            SELECT * INTO earlier FROM record_versions
+            WHERE patient_id = p_patient AND record_id = item.id AND version = 1;
+        END IF;
+        status := decide(item, base, mutation, NOT visit.notes, held, earlier);
+
+        -- 4. Write.
+        IF status IN ('created', 'updated', 'deleted') THEN
+            clock := clock + 1;
+            item.patient_id := p_patient;
+            item.version := coalesce(held.version, 0) + 1;
+            item.change_seq := clock;
+            item.received_at := clock_timestamp();
+            item.author_id := visit.actor;
+            item.session_id := p_session;
+            IF status = 'deleted' THEN
+                item.occurred_at := held.occurred_at;
+                item.utc_offset := held.utc_offset;
+                item.time_zone := held.time_zone;
+                item.local_date := held.local_date;
+                item.performer := held.performer;
+            ELSIF status = 'updated' AND NOT visit.notes THEN
+                item.note := held.note;
+            END IF;
+            item.document := compose(item, sent -> 'scale_birth_dates', visit.birth_date);
+            PERFORM store(item, held, mutation);
+            held := item;
+        END IF;
+
+        written := written || item.id;
+        outcomes := outcomes || status;
+        item_id := item.id;
+        item_version := held.version;
+        item_change_seq := held.change_seq;
+        item_deleted := held.deleted;
+        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted
+            THEN convert_to(wire(held.document, CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
+        RETURN NEXT;
+    END LOOP;
+
+    IF clock > old_head THEN
+        UPDATE patient_clocks SET head = clock WHERE patient_id = p_patient;
+    END IF;
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, written,
+                  (SELECT string_agg(DISTINCT o, ',' ORDER BY o) FROM unnest(outcomes) o), p_request, p_address);
+END $$;
+
+-- The document of a new version: the server's fields, then the client's as they came.
+-- `birth_dates` maps each scale used to the earliest and latest birth date it is validated for.
+CREATE OR REPLACE FUNCTION compose(item records, birth_dates json, birth_date date) RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    server text := '{"kind":"' || item.kind || '","id":"' || item.id || '","patient_id":"' || item.patient_id
+        || '","version":' || item.version || ',"change_seq":' || item.change_seq
+        || ',"deleted":' || item.deleted::text || ',"author_id":"' || item.author_id || '","received_at":"'
+        || to_char(item.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"';
+BEGIN
+    IF item.deleted THEN
+        RETURN server || '}';
+    END IF;
+    IF birth_dates IS NOT NULL THEN
+        server := server || ',"outside_validated_age":' || coalesce(
+            (SELECT json_agg(key) FROM json_each(birth_dates)
+             WHERE birth_date NOT BETWEEN (value ->> 0)::date AND (value ->> 1)::date)::text, '[]');
+    END IF;
+    RETURN server || ',' || substr(item.document::text, 2);
+END $$;
+
+-- Puts a version in its place: the record, its row of history, and the superseded document into its own.
+CREATE OR REPLACE FUNCTION store(item records, held records, mutation uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF held.id IS NULL THEN
+        INSERT INTO records VALUES (item.*);
+    ELSE
+        UPDATE record_versions SET document = held.document, note = held.note
+        WHERE patient_id = held.patient_id AND change_seq = held.change_seq;
+        DELETE FROM records WHERE patient_id = held.patient_id AND id = held.id;
+        INSERT INTO records VALUES (item.*);
+    END IF;
+    INSERT INTO record_versions (patient_id, change_seq, record_id, version, mutation_id, author_id, session_id,
+                                 received_at, deleted, content_hash)
+    VALUES (item.patient_id, item.change_seq, item.id, item.version, mutation, item.author_id, item.session_id,
+            item.received_at, item.deleted, item.content_hash);
+END $$;
+
+-- One record: outcome ok, gone, missing, or a refusal of enter_diary().
+CREATE OR REPLACE FUNCTION read_record(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid, p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, item_version integer, item_record bytea)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    visit record;
+    held records;
+BEGIN
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    outcome := visit.outcome;
+    IF outcome = 'ok' THEN
+        SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = p_id AND kind = p_kind;
+        outcome := CASE WHEN held.id IS NULL THEN 'missing' WHEN held.deleted THEN 'gone' ELSE 'ok' END;
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
+                      p_request, p_address);
+        IF outcome = 'ok' THEN
+            item_version := held.version;
+            item_record := convert_to(wire(held.document, CASE WHEN visit.notes THEN held.note END), 'UTF8');
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- One page of what a diary holds, newest first, after the keyset (p_before_at, p_before_id). Dates are the
+-- records' own local dates, both ends included. `etag` names the state of the diary for this reader; where it
+-- equals p_known_etag the outcome is unmodified and no row is read.
+CREATE OR REPLACE FUNCTION read_page(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_from date, p_to date,
+    p_region text, p_character text, p_scale text, p_min_score numeric,
+    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etag text, p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    visit record;
+    page record;
+BEGIN
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    outcome := visit.outcome;
+    IF outcome <> 'ok' THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    -- The head is read before the rows: an ETag may be too old, never too new.
+    SELECT left(epoch::text, 8) || '-' || head || '-' || visit.grant_version INTO etag
+    FROM patient_clocks WHERE patient_id = p_patient;
+    IF etag = p_known_etag THEN
+        outcome := 'unmodified';
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome,
+                      p_request, p_address);
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    SELECT array_agg(r.id ORDER BY place) FILTER (WHERE place <= p_limit) AS ids,
+           string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',' ORDER BY place)
+               FILTER (WHERE place <= p_limit) AS items,
+           max(r.occurred_at) FILTER (WHERE place = p_limit) AS last_at, count(*) > p_limit AS more
+    INTO page
+    FROM (
+        SELECT id, occurred_at, document, note, row_number() OVER () AS place
+        FROM (
+            SELECT id, occurred_at, document, note
+            FROM records
+            WHERE patient_id = p_patient AND NOT deleted
+              AND (occurred_at, id) < (coalesce(p_before_at, 'infinity'),
+                                       coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+              AND occurred_at >= coalesce(p_from - interval '1 day', '-infinity')
+              AND occurred_at < coalesce(p_to + interval '2 days', 'infinity')
+              AND (p_from IS NULL OR local_date >= p_from)
+              AND (p_to IS NULL OR local_date <= p_to)
+              AND (p_kinds IS NULL OR kind = ANY (p_kinds))
+              AND (p_region IS NULL OR p_region = ANY (regions))
+              AND (p_character IS NULL OR p_character = ANY (characters))
+              AND (p_scale IS NULL OR scale = p_scale)
+              AND (p_min_score IS NULL OR worst_score >= p_min_score)
+            ORDER BY occurred_at DESC, id DESC
+            LIMIT p_limit + 1
+        ) newest
+    ) r;
+
+    items := convert_to(coalesce(page.items, ''), 'UTF8');
+    IF page.more THEN
+        last_at := page.last_at;
+        last_id := page.ids[p_limit];
+    END IF;
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, coalesce(page.ids, '{}'),
+                  outcome, p_request, p_address);
+    RETURN NEXT;
+END $$;
+
+-- The history of one record, newest version first, before p_before_version: who, on which device, when, what.
+CREATE OR REPLACE FUNCTION read_versions(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid,
+    p_before_version integer, p_limit integer, p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, items bytea, last_version integer)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    visit record;
+    held records;
+    page record;
+BEGIN
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    outcome := visit.outcome;
+    IF outcome <> 'ok' THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = p_id AND kind = p_kind;
+    outcome := CASE WHEN held.id IS NULL THEN 'missing' ELSE 'ok' END;
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
+                  p_request, p_address);
+    IF outcome = 'ok' THEN
+        SELECT string_agg(version_json, ',' ORDER BY version DESC) FILTER (WHERE place <= p_limit) AS items,
+               max(version) FILTER (WHERE place = p_limit) AS last, count(*) > p_limit AS more
+        INTO page
+        FROM (
+            SELECT v.version, row_number() OVER (ORDER BY v.version DESC) AS place,
+                   '{"version":' || v.version || ',"change_seq":' || v.change_seq || ',"deleted":' || v.deleted::text
+                   || ',"author_id":"' || v.author_id || '"'
+                   || coalesce(',"device_name":' || to_json(s.device_name)::text, '')
+                   || ',"received_at":"' || to_char(v.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                   || '"' || CASE WHEN v.deleted THEN '' ELSE ',"record":' || CASE
+                        WHEN v.version = held.version THEN wire(held.document, CASE WHEN visit.notes THEN held.note END)
+                        ELSE wire(v.document, CASE WHEN visit.notes THEN v.note END) END END
+                   || '}' AS version_json
+            FROM record_versions v
+            LEFT JOIN sessions s ON s.id = v.session_id
+            WHERE v.patient_id = p_patient AND v.record_id = p_id
+              AND v.version < coalesce(p_before_version, 2147483647)
+            ORDER BY v.version DESC
+            LIMIT p_limit + 1
+        ) newest;
+        items := convert_to(page.items, 'UTF8');
+        IF page.more THEN
+            last_version := page.last;
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $$;

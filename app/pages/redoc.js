@@ -1,0 +1,3 @@
+"use strict";
+
+Redoc.init(document.body.dataset.openapi, { hideDownloadButtons: true }, document.getElementById("redoc"));

@@ -1,0 +1,61 @@
+"""Opaque keyset cursors: where a page ended, authenticated, and good for one purpose only."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
+from hmac import compare_digest, digest
+
+from app import errors
+
+Scalar = str | int | float | bool | None
+
+LONGEST_CURSOR = 512
+TAG_BYTES = 16
+
+
+class Cursors:
+    """Seals the position of a page and opens what comes back, with one secret for all workers.
+
+    The purpose names caller, patient and filters; it is authenticated with the payload but not contained in
+    the cursor. The payload is readable for its holder.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def seal(self, purpose: str, payload: tuple[Scalar, ...]) -> str:
+        """The cursor for a payload, which must be small: cursors have at most 512 characters."""
+        body = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
+        cursor = _encode(self._tag(purpose, body) + body)
+        if len(cursor) > LONGEST_CURSOR:
+            raise ValueError("the payload is too large for a cursor")
+        return cursor
+
+    def open(self, purpose: str, cursor: str) -> list[Scalar]:
+        """The payload sealed for this purpose; raises InvalidCursor for anything else."""
+        sealed = _decode(cursor)
+        tag, body = sealed[:TAG_BYTES], sealed[TAG_BYTES:]
+        if not compare_digest(tag, self._tag(purpose, body)):
+            raise errors.InvalidCursor
+        payload: list[Scalar] = json.loads(body)
+        return payload
+
+    def _tag(self, purpose: str, body: bytes) -> bytes:
+        # Hashed to a fixed length, so that no other purpose and body give the same bytes.
+        return digest(self._secret, sha256(purpose.encode()).digest() + body, "sha256")[:TAG_BYTES]
+
+
+def _encode(sealed: bytes) -> str:
+    return urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+
+def _decode(cursor: str) -> bytes:
+    if len(cursor) > LONGEST_CURSOR:
+        raise errors.InvalidCursor
+    try:
+        sealed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    except ValueError:  # not ASCII, or a length that no bytes have
+        raise errors.InvalidCursor from None
+    if _encode(sealed) != cursor:  # the decoder skips what it does not know
+        raise errors.InvalidCursor
+    return sealed

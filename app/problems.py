@@ -1,0 +1,251 @@
+"""Every failure as `application/problem+json` (RFC 9457): the exception says what, this module how it looks.
+
+What a caller sent is never repeated. A fault points at its place with
+    /sites/0/scores/0/value    a JSON pointer (RFC 6901) into the body, "" for the body itself
+    #query/limit               a query parameter; likewise #path/…, #header/… and #cookie/…
+and an unknown key, being input too, is reported at the object that holds it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import errors
+from app.errors import Fault, Problem
+
+MEDIA_TYPE = "application/problem+json"
+MAX_FAULTS = 50
+
+Model = TypeVar("Model", bound=BaseModel)
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "What went wrong, after RFC 9457. `type` is the address of a page that says what to do.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "examples": ["/problems/invalid"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri", "description": "`urn:uuid:` and the request id."},
+        "request_id": {"type": "string", "format": "uuid"},
+        "errors": {
+            "type": "array",
+            "maxItems": MAX_FAULTS,
+            "items": {
+                "type": "object",
+                "required": ["pointer", "code", "detail"],
+                "properties": {
+                    "pointer": {
+                        "type": "string",
+                        "description": "A JSON pointer into the body, or `#query/<name>` and the like.",
+                        "examples": ["/sites/0/scores/0/value", "#query/limit"],
+                    },
+                    "code": {"type": "string", "examples": ["less_than_equal"]},
+                    "detail": {"type": "string", "examples": ["Input should be at most 10"]},
+                },
+            },
+        },
+        "current": {"type": "object", "description": "The record as the server has it now."},
+    },
+}
+
+_EXAMPLE_ID = UUID("01980c5e-7a10-7000-8000-000000000000")
+_EXAMPLE_FAULT = Fault("/sites/0/scores/0/value", "less_than_equal", "Input should be less than or equal to 10")
+_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
+    405: {"Allow": {"description": "The methods of this address", "schema": {"type": "string"}}},
+    412: {"ETag": {"description": "The current version", "schema": {"type": "string"}}},
+    429: {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}},
+    503: {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}},
+}
+
+# Pydantic's own sentences for these repeat a part of the input.
+_SENTENCES = {
+    "assertion_error": "The value breaks a rule",
+    "bytes_invalid_encoding": "Data should be validly encoded",
+    "datetime_object_invalid": "Input should be a valid datetime",
+    "get_attribute_error": "Input should be a valid object",
+    "iteration_error": "Input should be iterable",
+    "json_invalid": "Input should be valid JSON",
+    "mapping_type": "Input should be a valid mapping",
+    "no_such_attribute": "Input has an unknown attribute",
+    "timezone_offset": "Input should have another UTC offset",
+    "url_parsing": "Input should be a valid URL",
+    "url_syntax_violation": "Input should be a valid URL",
+    "uuid_parsing": "Input should be a valid UUID",
+}
+_NOWHERE = object()
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+def install(app: FastAPI) -> None:
+    """Makes the app answer problems, failed validations and the framework's own errors as problem+json."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_failed_validation)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def respond(problem: Problem, request_id: UUID) -> Response:
+    """The problem as a response with its headers; `current` stands in it exactly as it was stored."""
+    members: dict[str, object] = {
+        "type": f"/problems/{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request_id.urn,
+        "request_id": str(request_id),
+    }
+    if problem.faults:
+        members["errors"] = [vars(fault) for fault in problem.faults]
+    body = json.dumps(members, ensure_ascii=False).encode()
+    if problem.current is not None:
+        body = b'%b, "current": %b}' % (body[:-1], problem.current)
+    return Response(body, problem.status, _headers(problem), MEDIA_TYPE)
+
+
+def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses for a route that may raise these kinds: one per status, one example per kind."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        response = documented.setdefault(kind.status, _response(kind.status))
+        response["description"] = " · ".join(filter(None, [response["description"], kind.title]))
+        examples = response["content"][MEDIA_TYPE]["examples"]
+        examples[kind.slug] = {"summary": kind.title, "value": _example(kind)}
+    return documented
+
+
+def kinds(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    """Every kind of problem below the root, parents before children."""
+    for kind in root.__subclasses__():
+        yield kind
+        yield from kinds(kind)
+
+
+def validated(model: type[Model], value: object) -> Model:
+    """The value as a model; raises Invalid, pointing into the value, where it is none."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as failure:
+        found = failure.errors(include_url=False, include_input=False)
+        located = [{**one, "loc": ("body", *one["loc"])} for one in found]
+        raise errors.Invalid(faults=faults(located, value)) from None
+
+
+def faults(failures: Sequence[Mapping[str, Any]], body: object) -> tuple[Fault, ...]:
+    """Pydantic's errors about a parsed body (or parameters) as at most 50 faults, without the input.
+
+    `loc` starts with `body`, `query`, `path`, `header` or `cookie`, as FastAPI's do.
+    """
+    return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
+
+
+async def _on_problem(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, Problem)  # noqa: S101 - for the type checker
+    return respond(exception, request.scope["state"]["request_id"])
+
+
+async def _on_failed_validation(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, RequestValidationError)  # noqa: S101 - for the type checker
+    failures = exception.errors()
+    if any(failure["loc"][0] == "path" for failure in failures):
+        return await _on_problem(request, errors.NotFound())
+    return await _on_problem(request, errors.Invalid(faults=faults(failures, exception.body)))
+
+
+async def _on_http_exception(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, HTTPException)  # noqa: S101 - for the type checker
+    if exception.status_code == 405:
+        return await _on_problem(request, errors.MethodNotAllowed(headers={"Allow": _allowed(request)}))
+    fallback = errors.BadRequest if exception.status_code < 500 else errors.Internal
+    kind = next((kind for kind in kinds() if kind.status == exception.status_code), fallback)
+    return await _on_problem(request, kind(headers=dict(exception.headers or {})))
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the address: Starlette itself names those of the first route that fits only."""
+    path = request.scope["path"]
+    fitting = (route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(path))
+    return ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    headers = dict(problem.headers)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.etag is not None:
+        headers["ETag"] = problem.etag
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
+    return headers
+
+
+def _response(status: int) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}}
+    headers = {"headers": _HEADERS[status]} if status in _HEADERS else {}
+    return {"description": "", "content": content, **headers}
+
+
+def _example(kind: type[Problem]) -> Any:
+    example = kind(faults=(_EXAMPLE_FAULT,)) if kind.status == 422 else kind()
+    return json.loads(bytes(respond(example, _EXAMPLE_ID).body))
+
+
+def _fault(failure: Mapping[str, Any], body: object) -> Fault:
+    where, *path = failure["loc"]
+    if failure["type"] == "extra_forbidden":
+        path = path[:-1]
+    if where != "body":
+        return Fault("/".join([f"#{where}", *_names(path)]), failure["type"], _detail(failure))
+    places = _places(path, body)
+    if failure["type"] == "missing":
+        places += path[-1:]
+    return Fault("".join(f"/{name}" for name in _names(places)), failure["type"], _detail(failure))
+
+
+def _places(path: list[str | int], body: object) -> list[str | int]:
+    """The steps of a location that exist in the body: Pydantic also names union members and validators."""
+    places = []
+    here = body
+    for part in path:
+        child = _child(here, part)
+        if child is not _NOWHERE:
+            places.append(part)
+            here = child
+    return places
+
+
+def _child(here: object, part: str | int) -> object:
+    if isinstance(here, dict):
+        return here.get(part, _NOWHERE)
+    if isinstance(here, list) and isinstance(part, int) and part < len(here):
+        return here[part]
+    return _NOWHERE
+
+
+def _names(parts: list[str | int]) -> Iterator[str]:
+    """The parts up to the first that cannot be a field of ours, so nothing is left to escape as ~0 or ~1."""
+    for part in parts:
+        if isinstance(part, str) and not _FIELD_NAME.fullmatch(part):
+            return
+        yield str(part)
+
+
+def _detail(failure: Mapping[str, Any]) -> str:
+    kind, message, context = failure["type"], failure["msg"], failure.get("ctx", {})
+    if kind == "union_tag_invalid":
+        return f"{context['discriminator']} should be one of {context['expected_tags']}"
+    if "reason" in context:  # an e-mail address, with the characters that are wrong
+        return str(message).partition(":")[0]
+    return _SENTENCES.get(kind) or str(message).removeprefix("Value error, ")

@@ -1,0 +1,88 @@
+"""Registering, signing in, refreshing, and the keys that verify access tokens."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from app import problems
+from app.deps import Now, Parts
+from app.errors import (
+    AccountNotReady,
+    BadRequest,
+    Invalid,
+    SignInFailed,
+    TooLarge,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from app.schemas.auth import RefreshIn, RegistrationIn, RegistrationOut, SignInIn, TokensOut, UserRef
+from app.services import auth
+from app.services.auth import SignedIn
+
+router = APIRouter(tags=["sign-in"])
+
+BODY = (BadRequest, TooLarge, UnsupportedMediaType, Invalid, Unavailable)
+
+
+@router.post(
+    "/v1/auth/register",
+    status_code=202,
+    summary="Register a patient account",
+    responses=problems.responses(*BODY),
+)
+async def register(parts: Parts, body: RegistrationIn) -> RegistrationOut:
+    """Makes an account with an empty diary. The answer does not tell whether the address had one before."""
+    await auth.register(parts.database, body)
+    return RegistrationOut(status="accepted")
+
+
+@router.post(
+    "/v1/auth/sessions",
+    status_code=201,
+    summary="Sign in",
+    response_model_exclude_none=True,
+    responses=problems.responses(*BODY, SignInFailed, AccountNotReady, TooManyRequests),
+)
+async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> TokensOut:
+    """Password (and one-time code, once enrolled) to an access token and a refresh token for this device."""
+    address = request.scope["state"]["address"]
+    return _tokens(parts, await auth.sign_in(parts.database, parts.settings, body, address, parts.secret, now), now)
+
+
+@router.post(
+    "/v1/auth/refresh",
+    summary="Refresh the tokens",
+    response_model_exclude_none=True,
+    responses=problems.responses(*BODY, Unauthenticated),
+)
+async def refresh_tokens(parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
+    """The next pair of tokens. If the answer gets lost, send the same refresh token again: it stays good until
+    its successor is first used, for 24 hours at most. A token from before that use ends the session."""
+    return _tokens(parts, await auth.refresh(parts.database, parts.settings, body.refresh_token, now), now)
+
+
+@router.get(
+    "/.well-known/jwks.json",
+    summary="The public keys",
+    responses={200: {"content": {"application/json": {"example": {"keys": []}}}}},
+)
+async def read_jwks(parts: Parts) -> dict[str, Any]:
+    """The keys that verify access tokens, by `kid`; a new one appears here before it signs."""
+    return parts.tokens.jwks()
+
+
+def _tokens(parts: Parts, signed_in: SignedIn, now: Now) -> TokensOut:
+    return TokensOut(
+        access_token=parts.tokens.issue(signed_in.user_id, signed_in.session_id, signed_in.role, now),
+        token_type="Bearer",  # noqa: S106 - the type's name
+        expires_in=parts.settings.access_token_seconds,
+        refresh_token=signed_in.refresh_token,
+        session_id=str(signed_in.session_id),
+        user=UserRef(
+            id=str(signed_in.user_id),
+            role=signed_in.role,  # type: ignore[arg-type]  # the table's CHECK holds the same names
+            patient_id=str(signed_in.patient_id) if signed_in.patient_id else None,
+        ),
+    )

@@ -1,0 +1,67 @@
+"""The account that is signed in, and the devices it is signed in on."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Response
+
+from app import problems
+from app.deps import CallerOf, CurrentUser, Now, Parts, Session
+from app.errors import NotFound, Unauthenticated, Unavailable
+from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
+from app.services import auth
+
+router = APIRouter(prefix="/v1/me", tags=["me"], responses=problems.responses(Unauthenticated, Unavailable))
+
+
+@router.get("", summary="Who am I?", response_model_exclude_none=True)
+async def read_me(user: CurrentUser) -> MeOut:
+    """The account behind the access token, and the patient whose diary it keeps."""
+    return MeOut(
+        id=str(user.user_id),
+        role=user.role,
+        email=user.email,
+        display_name=user.display_name,
+        locale=user.locale,
+        patient_id=str(user.patient_id) if user.patient_id else None,
+    )
+
+
+@router.get("/sessions", summary="List my devices", response_model_exclude_none=True)
+async def list_sessions(session: Session, user: CurrentUser, caller: CallerOf, now: Now) -> DeviceSessionList:
+    """Every device that is signed in."""
+    devices = await auth.live_sessions(session, user.user_id, now)
+    return DeviceSessionList(
+        items=[
+            DeviceSessionOut(
+                id=str(device.id),
+                device_name=device.device_name,
+                created_at=device.created_at,
+                last_seen_at=device.last_seen_at,
+                expires_at=device.expires_at,
+                current=device.id == caller.session_id,
+            )
+            for device in devices
+        ]
+    )
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Sign a device out",
+    responses=problems.responses(NotFound),
+)
+async def revoke_session(
+    parts: Parts, user: CurrentUser, session_id: Annotated[UUID, Path(description="A device of the list.")]
+) -> None:
+    """Its very next request is refused, whatever its access token says."""
+    await auth.revoke_one(parts.database, user.user_id, session_id)
+
+
+@router.delete("/sessions", status_code=204, response_class=Response, summary="Sign all other devices out")
+async def revoke_other_sessions(parts: Parts, session: Session, user: CurrentUser, caller: CallerOf, now: Now) -> None:
+    """Ends every session but this one."""
+    devices = await auth.live_sessions(session, user.user_id, now)
+    await auth.revoke(parts.database, user.user_id, [device.id for device in devices if device.id != caller.session_id])

@@ -1,0 +1,29 @@
+"""Patients, as those see them who may."""
+
+from fastapi import APIRouter
+
+from app import problems
+from app.deps import PatientRead, Session
+from app.errors import Gone, InsufficientScope, NotFound, Unauthenticated, Unavailable
+from app.schemas.patients import PatientOut
+from app.services import patients
+
+router = APIRouter(prefix="/v1/patients", tags=["patients"])
+
+
+@router.get(
+    "/{patient_id}",
+    summary="Read a patient",
+    responses=problems.responses(Unauthenticated, InsufficientScope, NotFound, Gone, Unavailable),
+)
+async def read_patient(session: Session, patient_id: PatientRead) -> PatientOut:
+    """Name, birth date, zone, and the head of the diary: it moves with every change."""
+    patient = await patients.read(session, patient_id)
+    return PatientOut(
+        id=str(patient.id),
+        display_name=patient.display_name,
+        birth_date=patient.birth_date,
+        time_zone=patient.time_zone,
+        locale=patient.locale,
+        head=patient.head,
+    )

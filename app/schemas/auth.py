@@ -1,0 +1,182 @@
+"""Registering, signing in, and the devices a person is signed in on."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, EmailStr, Field
+
+from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
+
+Role = Literal["patient", "caregiver", "clinician", "admin"]
+Locale = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$",
+        description="A BCP 47 tag: language, script, region.",
+        examples=["de-DE"],
+    ),
+]
+Password = Annotated[str, Field(min_length=1, max_length=1024, description="Any characters; never truncated.")]
+Email = Annotated[EmailStr, Field(max_length=254)]
+Token = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class RegistrationIn(Strict):
+    """A new patient account."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "email": "ada@example.org",
+                    "password": "a long sentence nobody else has",
+                    "display_name": "Ada",
+                    "birth_date": "1980-05-17",
+                    "time_zone": "Europe/Berlin",
+                }
+            ]
+        }
+    )
+
+    email: Email
+    password: Password
+    display_name: Annotated[str, line(120)]
+    birth_date: LocalDate
+    time_zone: TimeZone
+    locale: Locale = "en"
+
+
+class RegistrationOut(Strict):
+    """The same answer whether or not the address had an account before."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "accepted"}]})
+
+    status: Literal["accepted"]
+
+
+class SignInIn(Strict):
+    """Address and password, the second factor once it is enrolled, and a name for the device list."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "email": "patient@example.org",
+                    "password": "demo-demo-demo-demo",
+                    "device_name": "Ada's phone",
+                }
+            ]
+        }
+    )
+
+    email: Email
+    password: Password
+    totp: Annotated[str, Field(pattern=r"^[0-9]{6}$")] | None = None
+    device_name: Annotated[str, line(120)] | None = None
+
+
+class RefreshIn(Strict):
+    """The refresh token that the device holds."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"refresh_token": "pdr_Zm9yZXhhbXBsZW9ubHk"}]})
+
+    refresh_token: Token
+
+
+class UserRef(Strict):
+    """Who signed in."""
+
+    id: RecordId
+    role: Role
+    patient_id: RecordId | None = Field(default=None, description="The user's own diary; absent without one.")
+
+
+class TokensOut(Strict):
+    """A short-lived access token, and the refresh token that gets the next one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "access_token": "eyJhbGciOiJFUzI1NiIsImtpZCI6IjIwMjYifQ.eyJzdWIiOiI.c2lnbmF0dXJl",
+                    "token_type": "Bearer",
+                    "expires_in": 600,
+                    "refresh_token": "pdr_Zm9yZXhhbXBsZW9ubHk",
+                    "session_id": "0195d3f4-1111-4222-8333-444455556666",
+                    "user": {
+                        "id": "0195d3f4-0c1d-4111-9222-333344445555",
+                        "role": "patient",
+                        "patient_id": "0195d3f4-0c1d-4b2e-8f3a-4d5e6f708192",
+                    },
+                }
+            ]
+        }
+    )
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(description="Seconds.")
+    refresh_token: str
+    session_id: RecordId
+    user: UserRef
+
+
+class DeviceSessionOut(Strict):
+    """A device on which the user is signed in."""
+
+    id: RecordId
+    device_name: str | None = None
+    created_at: Instant
+    last_seen_at: Instant = Field(description="When it last signed in or refreshed.")
+    expires_at: Instant
+    current: bool = Field(description="Whether this request came from it.")
+
+
+class DeviceSessionList(Strict):
+    """Every live session, the most recently seen first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "id": "0195d3f4-1111-4222-8333-444455556666",
+                            "device_name": "Ada's phone",
+                            "created_at": "2026-03-01T08:00:00Z",
+                            "last_seen_at": "2026-03-29T19:05:14Z",
+                            "expires_at": "2026-06-27T19:05:14Z",
+                            "current": True,
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    items: list[DeviceSessionOut]
+
+
+class MeOut(Strict):
+    """The account that is signed in."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "0195d3f4-0c1d-4111-9222-333344445555",
+                    "role": "patient",
+                    "email": "ada@example.org",
+                    "display_name": "Ada",
+                    "locale": "en",
+                    "patient_id": "0195d3f4-0c1d-4b2e-8f3a-4d5e6f708192",
+                }
+            ]
+        }
+    )
+
+    id: RecordId
+    role: Role
+    email: str
+    display_name: str
+    locale: str
+    patient_id: RecordId | None = None

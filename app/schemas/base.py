@@ -1,0 +1,214 @@
+"""What every JSON body shares: no coercion, no unknown member, and no message that repeats what was sent."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from app import vocabularies
+from app.domain import moments
+
+_TEXT = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"  # control characters but tab and line feed
+_LINE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A body that means exactly what it says."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Fault(NamedTuple):
+    """A fault that only the whole shows: where (as a path into the value), a code and a sentence."""
+
+    place: tuple[str | int, ...]
+    code: str
+    sentence: str
+
+
+def refuse(faults: Iterable[Fault]) -> None:
+    """Raise the faults, if there are any, each at its own place; for use in a validator of the whole."""
+    details = [
+        InitErrorDetails(type=PydanticCustomError(code, sentence), loc=place, input=None)
+        for place, code, sentence in faults
+    ]
+    if details:
+        raise ValidationError.from_exception_data("body", details)
+
+
+@dataclass(frozen=True)
+class Says:
+    """Annotation: whatever is wrong with the value, this sentence is the answer."""
+
+    code: str
+    sentence: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return self.around(handler(source))
+
+    def around(self, schema: CoreSchema) -> CoreSchema:
+        """The schema, its faults replaced by this one."""
+        return core_schema.custom_error_schema(schema, custom_error_type=self.code, custom_error_message=self.sentence)
+
+
+@dataclass(frozen=True)
+class ParsedBy:
+    """Annotation: text that becomes what the function makes of it; refused by its ValueError."""
+
+    parse: Callable[[str], object]
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.parse, core_schema.str_schema(strict=True))
+
+
+@dataclass(frozen=True)
+class CodeOf:
+    """Annotation of a string: a code of the vocabulary of this name, an `enum` in the JSON schema."""
+
+    vocabulary: str
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        codes = vocabularies.load(self.vocabulary).ordered_codes
+        says = Says("unknown_code", f"Give a code of /v1/vocabularies/{self.vocabulary}.")
+        return says.around(core_schema.literal_schema(list(codes)))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Annotation of a string: at most so many code points of the characters that are allowed."""
+
+    limit: int
+    pattern: str
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        says = Says("text", f"Give 1 to {self.limit} characters of plain text, no control characters.")
+        return says.around(
+            core_schema.str_schema(strict=True, min_length=1, max_length=self.limit, pattern=self.pattern)
+        )
+
+
+def text(limit: int) -> Words:
+    """Annotation of a string: 1 to so many code points; of control characters only tab and line feed."""
+    return Words(limit, _TEXT)
+
+
+def line(limit: int) -> Words:
+    """Annotation of a string: 1 to so many code points on one line, without control characters."""
+    return Words(limit, _LINE)
+
+
+class Distinct:
+    """Annotation of a list: no two items are equal in these fields, or as a whole when none is named."""
+
+    def __init__(self, *fields: str) -> None:
+        self._key: Callable[[Any], object] = attrgetter(*fields) if fields else lambda item: item
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"uniqueItems": True}
+
+    def _check(self, items: list[Any]) -> list[Any]:
+        keys = [self._key(item) for item in items]
+        if len(set(keys)) < len(keys):
+            refuse(
+                Fault((index,), "duplicate", "This is in the list already.")
+                for index, key in enumerate(keys)
+                if key in keys[:index]
+            )
+        return items
+
+
+def _zone(name: str) -> str:
+    """The name itself, when it is a zone's."""
+    if not moments.is_zone(name):
+        raise ValueError("not a zone")
+    return name
+
+
+Instant = Annotated[
+    datetime,
+    ParsedBy(moments.parse_instant),
+    Says("instant", "Give an instant as 2026-03-29T08:00:00+02:00, in the years 1900 to 2199."),
+    PlainSerializer(moments.render_instant, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "description": "RFC 3339 with seconds and offset (-12:00 to +14:00, or Z), years 1900 to 2199.",
+            "examples": ["2026-03-29T08:00:00+02:00"],
+        }
+    ),
+]
+LocalDate = Annotated[
+    date,
+    ParsedBy(moments.parse_date),
+    Says("date", "Give a date as 2026-03-29, in the years 1900 to 2199."),
+    PlainSerializer(date.isoformat, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date",
+            "description": "A calendar day, years 1900 to 2199.",
+            "examples": ["2026-03-29"],
+        }
+    ),
+]
+TimeZone = Annotated[
+    str,
+    ParsedBy(_zone),
+    Says("time_zone", "Give an IANA time zone, as Europe/Berlin."),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "iana-time-zone",
+            "maxLength": 64,
+            "description": "An IANA time zone name.",
+            "examples": ["Europe/Berlin"],
+        }
+    ),
+]
+RecordId = Annotated[
+    str,
+    Field(
+        pattern=_UUID,
+        description="A UUID of version 4 or 7, in lower case.",
+        examples=["0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90"],
+        json_schema_extra={"format": "uuid"},
+    ),
+    Says("uuid", "Give a UUID of version 4 or 7, in lower case with hyphens."),
+]
+
+
+def partial(model: type[Model]) -> type[Model]:
+    """Class decorator: the same fields as a merge patch, each of them optional and null to delete it.
+
+    Rules across fields are not asked of a patch but of what it makes.
+    """
+    annotated: Any = Annotated  # subscripted with values, which no type checker follows
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        parts = field.asdict()
+        attributes = {k: v for k, v in parts["attributes"].items() if k not in ("default", "default_factory")}
+        inner = annotated[(parts["annotation"], Field(), *parts["metadata"])]
+        fields[name] = (annotated[(inner | None, Field(**attributes))], None)
+    base = type(model.__name__, (Strict,), {"model_config": model.model_config, "__module__": model.__module__})
+    return create_model(model.__name__, __base__=base, __doc__=model.__doc__, __module__=model.__module__, **fields)

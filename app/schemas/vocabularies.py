@@ -1,0 +1,68 @@
+"""Vocabularies on the wire."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from app.schemas.base import Strict
+
+_NAME = Field(description="As it stands in the path.", examples=["pain_scales"])
+
+
+class VocabularySummary(Strict):
+    """Which vocabulary, and whether it changed."""
+
+    name: str = _NAME
+    title: str = Field(examples=["Pain scales"])
+    etag: str = Field(
+        description="The ETag of the vocabulary's own answer.",
+        examples=['"0f343b0931126a20f133d67c2b018a3b"'],
+    )
+
+
+class VocabularyList(Strict):
+    """All vocabularies there are."""
+
+    items: list[VocabularySummary]
+
+
+class VocabularyItem(Strict):
+    """One code; whatever else the list says of it stands beside these members: text, number, list or null."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    display: str | None = Field(description="English text to show.")
+    source: str | None = Field(description="Where the row comes from.")
+    verified: bool = Field(description="Whether its codes and numbers were compared with the source.")
+    verification_note: str | None = Field(description="What the comparison covered, or what is still to be compared.")
+
+
+class VocabularyOut(Strict):
+    """A coded list."""
+
+    name: str = _NAME
+    title: str
+    items: list[VocabularyItem]
+
+
+LIST_EXAMPLE: dict[str, Any] = {
+    "items": [
+        {"name": "pain_scales", "title": "Pain scales", "etag": '"0f343b0931126a20f133d67c2b018a3b"'},
+    ]
+}
+VOCABULARY_EXAMPLE: dict[str, Any] = {
+    "name": "pain_characters",
+    "title": "What pain feels like",
+    "items": [
+        {
+            "code": "aching",
+            "display": "Aching",
+            "family": "nociceptive",
+            "snomed_ct": "27635008",
+            "source": "HL7 Symptoms IG / cds4cpm value sets",
+            "verified": True,
+            "verification_note": "snomed",
+        }
+    ],
+}

@@ -1,0 +1,284 @@
+"""Accounts and sign-in: registering, passwords to tokens, the chain of refresh tokens, and the device list.
+
+A refresh rotates: the token that comes is answered with its successor. The answer may get lost, so the token
+stays good until its successor is first used, for a day at most; a token from before that use means that two
+parties hold the chain, and ends the session.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, Select, delete, func, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import passwords
+from app.config import Settings
+from app.database import Database
+from app.errors import (
+    AccountNotReady,
+    Fault,
+    Invalid,
+    NotFound,
+    SignInFailed,
+    TooManyRequests,
+    Unauthenticated,
+)
+from app.models import DeviceSession, Patient, PatientClock, RefreshToken, SignInDelay, User
+from app.schemas.auth import RegistrationIn, SignInIn
+
+PREFIX = "pdr_"  # tells secret scanners what they found
+RETRY_PERIOD = timedelta(hours=24)
+# Failed sign-ins before the first wait, and the longest wait in seconds. An address is shared by many people,
+# so it gets more of both tries and time.
+ACCOUNT_LIMIT = (5, 60)
+ADDRESS_LIMIT = (50, 300)
+FORGET_FAILURES = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session and the refresh token that continues it."""
+
+    user_id: UUID
+    role: str
+    patient_id: UUID | None
+    session_id: UUID
+    refresh_token: str
+
+
+async def register(database: Database, body: RegistrationIn) -> None:
+    """Makes a patient with an account; does the same work and says nothing where the address has one already."""
+    weakness = passwords.weakness(body.password, second_factor=False, email=body.email)
+    if weakness:
+        raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
+    encoded = await passwords.hash_password(body.password)
+    async with database.open_session() as session:
+        user_id, patient_id = uuid4(), uuid4()
+        added = await session.execute(
+            upsert(User)
+            .values(
+                id=user_id,
+                email=body.email.lower(),
+                password_hash=encoded,
+                display_name=body.display_name,
+                role="patient",
+                locale=body.locale,
+            )
+            .on_conflict_do_nothing(index_elements=[User.email])
+            .returning(User.id)
+        )
+        if added.scalar() is None:
+            return
+        await add_patient(session, patient_id, user_id, body)
+
+
+async def add_patient(session: AsyncSession, patient_id: UUID, user_id: UUID, body: RegistrationIn) -> None:
+    """Adds a patient and the clock without which nothing can be written for them."""
+    await session.execute(
+        insert(Patient)
+        .values(
+            id=patient_id,
+            user_id=user_id,
+            display_name=body.display_name,
+            birth_date=body.birth_date,
+            time_zone=body.time_zone,
+            locale=body.locale,
+        )
+        .inline()
+    )
+    await session.execute(insert(PatientClock).values(patient_id=patient_id).inline())
+
+
+async def sign_in(
+    database: Database, settings: Settings, body: SignInIn, address: str | None, secret: bytes, now: datetime
+) -> SignedIn:
+    """A new session for the right address and password; every wrong combination fails alike and counts."""
+    keys = [_delay_key(secret, "account", body.email.lower()), _delay_key(secret, "address", address or "")]
+    await _count_attempt(database, dict(zip(keys, (ACCOUNT_LIMIT, ADDRESS_LIMIT), strict=True)), now)
+    async with database.open_session() as session:
+        account = (await session.execute(_accounts().where(User.email == body.email.lower()))).one_or_none()
+    fits = await passwords.verify_password(body.password, account.password_hash if account else None)
+    if not fits or account is None or account.disabled_at is not None:
+        raise SignInFailed
+    if settings.require_verified_email and account.email_verified_at is None:
+        raise AccountNotReady("Verify the e-mail address first.")
+    if settings.require_second_factor and account.second_factor_at is None:
+        raise AccountNotReady("Enrol a second factor first.")
+    async with database.open_session() as session:
+        await _forgive_attempt(session, *keys)
+        return await _start_session(session, account, body.device_name, now + timedelta(days=settings.session_days))
+
+
+async def refresh(database: Database, settings: Settings, token: str, now: datetime) -> SignedIn:
+    """The next link of a session's chain; raises Unauthenticated for a token that continues none."""
+    async with database.open_session() as session:
+        link = await _lock_chain(session, token, now)
+        if link is not None and link.state != "retired":
+            return await _rotate(session, link, token, now, settings)
+    if link is not None:
+        await revoke(database, link.user_id, [link.session_id])
+    raise Unauthenticated
+
+
+async def revoke(database: Database, user_id: UUID, session_ids: list[UUID]) -> int:
+    """Ends sessions of a user and returns how many were alive; no write of theirs commits after this."""
+    [row] = await database.call("SELECT revoke_sessions($1, $2)", user_id, session_ids)
+    ended: int = row[0]
+    return ended
+
+
+async def revoke_one(database: Database, user_id: UUID, session_id: UUID) -> None:
+    """Ends one session of the user; NotFound where it is not theirs or already over."""
+    if not await revoke(database, user_id, [session_id]):
+        raise NotFound
+
+
+async def live_sessions(session: AsyncSession, user_id: UUID, now: datetime) -> list[DeviceSession]:
+    """The devices a user is signed in on, the most recently seen first."""
+    found = await session.scalars(
+        select(DeviceSession)
+        .where(
+            DeviceSession.user_id == user_id,
+            DeviceSession.revoked_at.is_(None),
+            DeviceSession.expires_at > now,
+        )
+        .order_by(DeviceSession.last_seen_at.desc(), DeviceSession.id)
+    )
+    return list(found)
+
+
+async def account_of(session: AsyncSession, session_id: UUID) -> Row[*tuple[Any, ...]]:
+    """The account behind a live session; raises Unauthenticated once it has ended."""
+    found = await session.execute(text("SELECT * FROM session_account(:session_id)").bindparams(session_id=session_id))
+    account = found.one_or_none()
+    if account is None:
+        raise Unauthenticated
+    return account
+
+
+def _accounts() -> Select[*tuple[Any, ...]]:
+    return select(
+        User.id,
+        User.role,
+        User.password_hash,
+        User.disabled_at,
+        User.email_verified_at,
+        User.second_factor_at,
+    )
+
+
+async def _start_session(
+    session: AsyncSession, account: Row[*tuple[Any, ...]], device_name: str | None, expires_at: datetime
+) -> SignedIn:
+    device = DeviceSession(id=uuid4(), user_id=account.id, device_name=device_name, expires_at=expires_at)
+    session.add(device)
+    await session.flush()
+    return await _signed_in(session, account.id, account.role, device.id)
+
+
+async def _signed_in(session: AsyncSession, user_id: UUID, role: str, session_id: UUID) -> SignedIn:
+    token = PREFIX + token_urlsafe(32)
+    await session.execute(insert(RefreshToken).values(digest=_digest(token), session_id=session_id, state="successor"))
+    account = await account_of(session, session_id)
+    return SignedIn(user_id, role, account.patient_id, session_id, token)
+
+
+async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> Row[*tuple[Any, ...]] | None:
+    """The token's link, with its session locked so that parallel refreshes go one after another."""
+    digest = _digest(token)
+    await session.execute(
+        select(literal(1))
+        .select_from(RefreshToken)
+        .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
+        .where(RefreshToken.digest == digest)
+        .with_for_update(of=DeviceSession)
+    )
+    found = await session.execute(
+        select(
+            RefreshToken.state,
+            RefreshToken.first_used_at,
+            RefreshToken.session_id,
+            User.id.label("user_id"),
+            User.role,
+        )
+        .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
+        .join(User, User.id == DeviceSession.user_id)
+        .where(
+            RefreshToken.digest == digest,
+            DeviceSession.revoked_at.is_(None),
+            DeviceSession.expires_at > now,
+            User.disabled_at.is_(None),
+        )
+    )
+    return found.one_or_none()
+
+
+async def _rotate(
+    session: AsyncSession, link: Row[*tuple[Any, ...]], token: str, now: datetime, settings: Settings
+) -> SignedIn:
+    if link.state == "replaced" or (link.state == "current" and link.first_used_at + RETRY_PERIOD < now):
+        raise Unauthenticated
+    chain = update(RefreshToken).where(RefreshToken.session_id == link.session_id)
+    if link.state == "successor":
+        await session.execute(chain.where(RefreshToken.state == "current").values(state="retired"))
+        await session.execute(
+            chain.where(RefreshToken.digest == _digest(token)).values(state="current", first_used_at=now)
+        )
+    else:
+        await session.execute(chain.where(RefreshToken.state == "successor").values(state="replaced"))
+    await session.execute(
+        update(DeviceSession)
+        .where(DeviceSession.id == link.session_id)
+        .values(last_seen_at=now, expires_at=now + timedelta(days=settings.session_days))
+    )
+    return await _signed_in(session, link.user_id, link.role, link.session_id)
+
+
+async def _count_attempt(database: Database, limits: dict[bytes, tuple[int, int]], now: datetime) -> None:
+    """Counts an attempt before it is made, so that parallel guesses are counted too; refuses while one must wait."""
+    async with database.open_session() as session:
+        held = await session.execute(select(SignInDelay).where(SignInDelay.key.in_(limits)).with_for_update())
+        waits = [_wait(delay, *limits[delay.key], now) for delay in held.scalars()]
+        if any(waits):
+            raise TooManyRequests(retry_after=max(waits))
+        attempt = upsert(SignInDelay).values([{"key": key, "failures": 1, "failed_at": now} for key in sorted(limits)])
+        await session.execute(
+            attempt.on_conflict_do_update(
+                index_elements=[SignInDelay.key],
+                set_={
+                    "failed_at": now,
+                    "failures": func.least(SignInDelay.failures, 1000) + 1,
+                },
+            )
+        )
+        await session.execute(delete(SignInDelay).where(SignInDelay.failed_at < now - FORGET_FAILURES))
+
+
+async def _forgive_attempt(session: AsyncSession, account_key: bytes, address_key: bytes) -> None:
+    """A right password clears the account; of the address only this attempt, or an attacker could clear it."""
+    await session.execute(delete(SignInDelay).where(SignInDelay.key == account_key))
+    await session.execute(
+        update(SignInDelay).where(SignInDelay.key == address_key).values(failures=SignInDelay.failures - 1)
+    )
+
+
+def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:
+    """Whole seconds still to wait: none for the first failures, then doubling up to the longest."""
+    if delay.failures < free:
+        return 0
+    pause = timedelta(seconds=min(2 ** min(delay.failures - free, 20), longest))
+    return max(0, -((now - delay.failed_at - pause) // timedelta(seconds=1)))
+
+
+def _delay_key(secret: bytes, what: str, value: str) -> bytes:
+    return hmac.digest(secret, f"{what}:{value}".encode(), "sha256")
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()

@@ -1,0 +1,221 @@
+"""Records of any kind: everything that is written to a diary or read from it goes through these few calls."""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+from app.database import Database
+from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, Unauthenticated
+from app.pagination import Cursors
+
+REFUSALS: dict[str, type[Problem]] = {
+    "unauthenticated": Unauthenticated,
+    "not_found": NotFound,
+    "erased": Gone,
+    "insufficient_scope": InsufficientScope,
+}
+ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, by a verified token; whether the session behind it still lives, the database says."""
+
+    user_id: UUID
+    session_id: UUID
+    request_id: UUID
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diary:
+    """One patient's diary as one caller asks for it. It grants nothing: each call asks access() with its data."""
+
+    database: Database
+    cursors: Cursors
+    caller: Caller
+    patient_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record to write: `base_version` 0 creates; `columns` are the promoted facts of `records`."""
+
+    kind: str
+    id: str
+    base_version: int
+    document: bytes = b"{}"  # the client's fields, without id and note
+    columns: dict[str, Any] | None = None
+    mutation_id: UUID | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind)."""
+
+    status: Literal["created", "updated", "deleted", "unchanged", "conflict", "missing", "reused"]
+    id: UUID
+    version: int | None
+    change_seq: int | None
+    deleted: bool | None
+    record: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which records a page holds; dates are the records' local ones, both included."""
+
+    kinds: tuple[str, ...] | None = None
+    from_: date | None = None
+    to: date | None = None
+    region: str | None = None
+    character: str | None = None
+    scale: str | None = None
+    min_score: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as bytes: the items between the brackets of a JSON array. None items: the caller has it already."""
+
+    etag: str
+    items: bytes | None
+    next_cursor: str | None
+
+    @property
+    def body(self) -> bytes:
+        """The page as it is answered."""
+        return b'{"items":[%b],"next_cursor":%b}' % (self.items or b"", json.dumps(self.next_cursor).encode())
+
+
+async def write(diary: Diary, action: str, scope: str, changes: list[Change]) -> list[Outcome]:
+    """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns."""
+    items = b"[" + b",".join(map(_item, changes)) + b"]"
+    rows = await diary.database.call(
+        "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7)",
+        diary.caller.session_id,
+        diary.patient_id,
+        scope,
+        action,
+        items.decode(),
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    refuse(rows[0]["status"])
+    return [Outcome(*row) for row in rows]
+
+
+async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
+    """Version and JSON of one record, as this caller may see it."""
+    [row] = await diary.database.call(
+        "SELECT * FROM read_record($1, $2, $3, $4, $5, $6, $7, $8)",
+        diary.caller.session_id,
+        diary.patient_id,
+        scope,
+        action,
+        kind,
+        record_id,
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    _refuse_read(row["outcome"])
+    return row["item_version"], row["item_record"]
+
+
+async def read_page(
+    diary: Diary,
+    action: str,
+    scope: str | None,
+    filters: Filters,
+    limit: int,
+    cursor: str | None = None,
+    known_etag: str | None = None,
+) -> Page:
+    """One page, newest first, of the records that fit; without items if `known_etag` still names this state."""
+    purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
+    before_at, before_id = _open(diary.cursors, purpose, cursor)
+    [row] = await diary.database.call(
+        "SELECT * FROM read_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        diary.caller.session_id,
+        diary.patient_id,
+        scope,
+        action,
+        filters.kinds,
+        filters.from_,
+        filters.to,
+        filters.region,
+        filters.character,
+        filters.scale,
+        filters.min_score,
+        before_at,
+        before_id,
+        limit,
+        known_etag,
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    _refuse_read(row["outcome"])
+    last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]))
+    return Page(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
+
+
+async def read_versions(
+    diary: Diary, action: str, scope: str, kind: str, record_id: UUID, limit: int, cursor: str | None = None
+) -> bytes:
+    """One page of a record's history, newest version first, as JSON."""
+    purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {record_id}"
+    before = diary.cursors.open(purpose, cursor)[0] if cursor else None
+    [row] = await diary.database.call(
+        "SELECT * FROM read_versions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        diary.caller.session_id,
+        diary.patient_id,
+        scope,
+        action,
+        kind,
+        record_id,
+        before,
+        limit,
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    _refuse_read(row["outcome"])
+    last = row["last_version"]
+    return Page("", row["items"], diary.cursors.seal(purpose, (last,)) if last else None).body
+
+
+def refuse(outcome: str) -> None:
+    """Raises the problem behind a refusal of enter_diary(); other outcomes pass."""
+    if outcome in REFUSALS:
+        raise REFUSALS[outcome]
+
+
+def _refuse_read(outcome: str) -> None:
+    refuse(outcome)
+    if outcome in ABSENCES:
+        raise ABSENCES[outcome]
+
+
+def _item(change: Change) -> bytes:
+    item = {
+        "kind": change.kind,
+        "id": change.id,
+        "base_version": change.base_version,
+        "deleted": change.deleted,
+    }
+    if change.mutation_id is not None:
+        item["mutation_id"] = str(change.mutation_id)
+    fields = json.dumps(item | (change.columns or {}), ensure_ascii=False).encode()
+    return b'%b,"document":%b}' % (fields[:-1], change.document)
+
+
+def _open(cursors: Cursors, purpose: str, cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    if cursor is None:
+        return None, None
+    at, record_id = cursors.open(purpose, cursor)
+    if not isinstance(at, str) or not isinstance(record_id, str):
+        raise InvalidCursor
+    return datetime.fromisoformat(at), UUID(record_id)

@@ -1,0 +1,269 @@
+"""Access tokens: ES256 `at+jwt`, signed and checked here and nowhere else; no other module imports jose.
+
+Whether the session behind a token is alive is not asked here: PostgreSQL asks in the same call as the data.
+"""
+
+import json
+import logging
+import os
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from time import monotonic
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from jose import jwk, jws
+from jose.backends.base import Key
+
+from app import errors
+
+ALGORITHM = "ES256"
+TYPE = "at+jwt"
+ROLES = frozenset({"patient", "caregiver", "clinician", "admin"})
+HEADER = frozenset({"alg", "kid", "typ"})
+CLAIMS = frozenset({"iss", "aud", "sub", "sid", "jti", "iat", "exp", "role"})
+LONGEST_TOKEN = 4096
+CLOCK_LEEWAY_SECONDS = 5
+RESCAN_SECONDS = 1
+CACHE_SIZE = 10_000
+
+KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Who a verified token speaks for, and the second (Unix time) at which it ends."""
+
+    user_id: UUID
+    session_id: UUID
+    token_id: UUID
+    role: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyPair:
+    private: Key
+    public: Key
+
+
+class Keyring:
+    """The ES256 key pairs of a directory of `<kid>.pem`: the greatest kid signs, every kid verifies.
+
+    Files that come or go are noticed within a second. A file is never read twice: another key is another kid.
+    While the directory holds an invalid file, or no key, the last good keys stay in use and the log says so.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = monotonic) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._keys = _load(directory, {})
+        self._look_at = clock() + RESCAN_SECONDS
+        self._search_at = clock()
+
+    def current(self) -> Mapping[str, _KeyPair]:
+        """Every key pair by its kid; another object as soon as the keys are others."""
+        if self._clock() >= self._look_at:
+            self._look_at = self._clock() + RESCAN_SECONDS
+            self._rescan()
+        return self._keys
+
+    def sign(self, claims: Mapping[str, str | int]) -> str:
+        """A compact JWS over the claims, signed by the greatest kid."""
+        keys = self.current()
+        kid = max(keys)
+        return jws.sign(claims, keys[kid].private, {"kid": kid, "typ": TYPE}, ALGORITHM)
+
+    def verify(self, token: str) -> bytes:
+        """The payload of a token signed by one of the keys; any exception means that it is not."""
+        header, _, _ = (_decode(part) for part in token.split("."))
+        members = _parse(header)
+        if members.keys() != HEADER or (members["alg"], members["typ"]) != (ALGORITHM, TYPE):
+            _refuse()
+        return jws.verify(token, self._find(members["kid"]).public, [ALGORITHM])
+
+    def public_jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The public keys as a JWK set (RFC 7517), newest first."""
+        newest_first = sorted(self.current().items(), reverse=True)
+        return {"keys": [{**pair.public.to_dict(), "kid": kid, "use": "sig"} for kid, pair in newest_first]}
+
+    def _find(self, kid: str) -> _KeyPair:
+        # Another worker may sign with a key younger than our last look; garbage kids buy one look a second.
+        if kid not in self._keys and self._clock() >= self._search_at:
+            self._search_at = self._clock() + RESCAN_SECONDS
+            self._rescan()
+        return self._keys[kid]
+
+    def _rescan(self) -> None:
+        try:
+            self._keys = _load(self._directory, self._keys)
+        except ValueError as fault:
+            logger.error("signing keys stay as they were: %s", fault)
+
+
+class AccessTokens:
+    """Issues and verifies the access tokens of one issuer and audience, in one thread."""
+
+    def __init__(self, keyring: Keyring, issuer: str, audience: str, lifetime_seconds: int) -> None:
+        self._keyring = keyring
+        self._issuer = issuer
+        self._audience = audience
+        self._lifetime_seconds = lifetime_seconds
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self._verified_with = keyring.current()
+
+    def issue(self, user_id: UUID, session_id: UUID, role: str, now: datetime) -> str:
+        """A new token that is good from now for the configured lifetime."""
+        issued_at = int(now.timestamp())
+        return self._keyring.sign(
+            {
+                "iss": self._issuer,
+                "aud": self._audience,
+                "sub": str(user_id),
+                "sid": str(session_id),
+                "jti": str(uuid4()),
+                "iat": issued_at,
+                "exp": issued_at + self._lifetime_seconds,
+                "role": role,
+            }
+        )
+
+    def verify(self, token: str, now: datetime) -> Claims:
+        """What a token of ours that is good at `now` says; raises Unauthenticated for everything else."""
+        try:
+            return self._verify(token, now.timestamp())
+        except Exception:  # whatever hostile bytes do to a parser, nobody is signed in
+            raise errors.Unauthenticated from None
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The JWK set that `/.well-known/jwks.json` answers."""
+        return self._keyring.public_jwks()
+
+    def _verify(self, token: str, now: float) -> Claims:
+        if len(token) > LONGEST_TOKEN:
+            _refuse()
+        digest = sha256(token.encode("ascii")).digest()
+        claims = self._cache().get(digest)
+        if claims is None:
+            claims = self._claims(_parse(self._keyring.verify(token)), now)
+            self._remember(digest, claims)
+        if now >= claims.expires_at:
+            _refuse()
+        return claims
+
+    def _cache(self) -> OrderedDict[bytes, Claims]:
+        keys = self._keyring.current()
+        if keys is not self._verified_with:
+            self._verified.clear()
+            self._verified_with = keys
+        return self._verified
+
+    def _remember(self, digest: bytes, claims: Claims) -> None:
+        self._verified[digest] = claims
+        if len(self._verified) > CACHE_SIZE:
+            self._verified.popitem(last=False)
+
+    def _claims(self, members: dict[str, Any], now: float) -> Claims:
+        if members.keys() != CLAIMS or (members["iss"], members["aud"]) != (self._issuer, self._audience):
+            _refuse()
+        issued_at, expires_at = _integer(members["iat"]), _integer(members["exp"])
+        if issued_at > now + CLOCK_LEEWAY_SECONDS or members["role"] not in ROLES:
+            _refuse()
+        return Claims(
+            user_id=_uuid(members["sub"]),
+            session_id=_uuid(members["sid"]),
+            token_id=_uuid(members["jti"]),
+            role=members["role"],
+            expires_at=expires_at,
+        )
+
+
+def create_signing_key(directory: Path) -> str:
+    """The kid of a new key `<kid>.pem` (0600) in the directory, which is made (0700) when missing."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{token_hex(4)}"
+    unfinished = directory / f".{kid}.new"
+    unfinished.touch(mode=0o600, exist_ok=False)
+    with unfinished.open("wb") as file:
+        file.write(_pem(ec.generate_private_key(ec.SECP256R1())))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(directory / f"{kid}.pem")  # a worker that looks meanwhile sees no half of a key
+    return kid
+
+
+def _load(directory: Path, known: dict[str, _KeyPair]) -> dict[str, _KeyPair]:
+    files = {path.stem: path for path in directory.glob("*.pem")}
+    if not files:
+        raise ValueError("the signing keys directory holds no <kid>.pem")
+    if files.keys() == known.keys():
+        return known
+    return {kid: known.get(kid) or _read(path) for kid, path in files.items()}
+
+
+def _read(path: Path) -> _KeyPair:
+    try:
+        private_key = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, OSError, UnsupportedAlgorithm):
+        raise ValueError(f"{path.name} is not a readable, unencrypted private key in PEM") from None
+    if not isinstance(private_key, ec.EllipticCurvePrivateKey) or private_key.curve.name != "secp256r1":
+        raise ValueError(f"{path.name} is not a P-256 key")
+    if not KID.fullmatch(path.stem):
+        raise ValueError(f"{path.name} is no kid: letters, digits, - and _, at most 64 before .pem")
+    private = jwk.construct(_pem(private_key), ALGORITHM)
+    return _KeyPair(private, private.public_key())
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _decode(part: str) -> bytes:
+    decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    if urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:  # the decoder skips what it does not know
+        _refuse()
+    return decoded
+
+
+def _parse(document: bytes) -> dict[str, Any]:
+    members = json.loads(document.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+    if not isinstance(members, dict):
+        _refuse()
+    return members
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        _refuse()
+    return members
+
+
+def _integer(value: object) -> int:
+    return value if type(value) is int else _refuse()  # a bool is an int to isinstance
+
+
+def _uuid(value: str) -> UUID:
+    uuid = UUID(value)
+    return uuid if str(uuid) == value else _refuse()
+
+
+def _refuse(_: object = None) -> NoReturn:
+    raise errors.Unauthenticated

@@ -1,0 +1,183 @@
+"""The raw-body gate: property tests against a slow, obvious reading of the same rules."""
+
+import inspect
+import json
+import math
+import sys
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app import gate
+from app.errors import BadRequest
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc"), inner),
+    max_leaves=20,
+)  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        '"',
+        "\\",
+        "\\u",
+        "0000",
+        "d83d",
+        "DE00",
+        "00e4",
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        ",",
+        "1",
+        "1e999",
+        "a",
+        "\0",
+        "\n",
+    ]
+)
+
+
+def depth(value: object) -> int:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
+def texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [*value, *(text for inner in value.values() for text in texts(inner))]
+    return [text for inner in value for text in texts(inner)] if isinstance(value, list) else []
+
+
+def check(body: bytes) -> None:
+    """What the gate lets pass is storable, and what it refuses it refuses with BadRequest only."""
+    try:
+        value = gate.parse(body)
+    except BadRequest:
+        return
+    assert value == json.loads(body)
+    assert depth(value) <= gate.MAX_DEPTH
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    assert not any("\0" in text for text in texts(value))
+
+
+@given(st.binary())
+def test_arbitrary_bytes_pass_clean_or_are_a_bad_request(body: bytes) -> None:
+    check(body)
+
+
+@given(st.lists(PIECES, max_size=40).map("".join))
+@example('"\\ud83d\\ude00"')
+@example('"\\ud83d\\\\ude00"')
+def test_nearly_json_passes_clean_or_is_a_bad_request(text: str) -> None:
+    check(text.encode())
+
+
+@given(st.lists(st.sampled_from(["\\u0000", "\\\\u0000", "\\\\", '\\"', "\\ud83d", "\\uDE00", "\\u00e4", "a"])))
+def test_exactly_the_strings_with_nul_or_half_a_pair_are_refused(pieces: list[str]) -> None:
+    body = f'{{"{"".join(pieces)}": 1}}'
+    text = next(iter(json.loads(body)))
+    bad = "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
+    if bad:
+        with pytest.raises(BadRequest, match="malformed"):
+            gate.parse(body.encode())
+    else:
+        assert gate.parse(body.encode()) == {text: 1}
+
+
+@given(JSON, st.booleans())
+def test_every_acceptable_value_comes_back_unchanged(value: object, ascii_only: bool) -> None:
+    assert gate.parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        (b'\xef\xbb\xbf{"a": 1}', "byte order mark"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8"),
+        (b'"\xff"', "not UTF-8"),
+        (b'"\xed\xa0\x80"', "not UTF-8"),
+        (b'"\xc0\x80"', "not UTF-8"),
+        (b"", "not valid JSON"),
+        (b"{'a': 1}", "not valid JSON"),
+        (b'{"a": 1} {}', "not valid JSON"),
+        (b'{"a": 1,}', "not valid JSON"),
+        (b'"a\x00b"', "not valid JSON"),
+        (b'{"a": 1, "a": 1}', "same key twice"),
+        (b'[{"a": {"b": 1, "\\u0062": 2}}]', "same key twice"),
+        (b"NaN", "NaN and Infinity"),
+        (b"[-Infinity]", "NaN and Infinity"),
+        (b"1e999", "not finite"),
+        (b"-1e999", "not finite"),
+        (b"9007199254740993", "outside"),
+        (b"-9007199254740993", "outside"),
+        (b"1" * 100_000, "outside"),
+        (b"0." + b"1" * 100_000, "longer than 64"),
+        (b'"\\u0000"', "NUL"),
+        (b'{"\\u0000": 1}', "NUL"),
+        (b'"\\ud83d"', "surrogate"),
+        (b'"\\ude00\\ud83d"', "surrogate"),
+        (b'"\\ud83d\\\\ude00"', "surrogate"),
+        (b"[" * 33 + b"]" * 33, "32 levels"),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, "32 levels"),
+        (b"[" * 500_000, "32 levels"),
+        (b'["[[["' + b",[]" * 40 + b"," + b"[" * 32 + b"]" * 32 + b"]", "32 levels"),
+    ],
+)
+def test_each_rule_refuses_with_its_own_sentence(body: bytes, rule: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        gate.parse(body)
+    assert rule in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 32 + b"]" * 32,
+        b'["' + b"[{" * 1000 + b'"]',
+        b'["\\"' + b"[" * 1000 + b'", 1]',
+        b"[" + b"[]," * 1000 + b"[]]",
+        b"9007199254740992",
+        b"-9007199254740992",
+        b"1e300",
+        b'"\\\\u0000"',
+        b'"\\ud83d\\ude00"',
+        b' {"a": [1.5, true, null]}\r\n',
+    ],
+)
+def test_what_only_looks_dangerous_passes(body: bytes) -> None:
+    assert gate.parse(body) == json.loads(body)
+
+
+def test_an_open_string_of_escapes_is_scanned_once() -> None:
+    body = b"[" * 33 + b'"' + b'\\"' * 200_000  # quadratic scanning would take hours
+    with pytest.raises(BadRequest):
+        gate.parse(body)
+
+
+def test_a_nearly_exhausted_stack_is_a_bad_request_not_a_recursion_error() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 20)
+    try:
+        gate.parse(b"[" * 32 + b"]" * 32)
+    except Exception as exception:
+        outcome = exception
+    finally:
+        sys.setrecursionlimit(before)
+    assert isinstance(outcome, BadRequest)
+
+
+@given(st.floats())
+def test_every_finite_float_passes_and_no_other(number: float) -> None:
+    body = json.dumps(number).encode()
+    if math.isfinite(number):
+        assert gate.parse(body) == number
+    else:
+        with pytest.raises(BadRequest):
+            gate.parse(body)
