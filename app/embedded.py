@@ -54,7 +54,7 @@ _SETTINGS = {
 }
 
 
-class CannotStart(Exception):  # noqa: N818 - raised as what happened, like every problem here
+class CannotStart(Exception):
     """The embedded PostgreSQL cannot run like this; the text says what to do."""
 
 
@@ -153,16 +153,26 @@ def _own(place: _Place, lock: IO[bytes], deadline: float) -> Server:
 def _bring_up(place: _Place, deadline: float) -> "tuple[subprocess.Popen[bytes] | None, _Running]":
     """The running server, and its process if it is our child and not one that outlived its owner."""
     process: subprocess.Popen[bytes] | None = None
-    while True:
-        running = _running(place.cluster)
-        if running is not None and running.ready:
-            return process, running
-        if running is None and (process is None or process.poll() is not None):
-            if process is not None and not _pid_file(place.cluster).exists():
-                raise CannotStart(_last_words(place))
-            _forget_the_dead(place.cluster)
-            process = _launch(place)
-        _tick(deadline, _last_words(place))
+    try:
+        while True:
+            running = _running(place.cluster)
+            if running is not None and running.ready:
+                return process, running
+            if running is None and (process is None or process.poll() is not None):
+                _check_outcome(place, process)
+                _forget_the_dead(place.cluster)
+                process = _launch(place)
+            _tick(deadline, _last_words(place))
+    except BaseException:
+        if process is not None:
+            _shut_down(place.cluster, process)
+        raise
+
+
+def _check_outcome(place: _Place, process: "subprocess.Popen[bytes] | None") -> None:
+    """Another start helps only while a pid file is there: the killed server's backends are about to end."""
+    if process is not None and not _pid_file(place.cluster).exists():
+        raise CannotStart(_last_words(place))
 
 
 def _launch(place: _Place) -> "subprocess.Popen[bytes]":

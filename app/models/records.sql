@@ -1,9 +1,10 @@
 -- The one write path, and the reads that cost one round trip each: session, consent, row-security context,
 -- rows and audit travel in one call. Documents are text all the way: a page is concatenation.
 
--- A document as its reader gets it: with the note, or without any trace of one.
+-- A document as its reader gets it: with the note, or without any trace of one. (STABLE, as to_json() is:
+-- PostgreSQL then expands it in place.)
 CREATE OR REPLACE FUNCTION wire(document json, note text) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
+LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN note IS NULL THEN document::text
                 ELSE left(document::text, -1) || ',"note":' || to_json(note)::text || '}' END
 $$;

@@ -142,9 +142,7 @@ async def replace_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVer
         }
     },
 )
-async def revise_entry(
-    diary: DiaryOf, entry_id: EntryId, base_version: BaseVersion, body: EntryPatch
-) -> Response:
+async def revise_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVersion, body: EntryPatch) -> Response:
     """A merge patch (RFC 7396): what is absent stays, null removes, a list is replaced as a whole."""
     patch = body.model_dump(mode="json", exclude_unset=True)
     content = problems.validated(EntryFields, await entries.merged(diary, entry_id, patch))

@@ -70,12 +70,18 @@ class Says:
 
 @dataclass(frozen=True)
 class ParsedBy:
-    """Annotation: text that becomes what the function makes of it; refused by its ValueError."""
+    """Annotation: text that becomes what the function makes of it; refused by its ValueError.
+
+    What the server itself puts into an answer is parsed already and passes; JSON holds no such value.
+    """
 
     parse: Callable[[str], object]
 
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.parse, core_schema.str_schema(strict=True))
+    def __get_pydantic_core_schema__(self, source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        parsed = core_schema.no_info_after_validator_function(self.parse, core_schema.str_schema(strict=True))
+        if source is str:
+            return parsed
+        return core_schema.union_schema([parsed, core_schema.is_instance_schema(source)], mode="left_to_right")
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("state = 'successor'"),
     )
-    run_sql(revision, "access", "records", "audit", "views", "privileges")
+    run_sql(revision, "access", "records", "audit", "views", "verify", "privileges")
 
 
 def downgrade() -> None:

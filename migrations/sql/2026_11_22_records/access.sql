@@ -33,6 +33,7 @@ $$;
 
 -- Checks the session and the consent behind it and sets the row-security context of this transaction.
 -- `outcome` is ok, unauthenticated, not_found, erased or insufficient_scope; a refusal is audited here.
+-- Without a scope any consent that opens a kind of record will do.
 -- Whoever needs the answer to hold until commit locks the patient's clock in a statement before.
 CREATE OR REPLACE FUNCTION enter_diary(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
@@ -62,7 +63,8 @@ BEGIN
         WHEN found_row.alive IS NOT TRUE THEN 'unauthenticated'
         WHEN found_row.scopes IS NULL THEN 'not_found'
         WHEN found_row.erased_at IS NOT NULL THEN 'erased'
-        WHEN NOT found_row.scopes && ARRAY['*', p_scope] THEN 'insufficient_scope'
+        WHEN NOT found_row.scopes && ARRAY['*', p_scope] AND (p_scope IS NOT NULL OR kinds = '{}')
+            THEN 'insufficient_scope'
         ELSE 'ok'
     END;
     IF outcome <> 'ok' THEN

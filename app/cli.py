@@ -1,0 +1,172 @@
+"""`pain-diary`: serve, try out and look after the service. Each command imports what it needs: --help stays quick."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from ipaddress import ip_address
+from socket import socket
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from app import embedded
+from app.config import Settings
+
+DATABASE = "diary"
+
+cli = typer.Typer(
+    help="A pain diary service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they may show the values of variables, and those may be secrets
+)
+admin = typer.Typer(help="Work on keys and accounts.", no_args_is_help=True)
+cli.add_typer(admin, name="admin")
+
+
+def main() -> None:
+    """The entry point. SIGTERM ends a command the way Ctrl-C does: what it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    cli()
+
+
+@cli.command()
+def serve() -> None:
+    """Serve a database that is there already, with DIARY_WORKERS workers."""
+    from app import server
+
+    settings = _settings()
+    if settings.database_url is None:
+        _fail("DIARY_DATABASE_URL is not set. `pain-diary demo` brings a database of its own.", 2)
+    with _said_plainly():
+        server.run(settings, "app.main:create_app")
+
+
+@cli.command()
+def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")] = None) -> None:
+    """Try it out: an own database with a year of entries, never a configured one."""
+    from app import server
+
+    chosen = {} if port is None else {"port": port}
+    own = {"environment": "development", "database_url": None, "migration_database_url": None, "workers": 1}
+    settings = _settings(**own, **chosen)
+    with _said_plainly(), closing(server.bind(settings)) as listener, _embedded(settings) as postgres:
+        _serve_demo(settings, listener, postgres)
+
+
+def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server) -> None:
+    from app import database, server
+    from app.main import create_app
+    from app.services import demo as demo_data
+
+    settings = settings.model_copy(update={"database_url": SecretStr(postgres.url("diary_app", DATABASE))})
+    database.migrate(postgres.url("postgres", DATABASE))
+    demo_data.seed(settings)
+    typer.echo(f"Docs:    {_address(settings, listener)}/docs")
+    typer.echo(f"Sign in: {demo_data.EMAIL} / {demo_data.PASSWORD}")
+    typer.echo("Stop:    Ctrl-C")
+    server.run(settings, create_app(settings), listener)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest migration."""
+    from app import database
+
+    settings = _settings()
+    with _said_plainly(), _owner_url(settings) as url:
+        database.migrate(url)
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from app.main import create_app
+
+    with TemporaryDirectory() as directory:  # for keys that sign nothing
+        own = {"environment": "development", "database_url": SecretStr("postgresql://"), "state_directory": directory}
+        document = create_app(_settings(**own)).openapi()
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+@cli.command()
+def verify() -> None:
+    """Look for audit rows that were changed or removed."""
+    from app.services import verify as verification
+
+    settings = _settings()
+    with _said_plainly(), _owner_url(settings) as url:
+        verification.run(url)
+
+
+@admin.command()
+def rotate_keys() -> None:
+    """Make a new signing key; running workers take it up, and old tokens stay valid."""
+    from app import tokens
+
+    settings = _settings()
+    typer.echo(tokens.create_signing_key(settings.signing_keys_directory or settings.state_directory / "keys"))
+
+
+def _settings(**overrides: Any) -> Settings:
+    """The settings, or the end of the command with one line per fault and no values."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_context=False, include_url=False)
+        _fail("\n".join(_line(fault["loc"], fault["msg"]) for fault in faults), 2)
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    sentence = message.removeprefix("Value error, ")
+    return f"DIARY_{str(location[0]).upper()}: {sentence}" if location else sentence
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Ends the command with one sentence where the machine, not the program, is at fault."""
+    from app import server
+
+    try:
+        yield
+    except (server.PortTaken, embedded.CannotStart) as error:
+        _fail(str(error), 1)
+
+
+@contextmanager
+def _owner_url(settings: Settings) -> Iterator[str]:
+    """The URL for migrations and audits; without any, that of the embedded database, which runs meanwhile."""
+    url = settings.migration_database_url or settings.database_url
+    if url is not None:
+        yield url.get_secret_value()
+        return
+    with _embedded(settings) as postgres:
+        yield postgres.url("postgres", DATABASE)
+
+
+@contextmanager
+def _embedded(settings: Settings) -> Iterator[embedded.Server]:
+    postgres = embedded.start(settings.state_directory / "postgres", settings.postgres_binaries)
+    try:
+        embedded.ensure_database(postgres, DATABASE)
+        yield postgres
+    finally:
+        postgres.stop()
+
+
+def _address(settings: Settings, listener: socket) -> str:
+    """Where a browser on this machine finds the listener."""
+    host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:
+        host = "127.0.0.1"
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,243 @@
+"""The one write path under concurrency, against real PostgreSQL: nothing lost, nothing wrongly accepted."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+
+from app.config import Settings
+from app.database import driver_url
+from app.schemas.entries import EntryIn
+from app.services import auth, entries, records
+from app.services.records import Caller, Diary
+from tests.people import Phone, entry, site
+
+pytestmark = pytest.mark.anyio
+
+Connection = "asyncpg.Connection[asyncpg.Record]"
+WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, $4, NULL)"
+
+
+def diary_of(app: FastAPI, phone: Phone) -> Diary:
+    parts = app.state.diary
+    caller = Caller(UUID(phone.user_id), UUID(phone.session_id), uuid4(), None)
+    return Diary(parts.database, parts.cursors, caller, UUID(phone.patient_id))
+
+
+def body(**fields: Any) -> EntryIn:
+    return EntryIn.model_validate(entry(**fields))
+
+
+def item(**fields: Any) -> str:
+    sent = body(**fields)
+    change = entries.change_of(sent, sent.id, 0)
+    return json.dumps(
+        {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
+        | (change.columns or {})
+    )
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of the serving role whose transactions the test controls."""
+    assert settings.database_url is not None
+    connection = await asyncpg.connect(driver_url(settings.database_url.get_secret_value()))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def blocked(superuser: "asyncpg.Connection[asyncpg.Record]", count: int = 1) -> None:
+    """Returns once so many backends of this database wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while await superuser.fetchval(waiting) < count:
+        await asyncio.sleep(0.01)
+
+
+async def test_two_devices_creating_one_id_store_it_once_and_one_is_told(app: FastAPI, ada: Phone) -> None:
+    diary = diary_of(app, ada)
+    shared = str(uuid4())
+    changes = [entries.change_of(body(id=shared, sites=[site(value)]), shared, 0) for value in (3, 7)]
+    outcomes = await asyncio.gather(*(records.write(diary, "test", entries.WRITE, [change]) for change in changes))
+    assert sorted(outcome.status for [outcome] in outcomes) == ["conflict", "created"]
+    assert {outcome.record for [outcome] in outcomes} == {(await entries.read(diary, UUID(shared))).record}
+
+
+async def test_ten_devices_editing_one_version_make_one_new_version(app: FastAPI, ada: Phone) -> None:
+    diary = diary_of(app, ada)
+    first = body()
+    await entries.create(diary, first)
+    edits = [entries.change_of(first.model_copy(update={"mood": mood}), first.id, 1) for mood in range(10)]
+    outcomes = await asyncio.gather(*(records.write(diary, "test", entries.WRITE, [edit]) for edit in edits))
+    statuses = sorted(outcome.status for [outcome] in outcomes)
+    assert statuses == ["conflict"] * 9 + ["updated"]
+    assert (await entries.read(diary, UUID(first.id))).version == 2
+
+
+async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
+    app: FastAPI, ada: Phone, settings: Settings, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    diary = diary_of(app, ada)
+    async with served(settings) as stalled:
+        transaction = stalled.transaction()
+        await transaction.start()
+        await stalled.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        follower = asyncio.create_task(entries.create(diary, body()))
+        await blocked(superuser)
+        assert not follower.done()
+        page = await entries.read_page(diary, records.Filters(), 10, None, None)
+        assert page.items == b""  # a puller sees neither of the two, never the later one alone
+        await transaction.commit()
+        await follower
+    numbers = await superuser.fetch(
+        "SELECT change_seq FROM record_versions WHERE patient_id = $1 ORDER BY 1", diary.patient_id
+    )
+    assert [row["change_seq"] for row in numbers] == [1, 2]
+
+
+async def test_a_writer_that_rolls_back_gives_its_number_to_the_next(
+    app: FastAPI, ada: Phone, settings: Settings
+) -> None:
+    diary = diary_of(app, ada)
+    async with served(settings) as doomed:
+        transaction = doomed.transaction()
+        await transaction.start()
+        await doomed.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        await transaction.rollback()
+    created = json.loads((await entries.create(diary, body())).record)
+    assert created["change_seq"] == 1
+
+
+async def test_a_revocation_that_commits_while_a_write_waits_refuses_the_write(
+    app: FastAPI, ada: Phone, settings: Settings, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    diary = diary_of(app, ada)
+    async with served(settings) as revoking:
+        transaction = revoking.transaction()
+        await transaction.start()
+        await revoking.execute("SELECT revoke_sessions($1, $2)", diary.caller.user_id, [diary.caller.session_id])
+        write = asyncio.create_task(ada.log())
+        await blocked(superuser)
+        await transaction.commit()
+        assert (await write).status_code == 401
+    assert not await superuser.fetchval("SELECT count(*) FROM records WHERE patient_id = $1", diary.patient_id)
+
+
+async def test_a_revocation_waits_for_a_write_that_came_first(
+    app: FastAPI, ada: Phone, settings: Settings, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    diary = diary_of(app, ada)
+    async with served(settings) as writing:
+        transaction = writing.transaction()
+        await transaction.start()
+        await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        revocation = asyncio.create_task(auth.revoke(diary.database, diary.caller.user_id, [diary.caller.session_id]))
+        await blocked(superuser)
+        assert not revocation.done()
+        await transaction.commit()
+        assert await revocation == 1
+    assert (await ada.log()).status_code == 401
+
+
+async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
+    app: FastAPI, ada: Phone, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    diary = diary_of(app, ada)
+
+    async def push(size: int) -> None:
+        bodies = [body() for _ in range(size)]
+        changes = [entries.change_of(one, one.id, 0) for one in bodies]
+        outcomes = await records.write(diary, "test", entries.WRITE, changes)
+        assert [outcome.status for outcome in outcomes] == ["created"] * size
+
+    await asyncio.gather(*(push(size) for size in [1, 3, 7, 14] * 4))
+    numbers = await superuser.fetch("SELECT change_seq FROM records WHERE patient_id = $1 ORDER BY 1", diary.patient_id)
+    assert [row["change_seq"] for row in numbers] == list(range(1, 101))
+    assert await superuser.fetch("SELECT * FROM verify_diaries() WHERE patient = $1", diary.patient_id) == []
+
+
+async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone) -> None:
+    diary = diary_of(app, ada)
+    taken = body()
+    await entries.create(diary, taken)
+    other = taken.model_copy(update={"mood": 1})
+    new = body()
+    outcomes = await records.write(
+        diary,
+        "test",
+        entries.WRITE,
+        [entries.change_of(other, other.id, 0), entries.change_of(new, new.id, 0)],
+    )
+    assert [outcome.status for outcome in outcomes] == ["conflict", "created"]
+
+
+async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app: FastAPI, ada: Phone) -> None:
+    diary = diary_of(app, ada)
+    first = body()
+    mutation = uuid4()
+
+    async def put(mood: int | None, base: int) -> str:
+        change = entries.change_of(first.model_copy(update={"mood": mood}), first.id, base)
+        outcome = await records.write(
+            diary, "test", entries.WRITE, [records.Change(**{**_fields(change), "mutation_id": mutation})]
+        )
+        return outcome[0].status
+
+    assert await put(None, 0) == "created"
+    assert await put(None, 0) == "unchanged"
+    assert await put(4, 1) == "reused"
+
+
+def _fields(change: records.Change) -> dict[str, Any]:
+    return {name: getattr(change, name) for name in change.__slots__}
+
+
+async def test_a_diary_without_a_clock_takes_no_write(
+    app: FastAPI, ada: Phone, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await superuser.execute("DELETE FROM patient_clocks WHERE patient_id = $1", UUID(ada.patient_id))
+    assert (await ada.log()).status_code == 410
+
+
+async def test_the_serving_role_has_no_way_around_the_function(settings: Settings, ada: Phone) -> None:
+    assert (await ada.log(note="mine")).status_code == 201
+    async with served(settings) as connection:
+        for statement in (
+            "INSERT INTO records SELECT * FROM records",
+            "UPDATE records SET version = 9",
+            "DELETE FROM records",
+            "TRUNCATE record_versions",
+            "SELECT note FROM records",
+            "SELECT document FROM record_versions",
+            "UPDATE patient_clocks SET head = 0",
+            "DELETE FROM audit_events",
+            "INSERT INTO audit_events (action, record_ids, outcome) VALUES ('x', '{}', 'ok')",
+            "SELECT audit(NULL, NULL, NULL, NULL, NULL, 'x', '{}', 'ok', NULL, NULL)",
+            "SELECT set_config('role', 'diary_owner', false)",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+
+
+async def test_a_forgotten_where_shows_nobody_elses_records(settings: Settings, ada: Phone, bob: Phone) -> None:
+    assert (await ada.log()).status_code == (await bob.log()).status_code == 201
+    async with served(settings) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM records") == 0
+        async with connection.transaction():
+            outcome = await connection.fetchval(
+                "SELECT open_diary($1, $2, 'entries:read', 'test.open', NULL, NULL)",
+                UUID(ada.session_id),
+                UUID(ada.patient_id),
+            )
+            assert outcome == "ok"
+            owners = await connection.fetch("SELECT DISTINCT patient_id FROM records")
+            scores = await connection.fetch("SELECT DISTINCT patient_id FROM pain_scores")
+        assert [row["patient_id"] for row in owners] == [row["patient_id"] for row in scores] == [UUID(ada.patient_id)]
+        assert await connection.fetchval("SELECT count(*) FROM records") == 0

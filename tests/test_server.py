@@ -1,0 +1,558 @@
+"""Our uvicorn over real sockets: what reaches the app, what is refused, and how it closes down."""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from app import logs, server
+from app.config import Settings
+from app.lifecycle import Lifecycle
+
+PATIENCE = 30  # seconds until a test gives up instead of hanging
+GET = b"GET %b HTTP/1.1\r\nHost: diary\r\n%b\r\n"
+POST = b"POST /echo HTTP/1.1\r\nHost: diary\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK"
+
+
+class TinyApp:
+    """Answers /echo with the body it read, /readyz with the lifecycle, /slow when released."""
+
+    def __init__(self) -> None:
+        self.state = SimpleNamespace(lifecycle=Lifecycle())
+        self.paths: list[str] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.release = Event()
+        self.entered = Event()
+        self.left = Event()
+        self.disconnected = Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        self.paths.append(scope["path"])
+        self.headers = scope["headers"]
+        self.entered.set()
+        try:
+            await getattr(self, scope["path"].strip("/"))(receive, send)
+        finally:
+            self.left.set()
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def echo(self, receive: Any, send: Any) -> None:
+        """The whole body again."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.disconnected.set()
+                return
+            body, more = body + message["body"], message["more_body"]
+        await _answer(send, 200, body)
+
+    async def readyz(self, _: Any, send: Any) -> None:
+        """503 while draining."""
+        await _answer(send, 503 if self.state.lifecycle.draining else 200, b"")
+
+    async def slow(self, _: Any, send: Any) -> None:
+        """An answer as soon as the test allows it."""
+        await asyncio.to_thread(self.release.wait, PATIENCE)
+        await _answer(send, 200, b"done")
+
+    async def early(self, _: Any, send: Any) -> None:
+        """An answer before the body was read."""
+        await _answer(send, 413, b"no")
+
+    async def begun(self, receive: Any, send: Any) -> None:
+        """An answer that has begun while the body is still arriving."""
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.disconnected.set()
+
+    async def flood(self, _: Any, send: Any) -> None:
+        """More than any socket buffers."""
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(512):
+            await send({"type": "http.response.body", "body": bytes(256 * 1024), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async def environment(self, _: Any, send: Any) -> None:
+        """The process and its metrics directory."""
+        await _answer(send, 200, f"{os.getpid()} {os.environ['PROMETHEUS_MULTIPROC_DIR']}".encode())
+
+
+async def _answer(send: Any, status: int, body: bytes) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {"environment": "development", "port": 0, "shutdown_seconds": PATIENCE} | changes
+    return Settings(_env_file=None, **values)
+
+
+@contextmanager
+def serving(app: TinyApp, **changes: Any) -> Iterator[tuple[server.Server, int]]:
+    """A server in a thread of this process, and its port."""
+    chosen = settings(**changes)
+    listener = server.bind(chosen)
+    running = server.Server(server.Config(chosen, app))
+    thread = Thread(target=running.run, args=([listener],))
+    thread.start()
+    try:
+        until(lambda: running.started)
+        yield running, listener.getsockname()[1]
+    finally:
+        app.release.set()
+        running.should_exit = True
+        thread.join(PATIENCE)
+        listener.close()
+
+
+@pytest.fixture(autouse=True)
+def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves pytest's own logging alone."""
+    monkeypatch.setattr(logs, "configure", lambda: None)
+
+
+@pytest.fixture
+def app() -> TinyApp:
+    return TinyApp()
+
+
+@pytest.fixture
+def port(app: TinyApp) -> Iterator[int]:
+    with serving(app) as (_, number):
+        yield number
+
+
+@pytest.fixture
+def hasty_port(app: TinyApp) -> Iterator[int]:
+    """The port of a server that waits one second for a request."""
+    with serving(app, receive_seconds=1) as (_, number):
+        yield number
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    """All bytes until the server closes; a reset is an end too."""
+    received = b""
+    while True:
+        try:
+            part = client.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not part:
+            return received
+        received += part
+
+
+def exchange(port: int, *parts: bytes) -> bytes:
+    """The answer to raw bytes, read until the server closes."""
+    with connect(port) as client:
+        for part in parts:
+            client.sendall(part)
+        return read_to_end(client)
+
+
+def ask(port: int, path: bytes, more: bytes = b"Connection: close\r\n") -> bytes:
+    return exchange(port, GET % (path, more))
+
+
+def problem_of(answer: bytes, status: int) -> dict[str, Any]:
+    """The problem document of a refusal, after looking at everything around it."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ".encode())
+    assert b"content-type: application/problem+json" in lines
+    assert b"connection: close" in lines
+    assert f"content-length: {len(body)}".encode() in lines
+    problem: dict[str, Any] = json.loads(body)
+    assert problem["status"] == status
+    assert problem["instance"] == f"urn:uuid:{problem['request_id']}"
+    return problem
+
+
+MALFORMED = {
+    "length and chunks": POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    "the same length twice": POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "a list of lengths": POST + b"Content-Length: 3, 3\r\n\r\nabc",
+    "a signed length": POST + b"Content-Length: +3\r\n\r\nabc",
+    "a negative length": POST + b"Content-Length: -3\r\n\r\nabc",
+    "an endless length": POST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\nabc",
+    "another coding": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "two codings": POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "an almost known coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": b"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "bare line feeds": b"GET /echo HTTP/1.1\nHost: diary\n\n",
+    "a bare line feed after a field": b"GET /echo HTTP/1.1\r\nHost: diary\nX: y\r\n\r\n",
+    "a bare line feed at the end": b"GET /echo HTTP/1.1\r\nHost: diary\r\n\n",
+    "a bare carriage return": b"GET /echo HTTP/1.1\r\nHost: diary\rX: y\r\n\r\n",
+    "a folded field": GET % (b"/echo", b"X: y\r\n z\r\n"),
+    "a field folded with a tab": GET % (b"/echo", b"X: y\r\n\tz\r\n"),
+    "a space before the colon": GET % (b"/echo", b"X : y\r\n"),
+    "a NUL in a field": GET % (b"/echo", b"X: y\0z\r\n"),
+    "a NUL in the target": GET % (b"/ec\0ho", b""),
+    "a field name that is no token": GET % (b"/echo", b"X-\xc3\xa9: y\r\n"),
+    "a target that is not ASCII": GET % (b"/\xc3\xa9", b""),
+    "no host": b"GET /echo HTTP/1.1\r\n\r\n",
+    "two hosts": GET % (b"/echo", b"Host: other\r\n"),
+    "HTTP/0.9": b"GET /echo\r\n\r\n",
+    "HTTP/2": b"GET /echo HTTP/2.0\r\nHost: diary\r\n\r\n",
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a tunnel": b"CONNECT diary:443 HTTP/1.1\r\nHost: diary\r\n\r\n",
+    "an upgrade with a body": POST + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nhi",
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "a huge field": GET % (b"/echo", b"X: " + b"y" * 33_000 + b"\r\n"),
+    "many fields": GET % (b"/echo", b"X: y\r\n" * 101),
+    "a long target": GET % (b"/echo?" + b"y" * 33_000, b""),
+    "a field without an end": b"GET /echo HTTP/1.1\r\nHost: diary\r\nX: " + b"y" * 500_000,
+    "a target without an end": b"GET /" + b"y" * 500_000,
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_request_is_refused_and_never_reaches_the_app(
+    port: int, app: TinyApp, request_bytes: bytes
+) -> None:
+    problem = problem_of(send_and_read(port, request_bytes), 400)
+    assert problem["type"] == "/problems/malformed-request"
+    assert app.paths == []
+
+
+def send_and_read(port: int, request_bytes: bytes) -> bytes:
+    """Reads while it sends: the server may close before it has everything."""
+    with connect(port) as client:
+        sender = Thread(target=_send_quietly, args=(client, request_bytes))
+        sender.start()
+        answer = read_to_end(client)
+        sender.join()
+        return answer
+
+
+def _send_quietly(client: socket.socket, request_bytes: bytes) -> None:
+    try:
+        client.sendall(request_bytes)
+    except OSError:
+        return
+
+
+def test_the_refusal_of_a_flood_names_the_limits(port: int) -> None:
+    assert problem_of(ask(port, b"/echo", b"X: y\r\n" * 101), 400)["detail"] == server.HEAD_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"1\na\n",
+        b"fffffffffffffffff\r\n",
+        b"zz\r\n",
+        b"0\r\nX: " + b"y" * 33_000 + b"\r\n",
+        b"0\r\n" + b"X: y\r\n" * 101,
+        b"0\r\nX: " + b"y" * 500_000,
+    ],
+    ids=["line feeds", "overflow", "no number", "huge trailer", "many trailers", "endless trailer"],
+)
+def test_a_body_that_breaks_off_is_refused_and_the_app_is_told(port: int, app: TinyApp, broken: bytes) -> None:
+    with connect(port) as client:
+        client.sendall(CHUNKED + b"2\r\nhi\r\n")
+        until(app.entered.is_set)
+        sender = Thread(target=_send_quietly, args=(client, broken))
+        sender.start()
+        problem_of(read_to_end(client), 400)
+        sender.join()
+    until(app.disconnected.is_set)
+
+
+def test_a_body_that_breaks_off_during_the_answer_gets_no_second_answer(port: int, app: TinyApp) -> None:
+    with connect(port) as client:
+        client.sendall(CHUNKED.replace(b"/echo", b"/begun"))
+        until(app.entered.is_set)
+        assert b"first" in read_some(client, b"first")
+        client.sendall(b"zz\r\n")
+        assert read_to_end(client) == b""
+    until(app.disconnected.is_set)
+
+
+def read_some(client: socket.socket, ending: bytes) -> bytes:
+    received = b""
+    while ending not in received:
+        part = client.recv(65536)
+        assert part, received
+        received += part
+    return received
+
+
+def test_garbage_behind_a_request_in_progress_is_not_taken_for_its_answer(port: int, app: TinyApp) -> None:
+    with connect(port) as client:
+        client.sendall(GET % (b"/slow", b""))
+        until(app.entered.is_set)
+        client.sendall(b"\x00\x01\x02")
+        assert read_to_end(client) == b""
+
+
+def test_a_field_of_the_trailer_is_no_field_of_the_header(port: int, app: TinyApp) -> None:
+    trailer = b"2\r\nhi\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
+    answer = exchange(port, CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + trailer)
+    assert answer.endswith(b"\r\n\r\nhi")
+    assert b"authorization" not in dict(app.headers)
+
+
+def test_requests_share_a_connection_also_when_sent_at_once(port: int) -> None:
+    both = GET % (b"/readyz", b"") + b"\r\n" + POST + b"Content-Length: 2\r\nConnection: close\r\n\r\nhi"
+    answer = exchange(port, both)
+    assert answer.count(OK) == 2
+    assert answer.endswith(b"hi")
+
+
+def test_an_upgrade_is_ignored_and_the_connection_closed(port: int, app: TinyApp) -> None:
+    upgrade = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
+    answer = exchange(port, GET % (b"/readyz", upgrade), GET % (b"/readyz", b""))
+    assert answer.count(OK) == 1
+    assert app.paths == ["/readyz"]
+
+
+def test_http_1_0_is_served(port: int) -> None:
+    assert exchange(port, b"GET /readyz HTTP/1.0\r\n\r\n").startswith(OK)
+
+
+def test_the_answer_does_not_name_the_server(port: int) -> None:
+    assert b"\r\nserver:" not in ask(port, b"/readyz").lower()
+
+
+SLOW = {
+    "idle": (b"", b""),
+    "head": (b"GET /echo HTTP/1.1\r\nHost: diary\r\nX: ", b"y"),
+    "body": (POST + b"Content-Length: 1000\r\n\r\n", b"y"),
+    "line feeds": (b"\r\n", b"\r\n"),
+}
+
+
+def test_hundreds_of_slow_sockets_are_closed_and_a_healthy_client_is_served(hasty_port: int) -> None:
+    clients = {connect(hasty_port): kind for _ in range(75) for kind in SLOW}
+    for client, kind in clients.items():
+        client.sendall(SLOW[kind][0])
+    healthy = ask(hasty_port, b"/readyz")
+    ended = trickle(clients)
+    assert healthy.startswith(OK)
+    assert ask(hasty_port, b"/readyz").startswith(OK)
+    assert {kind for kind, _ in ended} == set(SLOW)
+    for kind, answer in ended:
+        if kind in ("head", "body"):
+            assert problem_of(answer, 408)["type"] == "/problems/request-timeout"
+        else:
+            assert answer == b""
+
+
+def trickle(clients: dict[socket.socket, str]) -> list[tuple[str, bytes]]:
+    """Sends a byte on each socket, again and again, until the server has closed all; what it said to each."""
+    ended = []
+    deadline = time.monotonic() + PATIENCE
+    poll = select.poll()
+    by_number = {client.fileno(): client for client in clients}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    while by_number:
+        assert time.monotonic() < deadline, f"{len(by_number)} sockets are still open"
+        for number, _ in poll.poll(100):
+            poll.unregister(number)
+            client = by_number.pop(number)
+            ended.append((clients[client], read_to_end(client)))
+            client.close()
+        for client in by_number.values():
+            _send_quietly(client, SLOW[clients[client]][1])
+    return ended
+
+
+def test_a_slow_body_after_an_early_answer_is_closed_without_a_second_answer(hasty_port: int) -> None:
+    answer = exchange(hasty_port, (POST + b"Content-Length: 9\r\n\r\n").replace(b"/echo", b"/early"))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_slow_answer_is_not_cut_by_the_deadline_for_receiving(hasty_port: int, app: TinyApp) -> None:
+    with connect(hasty_port) as client, connect(hasty_port) as clock:
+        client.sendall(GET % (b"/slow", b"Connection: close\r\n") + b"\r\n")
+        until(app.entered.is_set)
+        assert read_to_end(clock) == b""  # a whole deadline has passed
+        app.release.set()
+        assert read_to_end(client).endswith(b"done")
+
+
+def test_a_client_that_does_not_read_is_cut(hasty_port: int, app: TinyApp) -> None:
+    with connect(hasty_port) as client:
+        client.sendall(GET % (b"/flood", b""))
+        until(app.left.is_set)
+        assert len(read_to_end(client)) < 512 * 256 * 1024
+
+
+def test_a_client_that_pauses_reading_gets_everything(port: int, app: TinyApp) -> None:
+    with connect(port) as client:
+        client.sendall(GET % (b"/flood", b"Connection: close\r\n"))
+        until(app.entered.is_set)
+        size = 0
+        while part := client.recv(1 << 20):
+            size += len(part)
+    assert size > 512 * 256 * 1024
+
+
+def test_a_taken_port_is_said_plainly(port: int) -> None:
+    with pytest.raises(server.PortTaken, match=f"Cannot listen on 127.0.0.1:{port}: Address already in use"):
+        server.bind(settings(port=port))
+
+
+def test_ipv6_is_served() -> None:
+    with server.bind(settings(host="::1")) as listener:
+        assert listener.family == socket.AF_INET6
+
+
+def test_a_named_proxy_is_believed_and_nobody_else(app: TinyApp) -> None:
+    assert server.Config(settings(trusted_proxies="10.0.0.1"), app).forwarded_allow_ips == ["10.0.0.1"]
+    assert server.Config(settings(), app).proxy_headers is False
+
+
+def test_tls_is_1_2_or_newer_and_an_unfinished_handshake_is_closed(
+    app: TinyApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.5)
+    certificate, key = _certificate(tmp_path)
+    with serving(app, tls_cert=certificate, tls_key=key) as (running, number):
+        client = ssl.create_default_context(cafile=certificate)
+        with client.wrap_socket(connect(number), server_hostname="localhost") as secure:
+            secure.sendall(GET % (b"/readyz", b"Connection: close\r\n"))
+            assert secure.recv(4096).startswith(OK)
+        with connect(number) as silent:
+            assert read_to_end(silent) == b""
+        assert running.config.ssl is not None
+        assert running.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def _certificate(directory: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "cert.pem", directory / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    kinds = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    paths[1].write_bytes(key.private_bytes(*kinds))
+    return paths
+
+
+def test_closing_finishes_the_request_in_flight_and_says_it_drains(app: TinyApp) -> None:
+    with serving(app, drain_seconds=60) as (running, number), connect(number) as client:
+        client.sendall(GET % (b"/slow", b""))
+        until(app.entered.is_set)
+        running.should_exit = True
+        until(lambda: ask(number, b"/readyz").startswith(b"HTTP/1.1 503"))
+        app.release.set()
+        assert read_some(client, b"done").startswith(OK)
+        running.force_exit = True  # a second Ctrl-C ends the drain
+
+
+def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
+    """A serving process of its own; its log comes line by line from its standard output."""
+    script = f"from app import server; from tests.test_server import *; {code}"
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | environment,
+    )
+
+
+def port_of(process: "subprocess.Popen[str]") -> int:
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "listening":
+            return int(event["port"])
+    raise AssertionError("it does not listen")
+
+
+def answers(port: int) -> bool:
+    try:
+        return ask(port, b"/readyz").startswith(b"HTTP/1.1 ")
+    except ConnectionRefusedError:
+        return False
+
+
+def test_sigterm_lets_a_running_request_finish_and_the_caller_clean_up() -> None:
+    code = "app = TinyApp(); server.run(settings(drain_seconds=1), app); print('cleaned up')"
+    with start_process(code) as process:
+        number = port_of(process)
+        until(lambda: answers(number))
+        with connect(number) as client:
+            client.sendall(POST + b"Content-Length: 2\r\n\r\nh")
+            process.send_signal(signal.SIGTERM)
+            until(lambda: ask(number, b"/readyz").startswith(b"HTTP/1.1 503"))
+            client.sendall(b"i")
+            assert read_to_end(client).endswith(b"\r\n\r\nhi")
+        output, _ = process.communicate(timeout=PATIENCE)
+        assert output.endswith("cleaned up\n")
+        assert process.returncode == 0
+
+
+def test_several_workers_share_the_port_and_their_metrics_directory() -> None:
+    code = "server.run(settings(workers=2), 'tests.test_server:TinyApp')"
+    guarded = f"if __name__ == '__main__': {code}"
+    with start_process("\n" + guarded) as process:
+        number = port_of(process)
+        until(lambda: answers(number))
+        seen: set[bytes] = set()
+
+        def both_answered() -> bool:
+            seen.add(ask(number, b"/environment").rpartition(b"\r\n\r\n")[2])
+            return len(seen) == 2
+
+        until(both_answered)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert len({line.split()[1] for line in seen}) == 1
+    assert not Path(seen.pop().split()[1].decode()).exists()
