@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,9 +20,6 @@ from app.pagination import Cursors
 from app.services import auth, records
 from app.services.records import Caller, Diary
 from app.tokens import AccessTokens
-
-bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of a sign-in.")
-
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -50,18 +47,20 @@ async def public() -> None:
     """The permission of a route that is open to everybody."""
 
 
-async def identify(
-    request: Request,
-    parts: Annotated[State, Depends(state)],
-    present: Annotated[datetime, Depends(now)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> Caller:
-    """Who calls, by a verified access token. Whether its session still lives is asked with the data."""
-    if credentials is None:
-        raise Unauthenticated
-    claims = parts.tokens.verify(credentials.credentials, present)
-    context = request.scope["state"]
-    return Caller(claims.user_id, claims.session_id, context["request_id"], context["address"])
+class Identify(HTTPBearer):
+    """Who calls, by a verified access token. Whether its session still lives is asked together with the data."""
+
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override]  # the caller, not the header
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated
+        parts: State = request.app.state.diary
+        claims = parts.tokens.verify(token, datetime.now(UTC))
+        context = request.scope["state"]
+        return Caller(claims.user_id, claims.session_id, context["request_id"], context["address"])
+
+
+identify = Identify(scheme_name="AccessToken", bearerFormat="JWT", description="The access token of a sign-in.")
 
 
 async def open_session(parts: Annotated[State, Depends(state)]) -> AsyncIterator[AsyncSession]:
@@ -83,8 +82,9 @@ async def current_user(session: Session, caller: CallerOf) -> Any:
     return await auth.account_of(session, caller.session_id)
 
 
-async def open_diary(parts: Parts, caller: CallerOf, patient_id: PatientId) -> Diary:
+async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) -> Diary:
     """A patient's diary, for calls that check session and consent in the database together with their data."""
+    parts: State = request.app.state.diary
     return Diary(parts.database, parts.cursors, caller, patient_id)
 
 

@@ -16,8 +16,9 @@ from app.lifecycle import Lifecycle
 from app.pagination import Cursors
 from app.routers import auth, documentation, entries, me, operations, patients, timeline, vocabularies
 
+# Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
+SIGNED_IN = (entries, timeline, patients, me)
 OPEN = (auth, vocabularies, operations, documentation)
-SIGNED_IN = (me, patients, entries, timeline)  # each of their routes asks for its permission itself
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -37,10 +38,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.diary = parts
     app.state.lifecycle = Lifecycle()
     app.state.ready = parts.database.ready
-    for module in OPEN:
-        app.include_router(module.router, dependencies=[Depends(deps.public)])
     for module in SIGNED_IN:
         app.include_router(module.router)
+    for module in OPEN:
+        app.include_router(module.router, dependencies=[Depends(deps.public)])
     deps.declare_routes(app)
     problems.install(app)
     middleware.install(app, settings)

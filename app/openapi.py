@@ -1,10 +1,23 @@
-"""What the OpenAPI document says beyond what the routes declare."""
+"""What the OpenAPI document says beyond what the routes declare: the failures that belong to a kind of operation."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 
-from app.problems import PROBLEM_SCHEMA
+from app import problems
+from app.errors import (
+    BadRequest,
+    Gone,
+    InsufficientScope,
+    Invalid,
+    NotFound,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
 
 DESCRIPTION = """\
 A pain diary: phones log where it hurts, how long, how much and of what character; whoever the patient trusts
@@ -12,6 +25,16 @@ reads an honest timeline. Times are RFC 3339 with an offset, every failure is `a
 `next_cursor`, ETags and ids are opaque. Sign in with `POST /v1/auth/sessions` and send the access token as a
 bearer token.
 """
+SERVERS = [{"url": "/", "description": "The server that answered this document."}]
+TAGS = [
+    {"name": "sign-in", "description": "Registering, signing in, refreshing, and the keys that verify tokens."},
+    {"name": "me", "description": "The account that is signed in, and its devices."},
+    {"name": "patients", "description": "Whose diary it is. A patient one may not know of is answered like a missing one."},
+    {"name": "entries", "description": "Diary entries: log, correct, delete, read back."},
+    {"name": "timeline", "description": "Records of every kind in one stream, newest first."},
+    {"name": "vocabularies", "description": "The coded lists, with text to display."},
+    {"name": "operations", "description": "For those who run the service."},
+]
 
 
 def install(app: FastAPI) -> None:
@@ -20,9 +43,44 @@ def install(app: FastAPI) -> None:
 
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = generate()
-            document["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
-            app.openapi_schema = document
+            app.openapi_schema = _completed(generate())
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]  # the documented way to extend it
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _add_problems(operation["responses"], problems.responses(*_common(path, operation)))
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = problems.PROBLEM_SCHEMA
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which nothing answers
+        schemas.pop(name, None)
+    return {**document, "servers": SERVERS, "tags": TAGS}
+
+
+def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
+    """What any operation of this kind may answer: the gate, the query string, sign-in and consent are shared."""
+    yield from (BadRequest, Invalid)
+    if "requestBody" in operation:
+        yield from (TooLarge, UnsupportedMediaType)
+    if "security" in operation:
+        yield from (Unauthenticated, Unavailable)
+    if "{" in path:
+        yield NotFound
+    if "{patient_id}" in path:
+        yield from (InsufficientScope, Gone)
+
+
+def _add_problems(declared: dict[str, Any], common: dict[int | str, dict[str, Any]]) -> None:
+    """Puts the common problems beside those that the route declares itself, and orders all by status."""
+    for status, response in common.items():
+        own = declared.get(str(status), {}).get("content", {}).get(problems.MEDIA_TYPE)
+        if own is None:
+            declared[str(status)] = response
+        else:
+            own["examples"] = response["content"][problems.MEDIA_TYPE]["examples"] | own["examples"]
+    ordered = sorted(declared.items())
+    declared.clear()
+    declared.update(ordered)

@@ -243,7 +243,7 @@ def _decode(part: str) -> bytes:
 
 
 def _parse(document: bytes) -> dict[str, Any]:
-    members = json.loads(document.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+    members = json.loads(document.decode(), object_pairs_hook=_unique)
     if not isinstance(members, dict):
         _refuse()
     return members
@@ -265,5 +265,5 @@ def _uuid(value: str) -> UUID:
     return uuid if str(uuid) == value else _refuse()
 
 
-def _refuse(_: object = None) -> NoReturn:
+def _refuse() -> NoReturn:
     raise errors.Unauthenticated

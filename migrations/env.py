@@ -3,28 +3,36 @@
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.database import sqlalchemy_url
 from app.models import Base
+from app.models.audit import Xid8
+
+# One process migrates, another waits and then finds nothing left to do.
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('alembic_version'))"
+# From the second migration on everything is done as the owner, whoever signed in.
+BECOME_OWNER = (
+    "SELECT set_config('role', tableowner, false) FROM pg_tables"
+    " WHERE schemaname = 'public' AND tablename = 'alembic_version'"
+)
 
 
 def migrate(connection: Connection) -> None:
-    # From the second migration on everything is done as the owner, whoever signed in.
-    if connection.scalar(text("SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = 'diary_owner'")):
-        connection.execute(text("SET ROLE diary_owner"))
+    connection.execute(text(LOCK))
+    connection.execute(text(BECOME_OWNER))
+    connection.dialect.ischema_names["xid8"] = Xid8  # type: ignore[attr-defined]  # else reflection warns of it
     context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def main(url: str) -> None:
-    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
+    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True, poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
         await connection.commit()
-    await engine.dispose()
 
 
 asyncio.run(main(context.config.attributes["url"]))

@@ -85,7 +85,8 @@ def test_uvicorn_reports_itself_but_never_paths(capsys: pytest.CaptureFixture[st
 
 def test_of_another_library_only_the_place_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure()
-    logging.getLogger("asyncio").error("Task failed with %r", ValueError("canary"), exc_info=ValueError("canary"))
+    error = ValueError("canary")
+    logging.getLogger("asyncio").error("Task failed with %r", error, exc_info=error)
     (line,) = lines(capsys)
     assert str(line["event"]).startswith("asyncio: test_logs.py:")
     assert "canary" not in json.dumps(line)

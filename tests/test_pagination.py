@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import pagination
 from app.errors import InvalidCursor
 from app.pagination import LONGEST_CURSOR, Cursors, Scalar
 
@@ -109,6 +110,14 @@ def test_a_cursor_is_at_most_512_characters() -> None:
     assert_refused("A" * 1_000_000)
     with pytest.raises(ValueError, match="too large"):
         CURSORS.seal(PURPOSE, ("x" * 365,))
+
+
+def test_a_longer_cursor_is_refused_even_with_our_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(pagination, "LONGEST_CURSOR", 600)
+        cursor = CURSORS.seal(PURPOSE, ("x" * 400,))
+        assert CURSORS.open(PURPOSE, cursor) == ["x" * 400]
+    assert_refused(cursor)
 
 
 def test_a_payload_that_json_cannot_carry_is_not_sealed() -> None:

@@ -7,6 +7,7 @@ from importlib.resources import files
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from anyio.testing import wait_all_tasks_blocked
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError
 from hypothesis import given
@@ -44,6 +45,13 @@ class TestHashes:
         assert known == unknown
         for password in (GOOD, "", "nobody"):
             assert not await verify_password(password, None)
+
+    async def test_an_unknown_account_is_really_checked_against_the_dummy(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(passwords, "_NOBODY", "no hash at all")
+        with pytest.raises(InvalidHashError):
+            await verify_password(GOOD, None)
 
     async def test_an_unknown_account_is_refused_even_if_the_password_fits_the_dummy(
         self, monkeypatch: pytest.MonkeyPatch
@@ -101,10 +109,10 @@ class TestQueue:
                 tasks.start_soon(passwords._in_thread, work)
             for _ in range(passwords._WORKERS):
                 await anyio.to_thread.run_sync(started.acquire)
-            assert passwords._threads.borrowed_tokens == passwords._WORKERS
-            assert passwords._threads.statistics().tasks_waiting == 1
-            assert not started.acquire(blocking=False)
+            waiting = passwords._threads.statistics().tasks_waiting
+            one_more_started = started.acquire(blocking=False)
             release.set()
+        assert (waiting, one_more_started) == (1, False)
 
     async def test_a_full_queue_is_answered_at_once_and_drains(self) -> None:
         release = threading.Event()
@@ -123,24 +131,26 @@ class TestQueue:
         async with anyio.create_task_group() as tasks:
             for _ in range(room + 5):
                 tasks.start_soon(sign_in)
-            while len(refusals) < 5:
-                await checkpoint()
-            with pytest.raises(Unavailable):
-                await verify_password(GOOD, None)
-            with pytest.raises(Unavailable):
-                await hash_password(GOOD)
+            await wait_all_tasks_blocked()
+            refused_while_full = len(refusals)
             release.set()
-        assert (done, len(refusals)) == (room, 5)
+        assert (refused_while_full, len(refusals), done) == (5, 5, room)
         assert {refusal.retry_after for refusal in refusals} == {2}
         assert not await verify_password(GOOD, None)
+
+    async def test_neither_hashing_nor_verifying_passes_a_full_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(passwords, "_pending", passwords._WORKERS + passwords.QUEUE_LENGTH)
+        with pytest.raises(Unavailable):
+            await hash_password(GOOD)
+        with pytest.raises(Unavailable):
+            await verify_password(GOOD, None)
 
     async def test_callers_that_give_up_make_room(self) -> None:
         release = threading.Event()
         async with anyio.create_task_group() as tasks:
             for _ in range(passwords._WORKERS + passwords.QUEUE_LENGTH):
                 tasks.start_soon(passwords._in_thread, release.wait)
-            while passwords._threads.statistics().tasks_waiting < passwords.QUEUE_LENGTH:
-                await checkpoint()
+            await wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
             release.set()
         assert passwords._pending == 0
@@ -189,6 +199,7 @@ class TestWeakness:
             ("a" * 15, TRIVIAL),
             ("abababababababab", TRIVIAL),
             ("abcabcabcabcabc", TRIVIAL),
+            ("xoxoxxooxoxoxoxxo", TRIVIAL),
             ("...............-", TRIVIAL),
             ("- . _ - . _ - . _", TRIVIAL),
             ("abcdefghijklmnop", TRIVIAL),

@@ -15,18 +15,23 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
+# Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.
 ROLES = """
 DO $$
 DECLARE
     name text;
+    right_to_become text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['diary_owner', 'diary_app', 'diary_eraser'] LOOP
+    FOR name IN SELECT unnest('{diary_owner,diary_app,diary_eraser}'::text[]) EXCEPT SELECT rolname FROM pg_roles LOOP
         BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN', name);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;
     END LOOP;
+    IF NOT pg_has_role('diary_owner', right_to_become) THEN
+        EXECUTE format('GRANT diary_owner TO %I', current_user);
+    END IF;
 END $$
 """
 
@@ -42,11 +47,8 @@ class Xid8(UserDefinedType[int]):
 
 def become_owner() -> None:
     """Makes the roles, and goes on as the owner, who needs no right beyond this schema."""
+    op.execute("RESET ROLE")  # whoever signed in: up again after a downgrade, the owner may not make roles
     op.execute(ROLES)
-    op.execute(
-        "DO $$ BEGIN IF NOT pg_has_role('diary_owner', 'MEMBER') THEN"
-        " EXECUTE format('GRANT diary_owner TO %I', current_user); END IF; END $$"
-    )
     op.execute("GRANT CREATE, USAGE ON SCHEMA public TO diary_owner")
     op.execute("GRANT USAGE ON SCHEMA public TO diary_app, diary_eraser")
     op.execute("DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$")
@@ -235,7 +237,8 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("expires_at <= created_at + interval '365 days'", name=op.f("ck_grants_expiry")),
         sa.CheckConstraint(
-            "scopes <@ ARRAY['entries:read', 'entries:write', 'notes:read', 'treatments:read', 'treatments:write', 'summary:read', 'export:create']",
+            "scopes <@ ARRAY['entries:read', 'entries:write', 'notes:read', 'treatments:read', 'treatments:write',"
+            " 'summary:read', 'export:create']",
             name=op.f("ck_grants_scopes"),
         ),
         sa.CheckConstraint("status IN ('pending', 'active')", name=op.f("ck_grants_status")),
