@@ -1,5 +1,6 @@
 """What a route may ask for. A route asks for a permission as a type; one that asks for none does not start."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ from app.pagination import Cursors
 from app.services import auth, records
 from app.services.records import Caller, Diary
 from app.tokens import AccessTokens
+
+VERSION = re.compile(r'"([1-9][0-9]{0,8})"')  # not "0": version 0 means to the write path that nothing is there yet
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -123,10 +127,10 @@ async def base_version(
     """The version that If-Match names."""
     if if_match is None:
         raise PreconditionRequired
-    number = if_match.strip()[1:-1]
-    if if_match.strip() != f'"{number}"' or not number.isascii() or not number.isdigit() or len(number) > 9:
+    named = VERSION.fullmatch(if_match)
+    if named is None:
         raise BadRequest('If-Match must be one strong ETag of this record, such as "3".')
-    return int(number)
+    return int(named[1])
 
 
 BaseVersion = Annotated[int, Depends(base_version)]

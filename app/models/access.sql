@@ -25,11 +25,13 @@ CREATE OR REPLACE FUNCTION audit(
     actor uuid, role text, session uuid, grant_id uuid, patient uuid,
     action text, record_ids uuid[], outcome text, request uuid, address inet
 ) RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_variable
+BEGIN
     INSERT INTO audit_events (actor_id, role, session_id, grant_id, patient_id, action, record_ids, outcome,
                               request_id, address)
-    VALUES (actor, role, session, grant_id, patient, action, record_ids, outcome, request, address)
-$$;
+    VALUES (actor, role, session, grant_id, patient, action, record_ids, outcome, request, address);
+END $$;
 
 -- Checks the session and the consent behind it and sets the row-security context of this transaction.
 -- `outcome` is ok, unauthenticated, not_found, erased or insufficient_scope; a refusal is audited here.

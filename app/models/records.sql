@@ -56,7 +56,7 @@ DECLARE
     base integer;
     mutation uuid;
     written uuid[] := '{}';
-    outcomes text[] := '{}';
+    outcomes text;
 BEGIN
     -- 1. A statement of its own: what follows must see what the previous holder of the lock committed.
     SELECT head INTO clock FROM patient_clocks WHERE patient_id = p_patient FOR UPDATE;
@@ -108,12 +108,26 @@ BEGIN
                 item.note := held.note;
             END IF;
             item.document := compose(item, sent -> 'scale_birth_dates', visit.birth_date);
-            PERFORM store(item, held, mutation);
+            IF held.id IS NOT NULL THEN
+                -- As cheap as an update, since change_seq is indexed, and no column can be forgotten.
+                UPDATE record_versions SET document = held.document, note = held.note
+                WHERE patient_id = p_patient AND change_seq = held.change_seq;
+                DELETE FROM records WHERE patient_id = p_patient AND id = held.id;
+            END IF;
+            INSERT INTO records VALUES (item.*);
+            INSERT INTO record_versions (patient_id, change_seq, record_id, version, mutation_id, author_id, session_id,
+                                         received_at, deleted, content_hash)
+            VALUES (p_patient, clock, item.id, item.version, mutation, visit.actor, p_session, item.received_at,
+                    item.deleted, item.content_hash);
             held := item;
         END IF;
 
         written := written || item.id;
-        outcomes := outcomes || status;
+        IF outcomes IS NULL THEN
+            outcomes := status;
+        ELSIF position(status IN outcomes) = 0 THEN
+            outcomes := outcomes || ',' || status;
+        END IF;
         item_id := item.id;
         item_version := held.version;
         item_change_seq := held.change_seq;
@@ -126,8 +140,8 @@ BEGIN
     IF clock > old_head THEN
         UPDATE patient_clocks SET head = clock WHERE patient_id = p_patient;
     END IF;
-    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, written,
-                  (SELECT string_agg(DISTINCT o, ',' ORDER BY o) FROM unnest(outcomes) o), p_request, p_address);
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, written, outcomes,
+                  p_request, p_address);
 END $$;
 
 -- The document of a new version: the server's fields, then the client's as they came.
@@ -149,24 +163,6 @@ BEGIN
              WHERE birth_date NOT BETWEEN (value ->> 0)::date AND (value ->> 1)::date)::text, '[]');
     END IF;
     RETURN server || ',' || substr(item.document::text, 2);
-END $$;
-
--- Puts a version in its place: the record, its row of history, and the superseded document into its own.
-CREATE OR REPLACE FUNCTION store(item records, held records, mutation uuid) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    IF held.id IS NULL THEN
-        INSERT INTO records VALUES (item.*);
-    ELSE
-        UPDATE record_versions SET document = held.document, note = held.note
-        WHERE patient_id = held.patient_id AND change_seq = held.change_seq;
-        DELETE FROM records WHERE patient_id = held.patient_id AND id = held.id;
-        INSERT INTO records VALUES (item.*);
-    END IF;
-    INSERT INTO record_versions (patient_id, change_seq, record_id, version, mutation_id, author_id, session_id,
-                                 received_at, deleted, content_hash)
-    VALUES (item.patient_id, item.change_seq, item.id, item.version, mutation, item.author_id, item.session_id,
-            item.received_at, item.deleted, item.content_hash);
 END $$;
 
 -- One record: outcome ok, gone, missing, or a refusal of enter_diary().
