@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     token_audience: str = "pain-diary-api"  # noqa: S105
     access_token_seconds: int = Field(default=600, ge=30, le=3600)
     session_days: int = Field(default=90, ge=1, le=365)  # a device unused for so long signs in again
+    audit_seal_seconds: float = Field(default=60, gt=0)  # how often settled audit events are sealed
     require_verified_email: bool | None = None  # default: everywhere but in development
     require_second_factor: bool | None = None
 

@@ -1,5 +1,6 @@
 """create_app(): the only place that wires routers, handlers, middleware and lifespan."""
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from app.database import Database
 from app.lifecycle import Lifecycle
 from app.pagination import Cursors
 from app.routers import auth, documentation, entries, me, operations, patients, timeline, vocabularies
+from app.services import audit
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
 SIGNED_IN = (entries, timeline, patients, me)
@@ -31,6 +33,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would answer with an address made from the Host header
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},  # ours: middleware.py
         lifespan=_lifespan,
         dependencies=[Depends(deps.known_parameters)],
         generate_unique_id_function=lambda route: route.name,
@@ -75,9 +79,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    sealing = asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds))
     try:
         yield
     finally:
+        sealing.cancel()
         await parts.database.stop()
 
 

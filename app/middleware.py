@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 from time import perf_counter
 from urllib.parse import unquote_to_bytes
 from uuid import UUID, uuid4
@@ -53,8 +54,7 @@ class RequestContext:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request_id = _request_id(scope["headers"])
-        client = scope.get("client")
-        scope.setdefault("state", {}).update(request_id=request_id, address=client[0] if client else None)
+        scope.setdefault("state", {}).update(request_id=request_id, address=_address(scope))
         ours = [(b"x-request-id", str(request_id).encode()), *_HEADERS]
         if scope["scheme"] == "https":
             ours += _HTTPS_HEADERS
@@ -164,6 +164,15 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> UUID:
         if name == b"x-request-id" and _UUID.fullmatch(value):
             return UUID(value.decode())
     return uuid4()
+
+
+def _address(scope: Scope) -> str | None:
+    """The client's IP address; None for anything else that a socket or a proxy may say."""
+    client = scope.get("client")
+    try:
+        return str(ip_address(client[0])) if client else None
+    except ValueError:
+        return None
 
 
 def _template(scope: Scope) -> str | None:

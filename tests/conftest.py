@@ -13,6 +13,7 @@ from uuid import uuid4
 import anyio.to_thread
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -24,6 +25,9 @@ from tests.people import Person, Phone
 
 ROOT = Path(__file__).parent.parent
 SERVER = pytest.StashKey[str]()
+
+hypothesis.settings.register_profile("diary", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("diary")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,6 +93,7 @@ def settings(server_url: str, database_name: str, tmp_path_factory: pytest.TempP
         environment="development",
         database_url=SecretStr(url_of(server_url, "diary_app", database_name)),
         state_directory=tmp_path_factory.mktemp("state"),
+        audit_seal_seconds=3600,  # tests seal when they want to
     )
 
 

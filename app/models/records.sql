@@ -197,10 +197,18 @@ CREATE OR REPLACE FUNCTION read_page(
     p_region text, p_character text, p_scale text, p_min_score numeric,
     p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etag text, p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+-- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $$
 DECLARE
     visit record;
     page record;
+    -- Plain values: row security keeps an expression such as coalesce() out of the index condition, as it might leak.
+    before_at timestamptz := coalesce(p_before_at, 'infinity');
+    before_id uuid := coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    earliest timestamptz := coalesce(p_from - interval '1 day', '-infinity');
+    latest timestamptz := coalesce(p_to + interval '2 days', 'infinity');
 BEGIN
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
@@ -230,10 +238,8 @@ BEGIN
             SELECT id, occurred_at, document, note
             FROM records
             WHERE patient_id = p_patient AND NOT deleted
-              AND (occurred_at, id) < (coalesce(p_before_at, 'infinity'),
-                                       coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
-              AND occurred_at >= coalesce(p_from - interval '1 day', '-infinity')
-              AND occurred_at < coalesce(p_to + interval '2 days', 'infinity')
+              AND (occurred_at, id) < (before_at, before_id)
+              AND occurred_at >= earliest AND occurred_at < latest
               AND (p_from IS NULL OR local_date >= p_from)
               AND (p_to IS NULL OR local_date <= p_to)
               AND (p_kinds IS NULL OR kind = ANY (p_kinds))

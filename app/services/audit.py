@@ -1,0 +1,25 @@
+"""The audit trail's seal: what is settled is digested into a chain, off the hot path."""
+
+import asyncio
+
+from app import logs
+from app.database import Database
+from app.errors import Unavailable
+
+
+async def seal(database: Database) -> tuple[int, str] | None:
+    """Number and hex digest of a new segment over all settled events; None where there is nothing new."""
+    rows = await database.call("SELECT segment, segment_digest FROM seal_audit()")
+    return (rows[0]["segment"], rows[0]["segment_digest"].hex()) if rows else None
+
+
+async def seal_regularly(database: Database, seconds: float) -> None:
+    """Seals again and again until it is cancelled; digests go to the log, so a cut-off end shows there."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            sealed = await seal(database)
+        except Unavailable:
+            continue  # the next round seals what this one could not
+        if sealed is not None:
+            logs.info("audit sealed", segment=sealed[0], digest=sealed[1])
