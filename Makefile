@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test check lock clean
+.PHONY: run test test-pg15 check fuzz bench lock clean
 
 run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -18,11 +18,25 @@ run: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest --cov --cov-report=term
 
+# Debian 12's own PostgreSQL: the oldest that is supported.
+test-pg15: .venv/installed
+	test -x /usr/lib/postgresql/15/bin/postgres || (apt-get update -q && apt-get install -qy postgresql-15)
+	DIARY_POSTGRES_BINARIES=/usr/lib/postgresql/15/bin $(BIN)/pytest
+
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m migrations.check
+	mkdir -p build && $(BIN)/pain-diary openapi > build/openapi.json && $(BIN)/python -m openapi_spec_validator build/openapi.json
+
+# The long form of tests/test_schemathesis.py.
+fuzz: .venv/installed
+	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest -n0 tests/test_schemathesis.py
+
+bench: .venv/installed
+	$(BIN)/python -m bench.run
 
 lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock

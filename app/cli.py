@@ -66,6 +66,7 @@ def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server)
     settings = settings.model_copy(update={"database_url": SecretStr(postgres.url("diary_app", DATABASE))})
     database.migrate(postgres.url("postgres", DATABASE))
     demo_data.seed(settings)
+    listener.listen()  # a caller who is quicker than the start waits in its queue
     typer.echo(f"Docs:    {_address(settings, listener)}/docs")
     typer.echo(f"Sign in: {demo_data.EMAIL} / {demo_data.PASSWORD}")
     typer.echo("Stop:    Ctrl-C")
@@ -95,12 +96,15 @@ def openapi() -> None:
 
 @cli.command()
 def verify() -> None:
-    """Look for audit rows that were changed or removed."""
+    """Look for damage in diaries and audit trail; prints each finding, and then exits with 1."""
     from app.services import verify as verification
 
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
-        verification.run(url)
+        findings = verification.run(url)
+    if findings:
+        typer.echo("\n".join(findings))
+        raise typer.Exit(1)
 
 
 @admin.command()

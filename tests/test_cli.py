@@ -1,0 +1,197 @@
+"""The command line as a shell sees it: exit codes, plain sentences, nobody's secrets."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from uuid import uuid4
+
+import pytest
+
+from app import cli, embedded
+from app.config import Settings
+from app.services import verify
+from tests.conftest import create_database, url_of
+
+ROOT = Path(__file__).parents[1]
+SECRET = "hunter2"
+Run = Callable[..., tuple[int, str, str]]
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+    """The exit code, output and complaints of `pain-diary …`, started where no .env lies."""
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pain-diary", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        output = capfd.readouterr()
+        return cast(int, end.value.code or 0), output.out, output.err
+
+    yield command
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_help_names_every_command(run: Run) -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    for name in ("serve", "demo", "migrate", "openapi", "verify", "admin"):
+        assert name in output
+
+
+def test_serve_without_a_database_says_what_to_do(run: Run) -> None:
+    assert run("serve") == (
+        2,
+        "",
+        "DIARY_DATABASE_URL is not set. `pain-diary demo` brings a database of its own.\n",
+    )
+
+
+def test_each_fault_of_the_configuration_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIARY_PORT", "99999")
+    monkeypatch.setenv("DIARY_WORKERS", "many")
+    code, _, complaint = run("serve")
+    assert code == 2
+    assert [line.partition(":")[0] for line in complaint.splitlines()] == ["DIARY_PORT", "DIARY_WORKERS"]
+    assert "many" not in complaint
+
+
+def test_a_weak_production_is_refused_without_showing_its_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIARY_DATABASE_URL", f"postgresql://diary:{SECRET}@nowhere/diary")
+    monkeypatch.setenv("DIARY_SIGNING_KEYS_DIRECTORY", "keys")
+    monkeypatch.setenv("DIARY_SECRET_KEY", SECRET)
+    code, output, complaint = run("serve")
+    assert code == 2
+    assert complaint == "DIARY_SECRET_KEY must hold at least 32 random characters in production\n"
+    assert SECRET not in output + complaint
+
+
+@pytest.mark.parametrize("by_option", [True, False], ids=["--port", "DIARY_PORT"])
+def test_a_taken_port_is_said_before_anything_is_started(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by_option: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        if not by_option:
+            monkeypatch.setenv("DIARY_PORT", port)
+        code, output, complaint = run("demo", *(["--port", port] if by_option else []))
+    assert (code, output) == (1, "")
+    assert complaint == f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_serve_says_that_its_port_is_taken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIARY_DATABASE_URL", "postgresql://")
+    monkeypatch.setenv("DIARY_ENVIRONMENT", "development")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("DIARY_PORT", str(taken.getsockname()[1]))
+        assert run("serve")[0] == 1
+
+
+def test_an_embedded_database_that_cannot_start_is_said_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIARY_POSTGRES_BINARIES", "/nowhere")
+    monkeypatch.setattr(embedded, "STATE_DIRECTORY", Path.cwd() / "state")
+    assert run("migrate") == (1, "", "There is no PostgreSQL in /nowhere.\n")
+
+
+@pytest.fixture
+def database_url(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The owner's URL of an empty database, which is configured for migrations."""
+    name = f"diary_cli_{uuid4().hex[:12]}"
+    asyncio.run(create_database(server_url, name))
+    url = url_of(server_url, "postgres", name)
+    monkeypatch.setenv("DIARY_ENVIRONMENT", "development")
+    monkeypatch.setenv("DIARY_DATABASE_URL", "postgresql://nobody@nowhere/nothing")
+    monkeypatch.setenv("DIARY_MIGRATION_DATABASE_URL", url)
+    return url
+
+
+def test_migrate_can_be_repeated_and_verify_then_finds_nothing(run: Run, database_url: str) -> None:
+    assert run("migrate")[0] == 0
+    assert run("migrate")[0] == 0
+    assert run("verify") == (0, "", "")
+
+
+def test_verify_prints_what_it_finds_and_fails(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {database_url: ["audit segment 7", "audit segment 8"]}
+    monkeypatch.setattr(verify, "run", found.__getitem__)
+    assert run("verify") == (1, "audit segment 7\naudit segment 8\n", "")
+
+
+def test_openapi_is_printed_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    code, output, _ = run("openapi")
+    assert code == 0
+    assert "/livez" in json.loads(output)["paths"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rotating_keys_adds_a_private_file(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIARY_SIGNING_KEYS_DIRECTORY", str(tmp_path / "keys"))
+    code, first, _ = run("admin", "rotate-keys")
+    _, second, _ = run("admin", "rotate-keys")
+    assert code == 0
+    keys = sorted((tmp_path / "keys").iterdir())
+    assert [key.stem for key in keys] == [first.strip(), second.strip()]
+    assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
+
+
+def test_sigterm_ends_a_command_through_its_clean_up(tmp_path: Path) -> None:
+    script = """if True:
+        import os, signal, sys
+        from app import cli
+        @cli.cli.command()
+        def wait():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                print("cleaned up")
+        sys.argv = ["pain-diary", "wait"]
+        cli.main()
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (143, "cleaned up\n", "")
+
+
+@pytest.mark.parametrize(
+    ("bound", "certificate", "address"),
+    [
+        (("127.0.0.1", 8000), None, "http://127.0.0.1:8000"),
+        (("0.0.0.0", 8000), None, "http://127.0.0.1:8000"),
+        (("::1", 8000, 0, 0), Path("cert.pem"), "https://[::1]:8000"),
+    ],
+)
+def test_the_printed_address_opens_on_this_machine(
+    bound: tuple[object, ...], certificate: Path | None, address: str
+) -> None:
+    listener = cast(socket.socket, SimpleNamespace(getsockname=lambda: bound))
+    settings = cast(Settings, SimpleNamespace(tls_cert=certificate))
+    assert cli._address(settings, listener) == address
+
+
+def test_the_example_names_every_setting_and_changes_none() -> None:
+    example = ROOT / ".env.example"
+    names = [line.partition("=")[0] for line in example.read_text().splitlines() if line.startswith("DIARY_")]
+    assert sorted(names) == sorted(f"DIARY_{name.upper()}" for name in Settings.model_fields)
+    assert Settings(_env_file=example) == Settings(_env_file=None)
+
+
+def test_each_line_of_the_example_is_explained() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    for comment, line in pairwise(lines):
+        assert "=" not in line.partition("#")[0] or comment.startswith("# ")

@@ -1,0 +1,96 @@
+"""The README is a promise: its commands are run here as they stand there."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def make_run(state: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
+    """`make run` on another port and data directory, once it says where it listens."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DIARY_", "COV_", "MAKE", "MFLAGS"))}
+    running = subprocess.Popen(
+        ["make", "run", f"PORT={port}"],
+        cwd=ROOT,
+        env=environment | {"DIARY_STATE_DIRECTORY": str(state)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    said: list[str] = []
+    try:
+        for line in running.stdout:
+            said.append(line)
+            if line.startswith("Stop:"):
+                break
+        assert any(f"http://127.0.0.1:{port}/docs" in line for line in said), "".join(said)
+        assert any("patient@example.org" in line and "demo-demo-demo-demo" in line for line in said)
+        yield running
+    finally:
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+        running.communicate()
+
+
+def shell(script: str, directory: Path) -> str:
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_commands_of_the_readme_work_as_written(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    port = free_port()
+    _, sign_in_and_post, read_correct_delete = (
+        block.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}") for block in BLOCKS
+    )
+    with make_run(state, port) as running:
+        stored = json.loads(shell(sign_in_and_post, tmp_path))
+        assert (stored["version"], stored["local_date"]) == (1, "2026-03-29")
+        documented = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
+        assert documented.keys() <= stored.keys()
+
+        names = "API=http://127.0.0.1:%d; ENTRY=%s; PATIENT=%s; TOKEN=%s\n" % (
+            port,
+            stored["id"],
+            stored["patient_id"],
+            json.loads((tmp_path / "session.json").read_text())["access_token"],
+        )
+        answers = shell(names + read_correct_delete, tmp_path)
+        assert '"note":"Better after a walk."' in answers
+
+    with make_run(state, port):  # the second start finds the same demo, and the data of the first
+        again = json.loads(shell(sign_in_and_post, tmp_path))
+        assert again["patient_id"] == stored["patient_id"]
+        assert again["change_seq"] == stored["change_seq"] + 3
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) <= 120
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for path in re.findall(r"`((?:app|tests|docs|migrations)/[^`*]*)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make (\w[\w-]*)", README)) <= targets
