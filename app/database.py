@@ -72,7 +72,7 @@ class Database:
         assert self._pool is not None, "start() comes first"  # noqa: S101
         with passing_failures():
             async with self._pool.acquire(timeout=self.settings.database_wait_seconds) as connection:
-                return await connection.fetch(statement, *arguments)
+                return await _fetch(connection, statement, arguments)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[AsyncSession]:
@@ -148,6 +148,18 @@ def alembic_config(url: str) -> Config:
 def migrate(url: str) -> None:
     """Brings the database to the newest migration."""
     command.upgrade(alembic_config(url), "head")
+
+
+async def _fetch(connection: Any, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+    """The rows. A connection whose call ended early stands half-way through the protocol, and is closed."""
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+    except asyncpg.PostgresError:  # the server's own answer: both sides know where they are
+        raise
+    except BaseException:  # cancelled, or the arguments do not fit the statement
+        connection.terminate()
+        raise
+    return rows
 
 
 async def _keep(connection: Any) -> None:

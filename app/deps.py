@@ -11,7 +11,6 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
@@ -92,25 +91,17 @@ async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) 
     return Diary(parts.database, parts.cursors, caller, patient_id)
 
 
-async def read_patient(request: Request, session: Session, caller: CallerOf, patient_id: PatientId) -> UUID:
-    """A patient whom the caller may see: checked, audited and set as the row-security context."""
-    found = await session.execute(
-        text(
-            "SELECT open_diary(:session, :patient, NULL, :action, :request, CAST(CAST(:address AS text) AS inet))"
-        ).bindparams(
-            session=caller.session_id,
-            patient=patient_id,
-            action=f"patients.{request.scope['endpoint'].__name__.partition('_')[0]}",
-            request=caller.request_id,
-            address=caller.address,
-        )
-    )
-    records.refuse(found.scalar_one())
-    return patient_id
-
-
 CurrentUser = Annotated[Any, Depends(current_user)]
 DiaryOf = Annotated[Diary, Depends(open_diary)]
+
+
+async def read_patient(request: Request, session: Session, diary: DiaryOf) -> UUID:
+    """A patient whom the caller may see: checked, audited and set as the row-security context."""
+    verb = request.scope["endpoint"].__name__.partition("_")[0]
+    await records.enter(session, diary, f"patients.{verb}")
+    return diary.patient_id
+
+
 PatientRead = Annotated[UUID, Depends(read_patient)]
 
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]

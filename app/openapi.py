@@ -29,7 +29,10 @@ SERVERS = [{"url": "/", "description": "The server that answered this document."
 TAGS = [
     {"name": "sign-in", "description": "Registering, signing in, refreshing, and the keys that verify tokens."},
     {"name": "me", "description": "The account that is signed in, and its devices."},
-    {"name": "patients", "description": "Whose diary it is. A patient one may not know of is answered like a missing one."},
+    {
+        "name": "patients",
+        "description": "Whose diary it is. A patient one may not know of is answered like a missing one.",
+    },
     {"name": "entries", "description": "Diary entries: log, correct, delete, read back."},
     {"name": "timeline", "description": "Records of every kind in one stream, newest first."},
     {"name": "vocabularies", "description": "The coded lists, with text to display."},
@@ -76,11 +79,13 @@ def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
 def _add_problems(declared: dict[str, Any], common: dict[int | str, dict[str, Any]]) -> None:
     """Puts the common problems beside those that the route declares itself, and orders all by status."""
     for status, response in common.items():
-        own = declared.get(str(status), {}).get("content", {}).get(problems.MEDIA_TYPE)
-        if own is None:
+        own = declared.get(str(status), {})
+        content = own.get("content", {}).get(problems.MEDIA_TYPE)
+        if content is None:
             declared[str(status)] = response
         else:
-            own["examples"] = response["content"][problems.MEDIA_TYPE]["examples"] | own["examples"]
+            own["description"] = f"{response['description']} · {own['description']}"
+            content["examples"] = response["content"][problems.MEDIA_TYPE]["examples"] | content["examples"]
     ordered = sorted(declared.items())
     declared.clear()
     declared.update(ordered)

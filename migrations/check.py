@@ -6,6 +6,7 @@ tables, constraints, indexes, functions, views, policies, triggers and privilege
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ Catalog = dict[str, str]
 
 def main(sources: Path = SOURCES) -> None:
     """Ends the process, with the differences on stderr where there are any."""
-    with _temporary_server() as server:
+    with temporary_server() as server:
         embedded.ensure_database(server, "check")
         url = server.url("postgres", "check")
         database.migrate(url)
@@ -84,10 +85,12 @@ def _differences_of(name: str, migrated: Catalog, written: Catalog) -> Iterator[
 
 
 @contextmanager
-def _temporary_server() -> Iterator[embedded.Server]:
+def temporary_server() -> Iterator[embedded.Server]:
+    """A PostgreSQL of its own, gone afterwards."""
+    binaries = os.environ.get("DIARY_POSTGRES_BINARIES")
     with TemporaryDirectory(prefix="diary-check-") as directory:
         Path(directory).chmod(0o755)  # where root runs this, PostgreSQL has an account of its own
-        server = embedded.start(Path(directory))
+        server = embedded.start(Path(directory), Path(binaries) if binaries else None)
         try:
             yield server
         finally:

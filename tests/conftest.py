@@ -40,7 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     binaries = os.environ.get("DIARY_POSTGRES_BINARIES")
     server = embedded.start(directory, Path(binaries) if binaries else None)
     config.stash[SERVER] = server.url()
-    config.add_cleanup(lambda: (server.stop(), shutil.rmtree(directory, ignore_errors=True)))
+    config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+    config.add_cleanup(server.stop)
 
 
 def pytest_configure_node(node: Any) -> None:

@@ -202,9 +202,10 @@ def test_a_pid_that_another_process_has_by_now_is_no_running_server(start: Start
         pid_file = first.data_directory / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
-        second = start()
-        assert ask(second, "SELECT 1") == 1
-        stranger.kill()
+        try:
+            assert ask(start(), "SELECT 1") == 1
+        finally:
+            stranger.kill()
 
 
 def test_a_half_made_cluster_is_not_used(start: Start, directory: Path) -> None:

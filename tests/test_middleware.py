@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope
 
-from app import middleware, problems
+from app import metrics, middleware, problems
 from app.config import Settings
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 LIMIT = 1024
 ID = "01980c5e-7a10-7000-8000-000000000001"
 JSON = {"content-type": "application/json"}
+UNFINISHED: Message = {"type": "http.request", "body": b"{", "more_body": True}
 LEFT: Message = {"type": "http.disconnect"}
 
 router = APIRouter(prefix="/things")
@@ -82,11 +83,10 @@ def build(**settings: Any) -> FastAPI:
 
 
 class Answer:
-    """What a raw ASGI call sent, and what it took of its body."""
+    """What a raw ASGI call sent."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.received = 0
 
     @property
     def status(self) -> int:
@@ -113,10 +113,9 @@ async def call(
     """One request with its body in chunks; after the last the client waits without end."""
     answer = Answer()
     raw_path, _, query = path.partition("?")
-    waiting = list(chunks)
+    waiting = list(chunks or [b""])
 
     async def receive() -> Message:
-        answer.received += 1
         if not waiting:
             await asyncio.Event().wait()
         chunk = waiting.pop(0)
@@ -282,18 +281,16 @@ async def test_a_failure_after_the_start_of_the_answer_ends_it_unfinished(
 
 async def test_a_client_that_leaves_is_no_error(log: pytest.LogCaptureFixture) -> None:
     assert (await call("GET", "/v1/things/1/leave")).messages == []
-    assert (await post(b'{"a"', LEFT)).messages == []
+    assert (await post(UNFINISHED, LEFT)).messages == []
     assert [fields(record)["status"] for record in log.records] == [middleware.CLIENT_LEFT] * 2
 
 
-async def test_workers_that_share_a_directory_are_counted_together(tmp_path: Any) -> None:
-    script = "from app import metrics; metrics.observe('GET', '/x', 200, 0.1); print(metrics.exposition()[0].decode())"
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    outputs = [
-        subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert 'diary_http_requests_total{method="GET",route="/x",status="200"} 2.0' in outputs[1].stdout
+def test_workers_that_share_a_directory_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    worker = "from app import metrics; metrics.observe('GET', '/x', 200, 0.1)"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", worker], check=True)
+    assert b'diary_http_requests_total{method="GET",route="/x",status="200"} 2.0' in metrics.exposition()[0]
 
 
 # --- The gate
@@ -338,14 +335,13 @@ async def test_a_growing_body_is_refused_when_it_passes_the_limit() -> None:
 
 async def test_a_sender_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.01)
-    answer = await post(b" " * 2000, {"type": "http.request", "body": b" ", "more_body": True})
+    answer = await post({**UNFINISHED, "body": b" " * 2000}, UNFINISHED)
     assert answer.status == 413
     assert answer.messages[-1] == {"type": "http.response.body", "body": b""}
 
 
 async def test_a_body_that_does_not_arrive_is_given_up() -> None:
-    unfinished: Message = {"type": "http.request", "body": b"{", "more_body": True}
-    answer = await post(unfinished, app=build(receive_seconds=0.01))
+    answer = await post(UNFINISHED, app=build(receive_seconds=0.01))
     assert (answer.status, answer.headers["connection"]) == (400, "close")
     assert "in time" in answer.body
 
@@ -377,8 +373,7 @@ async def test_what_a_body_must_say_of_itself(method: str, headers: dict[str, st
 async def test_an_empty_body_needs_no_type() -> None:
     assert (await post(b"", headers={})).status == 200
     assert (await post(b"", method="GET", headers={})).status == 200
-    without = await call("POST", headers={"content-length": "0"}, app=build())
-    assert without.received == 0 or without.status == 200
+    assert (await call("POST", headers={"content-length": "0"})).status == 200
 
 
 async def test_malformed_json_is_a_problem_without_an_echo() -> None:
@@ -414,7 +409,7 @@ async def test_the_server_delivers_a_413_to_a_client_that_is_still_sending() -> 
     config = uvicorn.Config(build(), port=0, log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - the server has no event for it
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
-from anyio.testing import wait_all_tasks_blocked
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError
 from hypothesis import given

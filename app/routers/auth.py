@@ -6,35 +6,23 @@ from fastapi import APIRouter, Request
 
 from app import problems
 from app.deps import Now, Parts
-from app.errors import (
-    AccountNotReady,
-    BadRequest,
-    Invalid,
-    SignInFailed,
-    TooLarge,
-    TooManyRequests,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-)
-from app.schemas.auth import RefreshIn, RegistrationIn, RegistrationOut, SignInIn, TokensOut, UserRef
+from app.errors import AccountNotReady, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
+from app.schemas.auth import JWKS_EXAMPLE, RefreshIn, RegistrationIn, RegistrationOut, SignInIn, TokensOut, UserRef
 from app.services import auth
 from app.services.auth import SignedIn
 
 router = APIRouter(tags=["sign-in"])
-
-BODY = (BadRequest, TooLarge, UnsupportedMediaType, Invalid, Unavailable)
 
 
 @router.post(
     "/v1/auth/register",
     status_code=202,
     summary="Register a patient account",
-    responses=problems.responses(*BODY),
+    responses=problems.responses(Unavailable),
 )
-async def register(parts: Parts, body: RegistrationIn) -> RegistrationOut:
+async def register(parts: Parts, now: Now, body: RegistrationIn) -> RegistrationOut:
     """Makes an account with an empty diary. The answer does not tell whether the address had one before."""
-    await auth.register(parts.database, body)
+    await auth.register(parts.database, body, now)
     return RegistrationOut(status="accepted")
 
 
@@ -43,7 +31,7 @@ async def register(parts: Parts, body: RegistrationIn) -> RegistrationOut:
     status_code=201,
     summary="Sign in",
     response_model_exclude_none=True,
-    responses=problems.responses(*BODY, SignInFailed, AccountNotReady, TooManyRequests),
+    responses=problems.responses(SignInFailed, AccountNotReady, TooManyRequests, Unavailable),
 )
 async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> TokensOut:
     """Password (and one-time code, once enrolled) to an access token and a refresh token for this device."""
@@ -55,7 +43,7 @@ async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> T
     "/v1/auth/refresh",
     summary="Refresh the tokens",
     response_model_exclude_none=True,
-    responses=problems.responses(*BODY, Unauthenticated),
+    responses=problems.responses(Unauthenticated, Unavailable),
 )
 async def refresh_tokens(parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
     """The next pair of tokens. If the answer gets lost, send the same refresh token again: it stays good until
@@ -66,7 +54,7 @@ async def refresh_tokens(parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
 @router.get(
     "/.well-known/jwks.json",
     summary="The public keys",
-    responses={200: {"content": {"application/json": {"example": {"keys": []}}}}},
+    responses={200: {"content": {"application/json": {"schema": {"required": ["keys"]}, "example": JWKS_EXAMPLE}}}},
 )
 async def read_jwks(parts: Parts) -> dict[str, Any]:
     """The keys that verify access tokens, by `kid`; a new one appears here before it signs."""

@@ -1,28 +1,15 @@
 """Diary entries: log, correct, delete, read back."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
+
 from app import problems
 from app.deps import BaseVersion, Cursor, DiaryOf, IfNoneMatch, Limit
-from app.errors import (
-    BadRequest,
-    Conflict,
-    Fault,
-    Gone,
-    InsufficientScope,
-    Invalid,
-    InvalidCursor,
-    NotFound,
-    PreconditionRequired,
-    Stale,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-)
+from app.errors import Conflict, Fault, Invalid, InvalidCursor, PreconditionRequired, Stale
 from app.schemas.base import LocalDate
 from app.schemas.entries import (
     Character,
@@ -39,9 +26,6 @@ from app.services import entries
 from app.services.records import Filters, Page
 
 JSON = "application/json"
-ACCESS = (Unauthenticated, InsufficientScope, NotFound, Gone, Unavailable)
-BODY = (BadRequest, TooLarge, UnsupportedMediaType, Invalid)
-CHANGE = (PreconditionRequired, Stale)
 ETAG = {"ETag": {"description": "The version, strong.", "schema": {"type": "string"}, "example": '"1"'}}
 STORED: dict[str, Any] = {"model": EntryOut, "headers": ETAG}
 
@@ -62,8 +46,7 @@ async def entry_filters(
     """Which entries are asked for."""
     if min_score is not None and scale is None:
         raise Invalid(faults=(Fault("#query/min_score", "needs_scale", "A score means something on a scale only."),))
-    if from_ is not None and to is not None and from_ > to:
-        raise Invalid(faults=(Fault("#query/from", "reversed", "It lies after `to`."),))
+    check_order(from_, to)
     return Filters(("entry",), from_, to, region, character, scale, min_score)
 
 
@@ -75,7 +58,7 @@ async def entry_filters(
     responses={
         201: {"description": "Stored, durably.", **STORED},
         200: {"description": "It was stored before; this is how it is now.", **STORED},
-        **problems.responses(*ACCESS, *BODY, Conflict),
+        **problems.responses(Conflict),
     },
 )
 async def create_entry(diary: DiaryOf, body: EntryIn) -> Response:
@@ -91,7 +74,7 @@ async def create_entry(diary: DiaryOf, body: EntryIn) -> Response:
     responses={
         200: {"model": EntryPage, "headers": ETAG},
         304: {"description": "Nothing has changed."},
-        **problems.responses(*ACCESS, Invalid, InvalidCursor),
+        **problems.responses(InvalidCursor),
     },
 )
 async def list_entries(
@@ -109,7 +92,7 @@ async def list_entries(
     "/{entry_id}",
     summary="Read an entry",
     response_class=Response,
-    responses={200: STORED, **problems.responses(*ACCESS)},
+    responses={200: STORED},
 )
 async def read_entry(diary: DiaryOf, entry_id: EntryId) -> Response:
     """The entry as it is now; 410 once it was deleted."""
@@ -120,7 +103,7 @@ async def read_entry(diary: DiaryOf, entry_id: EntryId) -> Response:
     "/{entry_id}",
     summary="Replace an entry",
     response_class=Response,
-    responses={200: STORED, **problems.responses(*ACCESS, *BODY, *CHANGE)},
+    responses={200: STORED, **problems.responses(PreconditionRequired, Stale)},
 )
 async def replace_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVersion, body: EntryFields) -> Response:
     """Puts new content in the place of the version that If-Match names; never creates one."""
@@ -131,7 +114,7 @@ async def replace_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVer
     "/{entry_id}",
     summary="Correct an entry",
     response_class=Response,
-    responses={200: STORED, **problems.responses(*ACCESS, *BODY, *CHANGE)},
+    responses={200: STORED, **problems.responses(PreconditionRequired, Stale)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -154,7 +137,7 @@ async def revise_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVers
     status_code=204,
     summary="Delete an entry",
     response_class=Response,
-    responses=problems.responses(*ACCESS, BadRequest, *CHANGE),
+    responses=problems.responses(PreconditionRequired, Stale),
 )
 async def delete_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVersion) -> Response:
     """Deletes the version that If-Match names; doing it again is no error. A deleted entry stays deleted."""
@@ -166,16 +149,22 @@ async def delete_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVers
     "/{entry_id}/versions",
     summary="Read an entry's history",
     response_class=Response,
-    responses={200: {"model": EntryVersionPage}, **problems.responses(*ACCESS, Invalid, InvalidCursor)},
+    responses={200: {"model": EntryVersionPage}, **problems.responses(InvalidCursor)},
 )
 async def list_entry_versions(diary: DiaryOf, entry_id: EntryId, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Every version with its author, device and time, newest first; also of a deleted entry."""
     return Response(await entries.read_versions(diary, entry_id, limit, cursor), media_type=JSON)
 
 
+def check_order(from_: date | None, to: date | None) -> None:
+    """Refuses a period that ends before it starts."""
+    if from_ is not None and to is not None and from_ > to:
+        raise Invalid(faults=(Fault("#query/from", "reversed", "It lies after `to`."),))
+
+
 def answer_page(page: Page) -> Response:
     """A page of records with the ETag of its diary, or 304."""
-    headers = {"ETag": f'"{page.etag}"', "Cache-Control": "private, no-cache"}
+    headers = {"ETag": f'"{page.etag}"'}
     if page.items is None:
         return Response(status_code=304, headers=headers)
     return Response(page.body, media_type=JSON, headers=headers)

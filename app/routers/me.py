@@ -5,13 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 
-from app import problems
 from app.deps import CallerOf, CurrentUser, Now, Parts, Session
-from app.errors import NotFound, Unauthenticated, Unavailable
 from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
 from app.services import auth
 
-router = APIRouter(prefix="/v1/me", tags=["me"], responses=problems.responses(Unauthenticated, Unavailable))
+router = APIRouter(prefix="/v1/me", tags=["me"])
 
 
 @router.get("", summary="Who am I?", response_model_exclude_none=True)
@@ -51,7 +49,6 @@ async def list_sessions(session: Session, user: CurrentUser, caller: CallerOf, n
     status_code=204,
     response_class=Response,
     summary="Sign a device out",
-    responses=problems.responses(NotFound),
 )
 async def revoke_session(
     parts: Parts, user: CurrentUser, session_id: Annotated[UUID, Path(description="A device of the list.")]

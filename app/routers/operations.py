@@ -3,7 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from app import metrics
 from app.errors import Unavailable
@@ -17,16 +17,20 @@ router = APIRouter(tags=["operations"])
 class Alive(BaseModel):
     """The process answers."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+
     status: Literal["alive"] = "alive"
 
 
 class Ready(BaseModel):
     """The service accepts requests and reaches its database."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+
     status: Literal["ready"] = "ready"
 
 
-@router.get("/livez", operation_id="read_liveness", summary="Is the process alive?")
+@router.get("/livez", summary="Is the process alive?")
 async def read_liveness() -> Alive:
     """Answers 200 as long as the process can answer at all; restart it when this fails."""
     return Alive()
@@ -34,7 +38,6 @@ async def read_liveness() -> Alive:
 
 @router.get(
     "/readyz",
-    operation_id="read_readiness",
     summary="Is the service ready for requests?",
     responses=responses(Unavailable),
 )
@@ -48,7 +51,6 @@ async def read_readiness(request: Request) -> Ready:
 
 @router.get(
     "/metrics",
-    operation_id="read_metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},

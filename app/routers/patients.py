@@ -2,20 +2,14 @@
 
 from fastapi import APIRouter
 
-from app import problems
 from app.deps import PatientRead, Session
-from app.errors import Gone, InsufficientScope, NotFound, Unauthenticated, Unavailable
 from app.schemas.patients import PatientOut
 from app.services import patients
 
 router = APIRouter(prefix="/v1/patients", tags=["patients"])
 
 
-@router.get(
-    "/{patient_id}",
-    summary="Read a patient",
-    responses=problems.responses(Unauthenticated, InsufficientScope, NotFound, Gone, Unavailable),
-)
+@router.get("/{patient_id}", summary="Read a patient")
 async def read_patient(session: Session, patient_id: PatientRead) -> PatientOut:
     """Name, birth date, zone, and the head of the diary: it moves with every change."""
     patient = await patients.read(session, patient_id)

@@ -6,16 +6,8 @@ from fastapi import APIRouter, Query, Response
 
 from app import problems
 from app.deps import Cursor, DiaryOf, IfNoneMatch, Limit
-from app.errors import (
-    Gone,
-    InsufficientScope,
-    Invalid,
-    InvalidCursor,
-    NotFound,
-    Unauthenticated,
-    Unavailable,
-)
-from app.routers.entries import ETAG, answer_page, known_etag
+from app.errors import InvalidCursor
+from app.routers.entries import ETAG, answer_page, check_order, known_etag
 from app.schemas.base import LocalDate
 from app.schemas.timeline import TimelinePage
 from app.services import records
@@ -31,7 +23,7 @@ router = APIRouter(prefix="/v1/patients/{patient_id}", tags=["timeline"])
     responses={
         200: {"model": TimelinePage, "headers": ETAG},
         304: {"description": "Nothing has changed."},
-        **problems.responses(Unauthenticated, InsufficientScope, NotFound, Gone, Unavailable, Invalid, InvalidCursor),
+        **problems.responses(InvalidCursor),
     },
 )
 async def read_timeline(
@@ -44,6 +36,7 @@ async def read_timeline(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """What the caller may see of the diary, discriminated by `kind`; 304 while the diary has not moved."""
+    check_order(from_, to)
     filters = Filters(tuple(kinds.split(",")) if kinds else None, from_, to)
     return answer_page(
         await records.read_page(diary, "timeline.read", None, filters, limit, cursor, known_etag(if_none_match))

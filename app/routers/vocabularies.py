@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path
 from starlette.responses import Response
 
-from app import problems, vocabularies
+from app import vocabularies
 from app.errors import NotFound
 from app.schemas.vocabularies import LIST_EXAMPLE, VOCABULARY_EXAMPLE, VocabularyList, VocabularyOut
 
@@ -36,7 +36,6 @@ async def list_vocabularies() -> Response:
     responses={
         200: {"headers": _ETAG, "content": {"application/json": {"example": VOCABULARY_EXAMPLE}}},
         304: {"description": "It is still the one you have.", "headers": _ETAG},
-        **problems.responses(NotFound),
     },
 )
 async def read_vocabulary(

@@ -19,6 +19,20 @@ Password = Annotated[str, Field(min_length=1, max_length=1024, description="Any 
 Email = Annotated[EmailStr, Field(max_length=254)]
 Token = Annotated[str, Field(min_length=1, max_length=200)]
 
+JWKS_EXAMPLE = {
+    "keys": [
+        {
+            "alg": "ES256",
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+            "kid": "20260301T080000000000Z-5f0c1a9e",
+            "use": "sig",
+        }
+    ]
+}
+
 
 class RegistrationIn(Strict):
     """A new patient account."""

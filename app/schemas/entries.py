@@ -84,6 +84,29 @@ EXAMPLE_ENTRY: dict[str, Any] = {
     "note": "Long meeting, no break. Better after the walk home.",
     "pain_problem_id": "0195d3f4-7d10-7a9c-b2e6-8f3a5d4c1b20",
 }
+STORED_ENTRY: dict[str, Any] = EXAMPLE_ENTRY | {
+    "kind": "entry",
+    "patient_id": "0195d3f4-0c1d-7b2e-8f3a-4d5e6f708192",
+    "version": 1,
+    "change_seq": 42,
+    "deleted": False,
+    "local_date": "2026-03-29",
+    "received_at": "2026-03-29T19:05:14.07Z",
+    "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
+    "outside_validated_age": [],
+}
+EXAMPLE_CURSOR = "9Yk2m0b1c7Zs3uQ5x8v4HVsiMjAyNi0wMy0yOVQxNjozMDowMFoiXQ"
+EXAMPLE_PAGE: dict[str, Any] = {"items": [STORED_ENTRY], "next_cursor": EXAMPLE_CURSOR}
+EXAMPLE_VERSION: dict[str, Any] = {
+    "version": 1,
+    "change_seq": 42,
+    "deleted": False,
+    "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
+    "device_name": "Ada's phone",
+    "received_at": "2026-03-29T19:05:14.07Z",
+    "record": STORED_ENTRY,
+}
+EXAMPLE_HISTORY: dict[str, Any] = {"items": [EXAMPLE_VERSION], "next_cursor": EXAMPLE_CURSOR}
 
 
 class Score(Strict):
@@ -238,24 +261,7 @@ class EntryPatch(EntryFields):
 class EntryOut(EntryShape, RecordOut):
     """A diary entry as it is stored. Without the right to read notes, `note` is absent."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                EXAMPLE_ENTRY
-                | {
-                    "kind": "entry",
-                    "patient_id": "0195d3f4-0c1d-7b2e-8f3a-4d5e6f708192",
-                    "version": 1,
-                    "change_seq": 42,
-                    "deleted": False,
-                    "local_date": "2026-03-29",
-                    "received_at": "2026-03-29T19:05:14.07Z",
-                    "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
-                    "outside_validated_age": [],
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [STORED_ENTRY]})
 
     kind: Literal["entry"]
     outside_validated_age: list[PainScale] = Field(
@@ -266,6 +272,8 @@ class EntryOut(EntryShape, RecordOut):
 
 class EntryPage(Strict):
     """Entries, newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PAGE]})
 
     items: list[EntryOut] = Field(max_length=200)
     next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")
@@ -285,6 +293,8 @@ class EntryVersion(Strict):
 
 class EntryVersionPage(Strict):
     """The changes of one entry, newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_HISTORY]})
 
     items: list[EntryVersion] = Field(max_length=200)
     next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")

@@ -6,12 +6,14 @@ parties hold the chain, and ends the session.
 """
 
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, Select, delete, func, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -52,11 +54,13 @@ class SignedIn:
     refresh_token: str
 
 
-async def register(database: Database, body: RegistrationIn) -> None:
+async def register(database: Database, body: RegistrationIn, now: datetime) -> None:
     """Makes a patient with an account; does the same work and says nothing where the address has one already."""
     weakness = passwords.weakness(body.password, second_factor=False, email=body.email)
     if weakness:
         raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
+    if body.birth_date > now.astimezone(ZoneInfo(body.time_zone)).date():
+        raise Invalid(faults=(Fault("/birth_date", "in_the_future", "It lies in the future."),))
     encoded = await passwords.hash_password(body.password)
     async with database.open_session() as session:
         user_id, patient_id = uuid4(), uuid4()
@@ -110,8 +114,13 @@ async def sign_in(
         raise AccountNotReady("Verify the e-mail address first.")
     if settings.require_second_factor and account.second_factor_at is None:
         raise AccountNotReady("Enrol a second factor first.")
+    if account.second_factor_at is not None:
+        raise AccountNotReady("Second factors cannot be checked yet.")  # rather nobody than with the password alone
     async with database.open_session() as session:
         await _forgive_attempt(session, *keys)
+        if passwords.needs_rehash(account.password_hash):
+            encoded = await passwords.hash_password(body.password)
+            await session.execute(update(User).where(User.id == account.id).values(password_hash=encoded))
         return await _start_session(session, account, body.device_name, now + timedelta(days=settings.session_days))
 
 
@@ -243,29 +252,35 @@ async def _rotate(
 async def _count_attempt(database: Database, limits: dict[bytes, tuple[int, int]], now: datetime) -> None:
     """Counts an attempt before it is made, so that parallel guesses are counted too; refuses while one must wait."""
     async with database.open_session() as session:
-        held = await session.execute(select(SignInDelay).where(SignInDelay.key.in_(limits)).with_for_update())
-        waits = [_wait(delay, *limits[delay.key], now) for delay in held.scalars()]
+        fresh = [{"key": key, "failures": 0, "failed_at": now} for key in sorted(limits)]
+        await session.execute(upsert(SignInDelay).values(fresh).on_conflict_do_nothing())
+        waits = [_wait(delay, *limits[delay.key], now) for delay in await _lock_delays(session, limits)]
         if any(waits):
             raise TooManyRequests(retry_after=max(waits))
-        attempt = upsert(SignInDelay).values([{"key": key, "failures": 1, "failed_at": now} for key in sorted(limits)])
         await session.execute(
-            attempt.on_conflict_do_update(
-                index_elements=[SignInDelay.key],
-                set_={
-                    "failed_at": now,
-                    "failures": func.least(SignInDelay.failures, 1000) + 1,
-                },
-            )
+            update(SignInDelay)
+            .where(SignInDelay.key.in_(limits))
+            .values(failures=func.least(SignInDelay.failures, 1000) + 1, failed_at=now)
         )
-        await session.execute(delete(SignInDelay).where(SignInDelay.failed_at < now - FORGET_FAILURES))
+        old = select(SignInDelay.key).where(SignInDelay.failed_at < now - FORGET_FAILURES)
+        await session.execute(
+            delete(SignInDelay).where(SignInDelay.key.in_(old.with_for_update(skip_locked=True).scalar_subquery()))
+        )
 
 
 async def _forgive_attempt(session: AsyncSession, account_key: bytes, address_key: bytes) -> None:
     """A right password clears the account; of the address only this attempt, or an attacker could clear it."""
+    await _lock_delays(session, (account_key, address_key))
     await session.execute(delete(SignInDelay).where(SignInDelay.key == account_key))
     await session.execute(
         update(SignInDelay).where(SignInDelay.key == address_key).values(failures=SignInDelay.failures - 1)
     )
+
+
+async def _lock_delays(session: AsyncSession, keys: Iterable[bytes]) -> list[SignInDelay]:
+    """The delays of these keys, locked in one order, so that parallel sign-ins queue instead of blocking each other."""
+    held = select(SignInDelay).where(SignInDelay.key.in_(keys)).order_by(SignInDelay.key).with_for_update()
+    return list(await session.scalars(held))
 
 
 def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:

@@ -7,10 +7,13 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.database import Database
 from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, Unauthenticated
 from app.pagination import Cursors
 
+OPEN_DIARY = "SELECT open_diary($1, $2, NULL, $3, $4, $5)"
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
     "not_found": NotFound,
@@ -90,6 +93,16 @@ class Page:
     def body(self) -> bytes:
         """The page as it is answered."""
         return b'{"items":[%b],"next_cursor":%b}' % (self.items or b"", json.dumps(self.next_cursor).encode())
+
+
+async def enter(session: AsyncSession, diary: Diary, action: str) -> None:
+    """Lets a session in to a diary: checked, audited and set as its row-security context; raises the refusal."""
+    visit = (diary.caller.session_id, diary.patient_id, action, diary.caller.request_id, diary.caller.address)
+    connection = await session.connection()
+    outcome = (await connection.exec_driver_sql(OPEN_DIARY, visit)).scalar_one()
+    if outcome != "ok":
+        await diary.database.call(OPEN_DIARY, *visit)  # the refusal rolls the session back, and its trail must stay
+        refuse(outcome)
 
 
 async def write(diary: Diary, action: str, scope: str, changes: list[Change]) -> list[Outcome]:

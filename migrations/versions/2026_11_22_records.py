@@ -22,7 +22,9 @@ DECLARE
     name text;
     right_to_become text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
-    FOR name IN SELECT unnest('{diary_owner,diary_app,diary_eraser}'::text[]) EXCEPT SELECT rolname FROM pg_roles LOOP
+    FOR name IN
+        SELECT unnest('{diary_owner,diary_app,diary_eraser}'::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
+    LOOP
         BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN', name);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN

@@ -1,0 +1,434 @@
+"""Signing in over HTTP: nobody learns who has an account, nobody is signed out by chance."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from jose import jws
+
+from app import deps, tokens
+from app.config import Settings
+from app.main import create_app
+from app.services import auth
+from tests.answers import pointers, told, without_request_id
+from tests.conftest import connect
+from tests.people import PASSWORD, Person, Phone
+
+pytestmark = pytest.mark.anyio
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+REGISTRATION = {"display_name": "Ada", "birth_date": "1980-05-17", "time_zone": "Europe/Berlin", "password": PASSWORD}
+
+
+class Clock:
+    """What the service takes for the present: it stands still unless the test moves it."""
+
+    def __init__(self) -> None:
+        self.present = datetime.now(UTC)
+
+    def advance(self, **step: float) -> None:
+        self.present += timedelta(**step)
+
+
+@pytest.fixture
+def clock(app: FastAPI) -> Iterator[Clock]:
+    """The clock of the requests of this test."""
+    clock = Clock()
+
+    async def now() -> datetime:
+        return clock.present
+
+    app.dependency_overrides[deps.now] = now
+    yield clock
+    del app.dependency_overrides[deps.now]
+
+
+@pytest.fixture(scope="module")
+async def grace(app: FastAPI) -> Person:
+    """Somebody with an account whom the tests share that sign in with her right password."""
+    person = Person()
+    async with connect(app) as http:
+        await person.register(http)
+    return person
+
+
+async def refresh(http: httpx.AsyncClient, token: str) -> httpx.Response:
+    return await http.post("/v1/auth/refresh", json={"refresh_token": token})
+
+
+async def next_tokens(http: httpx.AsyncClient, token: str) -> dict[str, Any]:
+    """The pair that follows; fails where the token continues nothing."""
+    answer = await refresh(http, token)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def me(http: httpx.AsyncClient, access_token: str) -> int:
+    """The status that a request with this access token gets."""
+    answer = await http.get("/v1/me", headers={"Authorization": f"Bearer {access_token}"})
+    return answer.status_code
+
+
+async def guess(http: httpx.AsyncClient, person: Person) -> httpx.Response:
+    return await Person(email=person.email, password="not the right password").sign_in(http)
+
+
+@asynccontextmanager
+async def strict(settings: Settings, **changes: bool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application of its own, with other settings."""
+    application = create_app(settings.model_copy(update=changes))
+    async with application.router.lifespan_context(application), connect(application) as http:
+        yield http
+
+
+async def test_registering_makes_a_patient_with_an_empty_diary(client: httpx.AsyncClient) -> None:
+    phone = await Person().register_and_sign_in(client)
+    assert (await phone.get()).json()["head"] == 0
+    assert phone.tokens["user"]["role"] == "patient"
+
+
+async def test_registering_an_address_again_is_answered_alike_and_changes_nothing(
+    client: httpx.AsyncClient, superuser: Connection
+) -> None:
+    first = Person()
+    second = Person(email=first.email.upper(), password="another sentence of mine")
+    answers = [await first.register(client), await second.register(client)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].content == answers[1].content
+    assert told(await second.sign_in(client)) == (401, "sign-in-failed")
+    assert (await first.sign_in(client)).status_code == 201
+    count = "SELECT count(*) FROM patients p JOIN users u ON u.id = p.user_id WHERE u.email = $1"
+    assert await superuser.fetchval(count, first.email) == 1
+
+
+async def test_two_registrations_of_one_address_at_once_make_one_account(
+    client: httpx.AsyncClient, superuser: Connection
+) -> None:
+    person = Person()
+    answers = await asyncio.gather(*(person.register(client) for _ in range(4)))
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert await superuser.fetchval("SELECT count(*) FROM users WHERE email = $1", person.email) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"password": "short"}, "/password"),
+        ({"password": "aaaaaaaaaaaaaaaaaaaa"}, "/password"),
+        ({"password": "abcdefghijklmnopqrst"}, "/password"),
+        ({"password": "passwordpassword"}, "/password"),
+        ({"password": "x" * 1025}, "/password"),
+        ({"email": "a.long.address@example.org", "password": "a.long.address@example.org"}, "/password"),
+        ({"email": "nobody"}, "/email"),
+        ({"email": f"a@{'b.' * 130}org"}, "/email"),
+        ({"birth_date": "2126-01-01"}, "/birth_date"),
+        ({"birth_date": "1899-12-31"}, "/birth_date"),
+        ({"birth_date": "1980-02-30"}, "/birth_date"),
+        ({"time_zone": "Mars/Olympus"}, "/time_zone"),
+        ({"locale": "deutsch"}, "/locale"),
+        ({"display_name": ""}, "/display_name"),
+        ({"display_name": "two\nlines"}, "/display_name"),
+        ({"role": "admin"}, ""),
+    ],
+)
+async def test_a_registration_that_breaks_a_rule_is_refused_at_its_place(
+    client: httpx.AsyncClient, superuser: Connection, fields: dict[str, str], pointer: str
+) -> None:
+    body = {"email": f"{uuid4().hex}@example.org", **REGISTRATION, **fields}
+    answer = await client.post("/v1/auth/register", json=body)
+    assert told(answer) == (422, "invalid")
+    assert pointers(answer) == [pointer]
+    assert not await superuser.fetchval("SELECT count(*) FROM users WHERE email = $1", body["email"])
+
+
+@pytest.mark.parametrize(("zone", "status"), [("Pacific/Kiritimati", 202), ("Pacific/Pago_Pago", 422)])
+async def test_somebody_born_today_may_have_a_diary_by_the_clock_at_home(
+    client: httpx.AsyncClient, clock: Clock, zone: str, status: int
+) -> None:
+    clock.present = datetime(2026, 11, 22, 12, tzinfo=UTC)  # the 23rd on Kiritimati, the 22nd on Samoa
+    body = {**REGISTRATION, "email": f"{uuid4().hex}@example.org", "time_zone": zone, "birth_date": "2026-11-23"}
+    assert (await client.post("/v1/auth/register", json=body)).status_code == status
+
+
+async def test_signing_in_answers_tokens_and_who_one_is(client: httpx.AsyncClient, grace: Person) -> None:
+    answer = await Person(email=grace.email.upper()).sign_in(client, device_name="Grace's phone")
+    assert answer.status_code == 201
+    assert answer.headers["Cache-Control"] == "no-store"
+    found = answer.json()
+    assert (found["token_type"], found["expires_in"]) == ("Bearer", 600)
+    assert found["refresh_token"].startswith("pdr_")
+    assert await me(client, found["access_token"]) == 200
+    assert set(found["user"]) == {"id", "role", "patient_id"}
+
+
+async def test_a_wrong_password_an_unknown_address_and_a_disabled_account_are_answered_alike(
+    client: httpx.AsyncClient, superuser: Connection
+) -> None:
+    person, disabled = Person(), Person()
+    await person.register(client)
+    await disabled.register(client)
+    await superuser.execute("UPDATE users SET disabled_at = now() WHERE email = $1", disabled.email)
+    answers = [await guess(client, person), await Person().sign_in(client), await disabled.sign_in(client)]
+    assert [told(answer) for answer in answers] == [(401, "sign-in-failed")] * 3
+    assert len({str(without_request_id(answer)) for answer in answers}) == 1
+    assert len({str(sorted(set(answer.headers.items()) - _own(answer))) for answer in answers}) == 1
+
+
+def _own(answer: httpx.Response) -> set[tuple[str, str]]:
+    return {("x-request-id", answer.headers["X-Request-Id"])}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"totp": "12345"}, "/totp"),
+        ({"totp": "１２３４５６"}, "/totp"),
+        ({"totp": 123456}, "/totp"),
+        ({"device_name": "x" * 121}, "/device_name"),
+        ({"device_name": "\x1b[31m"}, "/device_name"),
+        ({"remember": True}, ""),
+    ],
+)
+async def test_a_sign_in_that_breaks_a_rule_is_refused_at_its_place(
+    client: httpx.AsyncClient, grace: Person, fields: dict[str, Any], pointer: str
+) -> None:
+    answer = await grace.sign_in(client, **fields)
+    assert told(answer) == (422, "invalid")
+    assert pointers(answer) == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("setting", "column"),
+    [("require_verified_email", "email_verified_at"), ("require_second_factor", "second_factor_at")],
+)
+async def test_an_account_that_is_not_ready_is_told_so_by_its_password_only(
+    settings: Settings, superuser: Connection, setting: str, column: str
+) -> None:
+    person = Person()
+    async with strict(settings, **{setting: True}) as http:
+        await person.register(http)
+        assert told(await guess(http, person)) == (401, "sign-in-failed")
+        assert told(await person.sign_in(http)) == (403, "account-not-ready")
+        await superuser.execute(f"UPDATE users SET {column} = now() WHERE email = $1", person.email)
+        assert (await person.sign_in(http)).status_code == 201
+
+
+async def test_failed_sign_ins_make_an_account_wait_longer_and_longer_up_to_a_minute(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    nobody = Person()  # an address without an account waits as well, or waiting would tell
+    for _ in range(5):
+        assert told(await guess(client, nobody)) == (401, "sign-in-failed")
+    waits = []
+    for _ in range(8):
+        refused = await guess(client, nobody)
+        assert told(refused) == (429, "too-many-requests")
+        waits.append(int(refused.headers["Retry-After"]))
+        clock.advance(seconds=waits[-1] - 0.001)
+        assert told(await guess(client, nobody)) == (429, "too-many-requests")
+        clock.advance(seconds=0.001)
+        assert told(await guess(client, nobody)) == (401, "sign-in-failed")
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+async def test_while_an_account_waits_the_right_password_waits_too_and_then_clears_it(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    person = Person()
+    await person.register(client)
+    for _ in range(5):
+        await guess(client, person)
+    assert told(await person.sign_in(client)) == (429, "too-many-requests")
+    clock.advance(seconds=1)
+    assert (await person.sign_in(client)).status_code == 201
+    assert [(await guess(client, person)).status_code for _ in range(6)] == [401] * 5 + [429]
+
+
+async def test_an_account_that_waits_makes_no_other_account_and_no_live_session_wait(
+    client: httpx.AsyncClient, grace: Person, ada: Phone, clock: Clock
+) -> None:
+    for _ in range(5):
+        await guess(client, ada.person)
+    assert told(await guess(client, ada.person)) == (429, "too-many-requests")
+    assert (await grace.sign_in(client)).status_code == 201
+    assert (await refresh(client, ada.tokens["refresh_token"])).status_code == 200
+    assert (await ada.log()).status_code == 201
+
+
+async def test_an_address_that_tries_many_accounts_waits_and_other_addresses_do_not(
+    app: FastAPI, client: httpx.AsyncClient, grace: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "ADDRESS_LIMIT", (3, 300))
+    assert [(await guess(client, Person())).status_code for _ in range(2)] == [401] * 2
+    assert (await grace.sign_in(client)).status_code == 201  # a success takes back itself only
+    assert [(await guess(client, Person())).status_code for _ in range(2)] == [401, 429]
+    assert told(await grace.sign_in(client)) == (429, "too-many-requests")
+    async with connect(app) as elsewhere:
+        assert (await grace.sign_in(elsewhere)).status_code == 201
+
+
+async def test_guesses_made_at_once_are_counted_one_by_one(client: httpx.AsyncClient, clock: Clock) -> None:
+    person = Person()
+    answers = await asyncio.gather(*(guess(client, person) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
+
+
+async def test_sign_ins_of_one_person_at_once_all_succeed(client: httpx.AsyncClient, clock: Clock) -> None:
+    person = Person()
+    await person.register(client)
+    answers = await asyncio.gather(*(person.sign_in(client) for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [201] * 5
+
+
+async def test_failures_are_forgotten_after_a_day(
+    client: httpx.AsyncClient, clock: Clock, superuser: Connection
+) -> None:
+    await guess(client, Person())
+    begun = clock.present
+    clock.advance(days=1, seconds=1)
+    await guess(client, Person())
+    assert not await superuser.fetchval("SELECT count(*) FROM sign_in_delays WHERE failed_at <= $1", begun)
+
+
+async def test_a_chain_of_refreshes_stays_one_session(ada: Phone) -> None:
+    seen = [ada.tokens]
+    for _ in range(3):
+        seen.append(await next_tokens(ada.http, seen[-1]["refresh_token"]))
+    assert len({one["refresh_token"] for one in seen}) == len({one["access_token"] for one in seen}) == 4
+    assert {one["session_id"] for one in seen} == {ada.session_id}
+    assert [one["user"] for one in seen] == [ada.tokens["user"]] * 4
+    assert await me(ada.http, seen[-1]["access_token"]) == 200
+
+
+async def test_a_lost_answer_may_be_asked_for_again_and_replaces_the_one_that_was_lost(ada: Phone) -> None:
+    held = ada.tokens["refresh_token"]
+    lost = [(await next_tokens(ada.http, held))["refresh_token"] for _ in range(3)]
+    arrived = (await next_tokens(ada.http, held))["refresh_token"]
+    for token in lost:
+        assert told(await refresh(ada.http, token)) == (401, "unauthenticated")
+    await next_tokens(ada.http, arrived)
+
+
+async def test_a_token_that_comes_back_after_its_successor_was_used_ends_the_session(app: FastAPI, ada: Phone) -> None:
+    async with connect(app) as http:
+        tablet = (await ada.person.sign_in(http)).json()
+    stolen = ada.tokens["refresh_token"]
+    second = await next_tokens(ada.http, stolen)
+    third = await next_tokens(ada.http, second["refresh_token"])
+    assert told(await refresh(ada.http, stolen)) == (401, "unauthenticated")
+    assert told(await refresh(ada.http, third["refresh_token"])) == (401, "unauthenticated")
+    assert told(await ada.log()) == (401, "unauthenticated")
+    assert await me(ada.http, third["access_token"]) == 401
+    assert await me(ada.http, tablet["access_token"]) == 200
+
+
+async def test_a_lost_answer_may_be_asked_for_again_for_a_day_only(ada: Phone, clock: Clock) -> None:
+    held = ada.tokens["refresh_token"]
+    await next_tokens(ada.http, held)
+    clock.advance(hours=24)
+    arrived = await next_tokens(ada.http, held)
+    clock.advance(seconds=1)
+    assert told(await refresh(ada.http, held)) == (401, "unauthenticated")
+    await next_tokens(ada.http, arrived["refresh_token"])  # too late is no theft
+
+
+async def test_fifty_refreshes_of_one_token_at_once_leave_one_lineage_and_nobody_signed_out(ada: Phone) -> None:
+    answers = await asyncio.gather(*(refresh(ada.http, ada.tokens["refresh_token"]) for _ in range(50)))
+    assert [answer.status_code for answer in answers] == [200] * 50
+    successors = [answer.json()["refresh_token"] for answer in answers]
+    continued = [answer for token in successors if (answer := await refresh(ada.http, token)).status_code == 200]
+    assert len(continued) == 1
+    await next_tokens(ada.http, continued[0].json()["refresh_token"])
+    assert (await ada.log()).status_code == 201
+
+
+async def test_a_device_that_was_not_used_for_long_signs_in_again(ada: Phone, clock: Clock, settings: Settings) -> None:
+    clock.advance(days=settings.session_days - 1)
+    kept = await next_tokens(ada.http, ada.tokens["refresh_token"])
+    clock.advance(days=settings.session_days - 1)
+    kept = await next_tokens(ada.http, kept["refresh_token"])
+    clock.advance(days=settings.session_days)
+    assert told(await refresh(ada.http, kept["refresh_token"])) == (401, "unauthenticated")
+
+
+async def test_a_disabled_user_can_do_nothing_from_the_next_request_on(ada: Phone, superuser: Connection) -> None:
+    await superuser.execute("UPDATE users SET disabled_at = now() WHERE id = $1", UUID(ada.user_id))
+    assert told(await refresh(ada.http, ada.tokens["refresh_token"])) == (401, "unauthenticated")
+    assert told(await ada.http.get("/v1/me")) == (401, "unauthenticated")
+    for answer in (await ada.log(), await ada.get(), await ada.get("/entries"), await ada.get("/timeline")):
+        assert told(answer) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("token", ["pdr_" + "A" * 43, "x", "é" * 20])
+async def test_a_refresh_token_that_nobody_was_given_is_refused(client: httpx.AsyncClient, token: str) -> None:
+    assert told(await refresh(client, token)) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("body", [{}, {"refresh_token": ""}, {"refresh_token": None}, {"refresh_token": "x" * 201}])
+async def test_a_refresh_without_a_token_is_refused_at_its_place(
+    client: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    answer = await client.post("/v1/auth/refresh", json=body)
+    assert told(answer) == (422, "invalid")
+    assert pointers(answer) == ["/refresh_token"]
+
+
+async def test_refresh_tokens_and_passwords_are_stored_hashed(ada: Phone, superuser: Connection) -> None:
+    digests = await superuser.fetch("SELECT digest FROM refresh_tokens WHERE session_id = $1", UUID(ada.session_id))
+    assert [len(row["digest"]) for row in digests] == [32]
+    assert ada.tokens["refresh_token"].encode() not in digests[0]["digest"]
+    stored = await superuser.fetchval("SELECT password_hash FROM users WHERE id = $1", UUID(ada.user_id))
+    assert stored.startswith("$argon2id$")
+
+
+async def test_an_access_token_ends_after_its_time_and_a_refresh_goes_on(ada: Phone, clock: Clock) -> None:
+    clock.advance(seconds=-570)
+    ending = await next_tokens(ada.http, ada.tokens["refresh_token"])
+    assert await me(ada.http, ending["access_token"]) == 200
+    clock.advance(seconds=-31)
+    ended = await next_tokens(ada.http, ending["refresh_token"])
+    answer = await ada.http.get("/v1/me", headers={"Authorization": f"Bearer {ended['access_token']}"})
+    assert told(answer) == (401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    clock.advance(seconds=601)
+    fresh = await next_tokens(ada.http, ended["refresh_token"])
+    assert await me(ada.http, fresh["access_token"]) == 200
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer x", "Basic QTpC", "Bearer a.b.c", "bearer " + "x" * 5000]
+)
+async def test_without_an_access_token_of_ours_every_call_is_refused(
+    client: httpx.AsyncClient, header: str | None
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    diary = f"/v1/patients/{uuid4()}"
+    for path in ("/v1/me", "/v1/me/sessions", diary, f"{diary}/entries", f"{diary}/timeline"):
+        assert told(await client.get(path, headers=headers)) == (401, "unauthenticated")
+
+
+async def test_the_public_keys_verify_an_access_token(client: httpx.AsyncClient, ada: Phone) -> None:
+    keys = (await client.get("/.well-known/jwks.json")).json()["keys"]
+    claims = jws.verify(ada.tokens["access_token"], {"keys": keys}, ["ES256"])
+    assert ada.user_id.encode() in claims
+    assert all("d" not in key for key in keys)
+
+
+async def test_a_new_key_signs_without_a_restart_and_the_old_one_still_verifies(
+    app: FastAPI, client: httpx.AsyncClient, ada: Phone, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kid = tokens.create_signing_key(settings.state_directory / "keys")
+    monkeypatch.setattr(app.state.diary.tokens._keyring, "_look_at", 0)  # instead of waiting for a second
+    fresh = await next_tokens(client, ada.tokens["refresh_token"])
+    assert jws.get_unverified_header(fresh["access_token"])["kid"] == kid
+    assert kid in [key["kid"] for key in (await client.get("/.well-known/jwks.json")).json()["keys"]]
+    assert await me(client, fresh["access_token"]) == 200
+    assert await me(client, ada.tokens["access_token"]) == 200

@@ -1,0 +1,355 @@
+"""The audit trail: whoever touches a diary is written down before the answer leaves, and the past cannot be changed."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from app.schemas.entries import EntryIn
+from app.services import entries
+from tests.answers import told
+from tests.conftest import connect
+from tests.people import Person, Phone, entry
+
+pytestmark = pytest.mark.anyio
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Call: TypeAlias = Callable[[Phone, str], Awaitable[httpx.Response]]
+
+CANARY = "canary in the coal mine"
+MATCH = {"If-Match": '"1"'}
+
+
+def path(phone: Phone, entry_id: str) -> str:
+    return f"{phone.diary}/entries/{entry_id}"
+
+
+CALLS: dict[str, Call] = {
+    "patients.read": lambda phone, _: phone.get(),
+    "entries.create": lambda phone, entry_id: phone.log(id=entry_id, note=CANARY),
+    "entries.list": lambda phone, _: phone.get("/entries"),
+    "timeline.read": lambda phone, _: phone.get("/timeline"),
+    "entries.read": lambda phone, entry_id: phone.http.get(path(phone, entry_id)),
+    "entries.history": lambda phone, entry_id: phone.http.get(f"{path(phone, entry_id)}/versions"),
+    "entries.replace": lambda phone, entry_id: phone.http.put(
+        path(phone, entry_id), json={k: v for k, v in entry(mood=1).items() if k != "id"}, headers=MATCH
+    ),
+    "entries.merge": lambda phone, entry_id: phone.http.patch(path(phone, entry_id), json={"mood": 2}, headers=MATCH),
+    "entries.delete": lambda phone, entry_id: phone.http.delete(path(phone, entry_id), headers=MATCH),
+}
+ABOUT_NO_RECORD = {"patients.read"}
+
+
+@pytest.fixture(scope="module")
+async def phone(app: FastAPI) -> AsyncIterator[Phone]:
+    """A patient for the tests that look at single requests only."""
+    async with connect(app) as http:
+        yield await Person().register_and_sign_in(http)
+
+
+@pytest.fixture(scope="module")
+async def stranger(app: FastAPI, phone: Phone) -> AsyncIterator[Phone]:
+    """Somebody who points his phone at that patient's diary."""
+    async with connect(app) as http:
+        other = await Person().register_and_sign_in(http)
+        yield Phone(http, other.person, {**other.tokens, "user": {**phone.tokens["user"], "id": other.user_id}})
+
+
+async def trail(superuser: Connection, answer: httpx.Response) -> list[asyncpg.Record]:
+    """What was written down of the request behind an answer, in order."""
+    return await superuser.fetch(
+        "SELECT *, host(address) AS host FROM audit_events WHERE request_id = $1 ORDER BY id",
+        UUID(answer.headers["X-Request-Id"]),
+    )
+
+
+async def seal(superuser: Connection, answer: httpx.Response) -> int:
+    """Seals until the request behind an answer is sealed, and returns the number of its segment."""
+    number = None
+    while number is None:  # whatever ran in this server when it happened has to end first
+        await superuser.execute("SELECT seal_audit()")
+        number = await superuser.fetchval(
+            "SELECT max(number) FROM audit_segments s JOIN audit_events e ON e.xid >= s.from_xid AND e.xid < s.to_xid"
+            " WHERE e.request_id = $1",
+            UUID(answer.headers["X-Request-Id"]),
+        )
+    return int(number)
+
+
+async def broken(superuser: Connection) -> list[int]:
+    return [row[0] for row in await superuser.fetch("SELECT broken_audit_segments()")]
+
+
+@asynccontextmanager
+async def rolled_back(superuser: Connection) -> AsyncIterator[None]:
+    """A transaction without triggers, of which nothing remains."""
+    transaction = superuser.transaction()
+    await transaction.start()
+    await superuser.execute("SET LOCAL session_replication_role = replica")
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+@pytest.mark.parametrize("action", CALLS)
+async def test_every_call_writes_down_who_did_what_to_which_records_from_where(
+    ada: Phone, superuser: Connection, action: str
+) -> None:
+    entry_id = str(uuid4())
+    if action != "entries.create":
+        await ada.log(id=entry_id)
+    answer = await CALLS[action](ada, entry_id)
+    assert answer.status_code < 300
+    event, *more = await trail(superuser, answer)
+    assert (event["action"], event["actor_id"], event["role"]) == (action, UUID(ada.user_id), "patient")
+    assert (event["session_id"], event["patient_id"]) == (UUID(ada.session_id), UUID(ada.patient_id))
+    assert event["record_ids"] == ([] if action in ABOUT_NO_RECORD else [UUID(entry_id)])
+    assert event["host"] == ada.http._transport.client[0]  # type: ignore[attr-defined]  # httpx keeps it to itself
+    assert event["grant_id"] is None
+    assert [one["action"] for one in more] == (["entries.replace"] if action == "entries.merge" else [])
+
+
+@pytest.mark.parametrize("action", CALLS)
+async def test_every_call_is_written_down_before_its_answer_leaves(
+    app: FastAPI, phone: Phone, superuser: Connection, action: str
+) -> None:
+    seen: list[int] = []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request_id = dict(message["headers"])[b"x-request-id"].decode()
+                events = "SELECT count(*) FROM audit_events WHERE request_id = $1"
+                seen.append(await superuser.fetchval(events, UUID(request_id)))
+            await send(message)
+
+        await app(scope, receive, count)
+
+    entry_id = str(uuid4())
+    if action != "entries.create":
+        await phone.log(id=entry_id)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(watched), base_url="http://testserver") as http:
+        http.headers["Authorization"] = phone.http.headers["Authorization"]
+        await CALLS[action](Phone(http, phone.person, phone.tokens), entry_id)
+    assert seen == [2 if action == "entries.merge" else 1]
+
+
+@pytest.mark.parametrize("action", CALLS)
+async def test_a_stranger_who_is_refused_is_written_down(
+    phone: Phone, stranger: Phone, superuser: Connection, action: str
+) -> None:
+    logged = (await phone.log()).json()
+    answer = await CALLS[action](stranger, logged["id"])
+    assert told(answer) == (404, "not-found")
+    [event] = await trail(superuser, answer)
+    assert (event["action"], event["outcome"]) == (action, "not_found")
+    assert (event["actor_id"], event["patient_id"]) == (UUID(stranger.user_id), UUID(phone.patient_id))
+
+
+async def test_a_request_of_a_session_that_has_ended_is_written_down(ada: Phone, superuser: Connection) -> None:
+    await ada.http.delete(f"/v1/me/sessions/{ada.session_id}")
+    for answer in (await ada.get("/entries"), await ada.log(), await ada.get()):
+        [event] = await trail(superuser, answer)
+        assert (event["outcome"], event["session_id"]) == ("unauthenticated", UUID(ada.session_id))
+
+
+async def test_who_acts_on_a_consent_is_written_down_with_it_also_where_it_does_not_reach(
+    ada: Phone, bob: Phone, superuser: Connection
+) -> None:
+    consent = await superuser.fetchval(
+        "INSERT INTO grants (patient_id, grantee_id, status, scopes, purpose, expires_at)"
+        " VALUES ($1, $2, 'active', '{entries:read}', 'test', now() + interval '1 day') RETURNING id",
+        UUID(ada.patient_id),
+        UUID(bob.user_id),
+    )
+    helper = Phone(bob.http, bob.person, {**bob.tokens, "user": ada.tokens["user"]})
+    for answer, outcome in ((await helper.get("/entries"), "ok"), (await helper.log(), "insufficient_scope")):
+        [event] = await trail(superuser, answer)
+        assert (event["outcome"], event["grant_id"]) == (outcome, consent)
+
+
+async def test_what_became_of_a_call_is_written_down(ada: Phone, superuser: Connection) -> None:
+    sent = entry(mood=1)
+    outcomes = []
+    for answer in (
+        await ada.log(**sent),
+        await ada.log(**sent),
+        await ada.log(**sent | {"mood": 2}),
+        await ada.http.delete(path(ada, sent["id"]), headers={"If-Match": '"7"'}),
+        await ada.http.delete(path(ada, sent["id"]), headers=MATCH),
+        await ada.http.get(path(ada, sent["id"])),
+        await ada.http.get(path(ada, str(uuid4()))),
+        await ada.get("/entries", headers={"If-None-Match": (await ada.get("/entries")).headers["ETag"]}),
+    ):
+        outcomes += [event["outcome"] for event in await trail(superuser, answer)]
+    assert outcomes == ["created", "unchanged", "conflict", "conflict", "deleted", "gone", "missing", "unmodified"]
+
+
+async def test_a_page_is_written_down_with_the_records_that_were_on_it(ada: Phone, superuser: Connection) -> None:
+    for _ in range(3):
+        await ada.log()
+    page = await ada.get("/timeline", params={"limit": 2})
+    [event] = await trail(superuser, page)
+    assert [str(one) for one in event["record_ids"]] == [item["id"] for item in page.json()["items"]]
+
+
+async def test_no_value_of_a_record_is_written_down(ada: Phone, superuser: Connection) -> None:
+    entry_id = str(uuid4())
+    for call in (CALLS["entries.create"], *CALLS.values()):
+        await call(ada, entry_id)
+    text = await superuser.fetchval(
+        "SELECT string_agg(to_jsonb(e)::text, ' ') FROM audit_events e WHERE patient_id = $1", UUID(ada.patient_id)
+    )
+    for value in (CANARY, "lower_back_left", "nrs_0_10", "mood", "2026-03-28", ada.person.email, "Ada"):
+        assert value not in text
+
+
+async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser: Connection) -> None:
+    sent = EntryIn.model_validate(entry())
+    change = entries.change_of(sent, sent.id, 0)
+    item = {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
+    events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test.write'"
+    async with rolled_back(superuser):
+        await superuser.fetch(
+            "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, NULL, NULL)",
+            UUID(ada.session_id),
+            UUID(ada.patient_id),
+            json.dumps([item | (change.columns or {})]),
+        )
+        assert await superuser.fetchval(events, UUID(ada.patient_id)) == 1
+    assert await superuser.fetchval(events, UUID(ada.patient_id)) == 0
+
+
+@pytest.mark.parametrize("table", ["audit_events", "audit_segments"])
+async def test_not_even_a_superuser_changes_or_removes_a_row(ada: Phone, superuser: Connection, table: str) -> None:
+    await seal(superuser, await ada.get())
+    for statement in (
+        f"DELETE FROM {table}",
+        f"TRUNCATE {table}",
+        "UPDATE audit_events SET outcome = 'ok'" if table == "audit_events" else "UPDATE audit_segments SET events = 0",
+    ):
+        with pytest.raises(asyncpg.RaiseError, match="never changed or removed"):
+            await superuser.execute(statement)
+
+
+async def test_sealing_waits_for_transactions_that_may_still_write(
+    ada: Phone, superuser: Connection, owner_url: str
+) -> None:
+    slow = await asyncpg.connect(owner_url)
+    transaction = slow.transaction()
+    await transaction.start()
+    request_id = uuid4()
+    await slow.execute(
+        "SELECT open_diary($1, $2, NULL, 'test.slow', $3, NULL)",
+        UUID(ada.session_id),
+        UUID(ada.patient_id),
+        request_id,
+    )
+    began = await slow.fetchval("SELECT pg_current_xact_id()::text")
+    later = await ada.get()
+    await superuser.execute("SELECT seal_audit()")
+    sealed_up_to = "SELECT coalesce(max(to_xid), '0') <= $1::text::xid8 FROM audit_segments"
+    assert await superuser.fetchval(sealed_up_to, began)
+    await transaction.commit()
+    await slow.close()
+    number = await seal(superuser, later)
+    segments = "SELECT count(*) FROM audit_events e, audit_segments s WHERE e.request_id = $1 AND s.number = $2"
+    inside = f"{segments} AND e.xid >= s.from_xid AND e.xid < s.to_xid"
+    assert await superuser.fetchval(inside, request_id, number) == 1
+    assert await broken(superuser) == []
+
+
+async def test_sealing_when_nothing_is_new_makes_no_segment(ada: Phone, superuser: Connection) -> None:
+    await seal(superuser, await ada.get())
+    assert await superuser.fetch("SELECT * FROM seal_audit()") == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE audit_events SET outcome = 'not_found' WHERE request_id = $1 AND $2 > 0",
+        "UPDATE audit_events SET at = at - interval '1 second' WHERE request_id = $1 AND $2 > 0",
+        "UPDATE audit_events SET actor_id = gen_random_uuid() WHERE request_id = $1 AND $2 > 0",
+        "DELETE FROM audit_events WHERE request_id = $1 AND $2 > 0",
+        "INSERT INTO audit_events (xid, action, record_ids, outcome) SELECT xid, action, record_ids, outcome"
+        " FROM audit_events WHERE request_id = $1 AND $2 > 0",
+        "UPDATE audit_segments SET digest = sha256(digest) WHERE number = $2 AND $1 IS NOT NULL",
+        "UPDATE audit_segments SET events = events - 1 WHERE number = $2 AND $1 IS NOT NULL",
+    ],
+)
+async def test_a_past_that_was_changed_is_found(ada: Phone, superuser: Connection, damage: str) -> None:
+    answer = await ada.get()
+    number = await seal(superuser, answer)
+    await seal(superuser, await ada.get())
+    async with rolled_back(superuser):
+        typed = damage.replace("$1", "$1::uuid").replace("$2", "$2::bigint")
+        assert await superuser.execute(typed, UUID(answer.headers["X-Request-Id"]), number) in (
+            "UPDATE 1",
+            "DELETE 1",
+            "INSERT 0 1",
+        )
+        assert number in await broken(superuser)
+    assert await broken(superuser) == []
+
+
+async def test_a_past_whose_seal_was_made_anew_is_found_by_the_seal_after_it(ada: Phone, superuser: Connection) -> None:
+    answer = await ada.get()
+    number = await seal(superuser, answer)
+    next_number = await seal(superuser, await ada.get())
+    async with rolled_back(superuser):
+        await superuser.execute("DELETE FROM audit_events WHERE request_id = $1", UUID(answer.headers["X-Request-Id"]))
+        await superuser.execute(
+            "UPDATE audit_segments s SET (digest, events) = (SELECT d.digest, d.events FROM audit_digest("
+            "coalesce((SELECT digest FROM audit_segments WHERE number = $1 - 1), ''), s.from_xid, s.to_xid) d)"
+            " WHERE number = $1",
+            number,
+        )
+        assert await broken(superuser) == [next_number]
+
+
+async def test_a_segment_that_was_removed_is_found(ada: Phone, superuser: Connection) -> None:
+    number = await seal(superuser, await ada.get())
+    next_number = await seal(superuser, await ada.get())
+    async with rolled_back(superuser):
+        await superuser.execute("DELETE FROM audit_segments WHERE number = $1", number)
+        assert await broken(superuser) == [next_number]
+
+
+@asynccontextmanager
+async def unwritable(superuser: Connection, sqlstate: str) -> AsyncIterator[None]:
+    """An audit table that answers every row with this error."""
+    await superuser.execute(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{sqlstate}'; END $$"
+    )
+    await superuser.execute("CREATE TRIGGER fail BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION fail()")
+    try:
+        yield
+    finally:
+        await superuser.execute("DROP FUNCTION fail CASCADE")
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "problem"),
+    [("53100", (503, "unavailable")), ("42501", (500, "internal-error"))],
+    ids=["disk full", "no permission"],
+)
+@pytest.mark.parametrize("action", CALLS)
+async def test_what_cannot_be_written_down_is_not_done(
+    phone: Phone, superuser: Connection, action: str, sqlstate: str, problem: tuple[int, str]
+) -> None:
+    logged = (await phone.log(note=CANARY)).json()
+    async with unwritable(superuser, sqlstate):
+        answer = await CALLS[action](phone, str(uuid4()) if action == "entries.create" else logged["id"])
+    assert told(answer) == problem
+    assert CANARY not in answer.text
+    assert ("Retry-After" in answer.headers) == (problem[0] == 503)
+    assert (await phone.get()).json()["head"] == logged["change_seq"]

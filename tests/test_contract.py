@@ -1,0 +1,217 @@
+"""The OpenAPI document, from which integrators write their clients: complete, and true in itself."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import SecretStr
+
+from app.config import Settings
+from app.main import create_app
+
+pytestmark = pytest.mark.anyio
+
+PROBLEM = "application/problem+json"
+JSON = ("application/json", "application/merge-patch+json")
+
+STATUSES = {
+    "register": "202 400 413 415 422 503",
+    "sign_in": "201 400 401 403 413 415 422 429 503",
+    "refresh_tokens": "200 400 401 413 415 422 503",
+    "read_jwks": "200 400 422",
+    "read_me": "200 400 401 422 503",
+    "list_sessions": "200 400 401 422 503",
+    "revoke_session": "204 400 401 404 422 503",
+    "revoke_other_sessions": "204 400 401 422 503",
+    "read_patient": "200 400 401 403 404 410 422 503",
+    "create_entry": "200 201 400 401 403 404 409 410 413 415 422 503",
+    "list_entries": "200 304 400 401 403 404 410 422 503",
+    "read_entry": "200 400 401 403 404 410 422 503",
+    "replace_entry": "200 400 401 403 404 410 412 413 415 422 428 503",
+    "revise_entry": "200 400 401 403 404 410 412 413 415 422 428 503",
+    "delete_entry": "204 400 401 403 404 410 412 422 428 503",
+    "list_entry_versions": "200 400 401 403 404 410 422 503",
+    "read_timeline": "200 304 400 401 403 404 410 422 503",
+    "list_vocabularies": "200 400 422",
+    "read_vocabulary": "200 304 400 404 422",
+    "read_liveness": "200 400 422",
+    "read_readiness": "200 400 422 503",
+    "read_metrics": "200 400 422",
+}
+OPEN = {
+    "register",
+    "sign_in",
+    "refresh_tokens",
+    "read_jwks",
+    "list_vocabularies",
+    "read_vocabulary",
+    "read_liveness",
+    "read_readiness",
+    "read_metrics",
+}
+
+
+class Shown(NamedTuple):
+    """A schema, the examples beside it, and where both stand."""
+
+    place: str
+    schema: dict[str, Any]
+    examples: list[Any]
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The application, not started: its description needs no database."""
+    directory = tmp_path_factory.mktemp("state")
+    return create_app(
+        Settings(environment="development", database_url=SecretStr("postgresql://"), state_directory=directory)
+    )
+
+
+@pytest.fixture
+def document(described: FastAPI) -> Any:
+    """The document as JSON makes it."""
+    return json.loads(json.dumps(described.openapi()))
+
+
+@pytest.fixture
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every operation by its id."""
+    found = [operation for path in document["paths"].values() for operation in path.values()]
+    named = {operation["operationId"]: operation for operation in found}
+    assert len(named) == len(found), "two operations have one id"
+    return named
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+async def test_it_is_served(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    assert (await client.get("/openapi.json")).json() == document
+
+
+def test_every_operation_says_what_it_does(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
+    sections = {tag["name"] for tag in document["tags"] if tag["description"]}
+    for name, operation in operations.items():
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert sections.issuperset(operation["tags"]), name
+    assert sections == {tag for operation in operations.values() for tag in operation["tags"]}
+
+
+def test_every_parameter_says_what_it_is(operations: dict[str, dict[str, Any]]) -> None:
+    for name, operation in operations.items():
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], (name, parameter["name"])
+
+
+def test_an_operation_is_called_like_its_function(described: FastAPI, operations: dict[str, dict[str, Any]]) -> None:
+    routes = [context.original_route for context in iter_route_contexts(described.routes)]
+    shown = [route for route in routes if isinstance(route, APIRoute) and route.include_in_schema]
+    functions = {route.endpoint.__name__ for route in shown}
+    assert set(operations) == functions
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in operations)
+
+
+def test_sign_in_is_asked_for_everywhere_but_at_the_open_operations(operations: dict[str, dict[str, Any]]) -> None:
+    assert {name for name, operation in operations.items() if not operation.get("security")} == OPEN
+
+
+def test_each_operation_names_every_status_it_answers(operations: dict[str, dict[str, Any]]) -> None:
+    assert {name: " ".join(operation["responses"]) for name, operation in operations.items()} == STATUSES
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for place, value in _walk(document):
+        if place.endswith("/$ref"):
+            assert _resolve(document, value), place
+
+
+def test_nothing_of_the_frameworks_own_failures_is_left(document: dict[str, Any]) -> None:
+    assert "ValidationError" not in json.dumps(document)
+
+
+def test_every_request_and_answer_in_json_has_an_example(
+    document: dict[str, Any], operations: dict[str, dict[str, Any]]
+) -> None:
+    for name, operation in operations.items():
+        parts = {status: response for status, response in operation["responses"].items() if status < "300"}
+        if "requestBody" in operation:
+            parts["request"] = operation["requestBody"]
+        for part, holder in parts.items():
+            shown = [_shown(document, name, media) for kind, media in _content(holder) if kind in JSON]
+            assert all(one.examples for one in shown), (name, part)
+
+
+def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
+    shown = list(_all_shown(document))
+    assert len(shown) > 100
+    for place, schema, examples in shown:
+        whole = {**schema, "components": document["components"]}
+        validator = OAS31Validator(whole, format_checker=oas31_format_checker)
+        for example in examples:
+            assert list(validator.iter_errors(example)) == [], place
+
+
+async def test_every_failure_is_a_problem_whose_type_is_a_page(
+    client: httpx.AsyncClient, operations: dict[str, dict[str, Any]]
+) -> None:
+    pages: set[str] = set()
+    for name, operation in operations.items():
+        for status, response in operation["responses"].items():
+            if status < "400":
+                continue
+            [(kind, media)] = _content(response)
+            assert (kind, media["schema"]) == (PROBLEM, {"$ref": "#/components/schemas/Problem"}), (name, status)
+            examples = [example["value"] for example in media["examples"].values()]
+            assert examples, (name, status)
+            assert {example["status"] for example in examples} == {int(status)}, name
+            pages.update(example["type"] for example in examples)
+    for page in sorted(pages):
+        answer = await client.get(page)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8"), page
+
+
+def _content(holder: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return list(holder.get("content", {}).items())
+
+
+def _shown(document: dict[str, Any], place: str, holder: dict[str, Any]) -> Shown:
+    """A media type's or parameter's schema with the examples at it or, where it has none, at its schema."""
+    own = [example["value"] for example in holder.get("examples", {}).values()]
+    own += [holder["example"]] if "example" in holder else []
+    schema = holder["schema"]
+    target = _resolve(document, schema["$ref"]) if "$ref" in schema else schema
+    return Shown(place, schema, own or target.get("examples", []))
+
+
+def _all_shown(document: dict[str, Any]) -> Iterator[Shown]:
+    """Every example of the document with its schema: at media types, headers and parameters, and in schemas."""
+    for place, value in _walk(document):
+        if isinstance(value, dict) and isinstance(value.get("schema"), dict):
+            yield _shown(document, place, value)
+        if isinstance(value, dict) and isinstance(value.get("examples"), list):
+            yield Shown(place, value, value["examples"])
+
+
+def _walk(value: Any, place: str = "#") -> Iterator[tuple[str, Any]]:
+    yield place, value
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, member in members:
+        yield from _walk(member, f"{place}/{key}")
+
+
+def _resolve(document: dict[str, Any], reference: str) -> Any:
+    here: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        here = here[step]
+    return here

@@ -1,0 +1,175 @@
+"""The whole API against its own description: schemathesis sends what it can think of to a server that runs.
+
+`make test` runs a short form that is the same every time. SCHEMATHESIS_EXAMPLES=200 runs the long form: so many
+examples for an operation, others each time, and the coverage phase over every operation.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+import anyio.to_thread
+import httpx
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.engine import events, from_schema
+
+from app.config import Settings
+from tests.conftest import ROOT
+from tests.people import Person, Phone
+
+pytestmark = pytest.mark.anyio
+
+LONG = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "0"))
+PHASES: dict[str, dict[str, Any]] = {
+    "examples": {},
+    # A GET with a body is refused before anybody asks whether its address knows GET.
+    "coverage": {"unexpected-methods": ["PUT", "POST", "PATCH", "DELETE"]},
+    "fuzzing": {},
+    "stateful": {},
+}
+# The coverage phase finds thousands of faults to put into an entry, so it leaves these to the long form.
+LARGE_BODIES = ["create_entry", "replace_entry", "revise_entry"]
+# What chance alone must get into; the other operations ask for more luck than a short run has.
+REACHED = {
+    "read_me",
+    "read_patient",
+    "list_entries",
+    "read_entry",
+    "list_entry_versions",
+    "revise_entry",
+    "read_timeline",
+    "read_vocabulary",
+    "sign_in",
+    "refresh_tokens",
+}
+
+
+@dataclass
+class Report:
+    """How often an operation answered with a status, and one failure of each sort."""
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, scenario: events.ScenarioFinished) -> None:
+        """Takes in what was sent and found in one scenario."""
+        recorder = scenario.recorder
+        for case_id, interaction in recorder.interactions.items():
+            operation = recorder.cases[case_id].value.operation.definition.raw["operationId"]
+            self.answers[operation, interaction.response.status_code if interaction.response else 0] += 1
+        for failed in (check.failure_info for checks in recorder.checks.values() for check in checks):
+            if failed is not None:
+                sort = f"{failed.failure.operation}: {failed.failure.title}"
+                self.failures[sort] = f"{failed.failure.message}\n{failed.code_sample}"
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_the_api_keeps_to_its_description(phase: str, settings: Settings, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serve(settings, log) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            ada = await Person().register_and_sign_in(http)
+            report = await anyio.to_thread.run_sync(run, f"{url}/openapi.json", await configuration(ada, phase))
+            still = await http.get("/v1/me")
+    print(phase, *sorted(report.answers.items()), sep="\n")  # noqa: T201 - shown with a failure, or with -s
+    assert report.failures == {}
+    assert [answer for answer in report.answers if answer[1] == 0 or answer[1] >= 500] == []
+    assert [line for line in events_of(log) if line["level"] == "error"] == []
+    assert still.status_code == 200, "signed out on the way: the rest met closed doors only"
+    if phase == "fuzzing":
+        assert {operation for operation, status in report.answers if status < 300} >= REACHED
+
+
+def run(address: str, config: schemathesis.Config) -> Report:
+    """Everything that schemathesis found at the document's address."""
+    register_formats()
+    report = Report()
+    for event in from_schema(schemathesis.openapi.from_url(address, config=config)).execute():
+        assert not isinstance(event, events.FatalError | events.NonFatalError), event
+        if isinstance(event, events.ScenarioFinished):
+            report.add(event)
+    return report
+
+
+async def configuration(ada: Phone, phase: str) -> schemathesis.Config:
+    """One phase, signed in as Ada, with what she holds often in the place of what would be made up."""
+    known = {
+        "path.patient_id": [ada.patient_id],
+        "path.entry_id": [(await ada.log(note="before the storm")).json()["id"] for _ in range(20)],
+        "header.if-match": ['"1"', '"2"'],
+        "body.email": [ada.person.email],
+        "body.password": [ada.person.password],
+        "body.refresh_token": [ada.tokens["refresh_token"]],
+        # Not her own session, whose end would be the test's.
+        "path.session_id": [(await ada.person.sign_in(ada.http)).json()["session_id"]],
+    }
+    often = {name: {"dictionary": name, "probability": 1 if name == "path.session_id" else 0.7} for name in known}
+    always = {name: values[0] for name, values in known.items() if name.startswith("path.")}
+    return schemathesis.Config.from_dict(
+        {
+            "headers": {"Authorization": ada.http.headers["Authorization"]},
+            "generation": {"max-examples": LONG or 10, "deterministic": not LONG, "database": "none"},
+            # JSON Schema cannot say what must hold between fields, nor which cursor, version or password is right.
+            "checks": {"positive_data_acceptance": {"enabled": False}},
+            "dictionaries": {name: {"values": values} for name, values in known.items()},
+            "parameters": always if phase == "coverage" else often,  # the coverage phase looks into no dictionary
+            "phases": {name: {"enabled": name == phase, **PHASES[name]} for name in PHASES},
+            "operations": [
+                {"include-operation-id": "revoke_session", "enabled": phase != "stateful"},  # it would find hers
+                {"include-operation-id": LARGE_BODIES, "enabled": bool(LONG) or phase != "coverage"},
+            ],
+        }
+    )
+
+
+def register_formats() -> None:
+    """Values that fit what the formats mean here, so that much of what is generated gets past the first gate."""
+    zones = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+    instants = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=zones)  # noqa: DTZ001 - has zones
+    schemathesis.openapi.format("date-time", instants.map(lambda at: at.isoformat(timespec="milliseconds")))
+    schemathesis.openapi.format("date", instants.map(lambda at: at.date().isoformat()))
+    schemathesis.openapi.format("iana-time-zone", st.sampled_from(sorted(available_timezones())))
+    schemathesis.openapi.format("uuid", st.uuids(version=4).map(str))
+
+
+@contextmanager
+def serve(settings: Settings, log: Path) -> Iterator[str]:
+    """The URL of a server process on this worker's database."""
+    assert settings.database_url is not None
+    environment = {
+        "DIARY_ENVIRONMENT": "development",
+        "DIARY_DATABASE_URL": settings.database_url.get_secret_value(),
+        "DIARY_STATE_DIRECTORY": str(settings.state_directory),
+        "DIARY_ACCESS_TOKEN_SECONDS": "3600",
+        "DIARY_AUDIT_SEAL_SECONDS": "3600",
+        "DIARY_PORT": "0",
+    }
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
+    with log.open("wb") as stdout:
+        process = subprocess.Popen(command, stdout=stdout, env=os.environ | environment, cwd=ROOT)
+    try:
+        while "Application startup complete." not in log.read_text():
+            assert process.poll() is None, "it ended instead of serving"
+            time.sleep(0.05)
+        [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def events_of(log: Path) -> list[dict[str, Any]]:
+    """The lines of a server's log."""
+    return [json.loads(line) for line in log.read_text().splitlines()]
