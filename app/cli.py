@@ -1,4 +1,4 @@
-"""`pain-diary`: serve, try out and look after the service. Each command imports what it needs: --help stays quick."""
+"""`pain-diary`: serve, try out and look after the service. Nothing happens on import."""
 
 import json
 import signal
@@ -13,8 +13,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app import embedded
+from app import database, embedded, server, tokens
 from app.config import Settings
+from app.main import create_app
+from app.services import demo as demo_data
+from app.services import verify as verification
 
 DATABASE = "diary"
 
@@ -37,8 +40,6 @@ def main() -> None:
 @cli.command()
 def serve() -> None:
     """Serve a database that is there already, with DIARY_WORKERS workers."""
-    from app import server
-
     settings = _settings()
     if settings.database_url is None:
         _fail("DIARY_DATABASE_URL is not set. `pain-diary demo` brings a database of its own.", 2)
@@ -49,8 +50,6 @@ def serve() -> None:
 @cli.command()
 def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")] = None) -> None:
     """Try it out: an own database with a year of entries, never a configured one."""
-    from app import server
-
     chosen = {} if port is None else {"port": port}
     own = {"environment": "development", "database_url": None, "migration_database_url": None, "workers": 1}
     settings = _settings(**own, **chosen)
@@ -59,10 +58,6 @@ def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")
 
 
 def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server) -> None:
-    from app import database, server
-    from app.main import create_app
-    from app.services import demo as demo_data
-
     settings = settings.model_copy(update={"database_url": SecretStr(postgres.url("diary_app", DATABASE))})
     database.migrate(postgres.url("postgres", DATABASE))
     demo_data.seed(settings)
@@ -76,8 +71,6 @@ def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server)
 @cli.command()
 def migrate() -> None:
     """Bring the database to the newest migration."""
-    from app import database
-
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
         database.migrate(url)
@@ -86,8 +79,6 @@ def migrate() -> None:
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    from app.main import create_app
-
     with TemporaryDirectory() as directory:  # for keys that sign nothing
         own = {"environment": "development", "database_url": SecretStr("postgresql://"), "state_directory": directory}
         document = create_app(_settings(**own)).openapi()
@@ -97,8 +88,6 @@ def openapi() -> None:
 @cli.command()
 def verify() -> None:
     """Look for damage in diaries and audit trail; prints each finding, and then exits with 1."""
-    from app.services import verify as verification
-
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
         findings = verification.run(url)
@@ -110,8 +99,6 @@ def verify() -> None:
 @admin.command()
 def rotate_keys() -> None:
     """Make a new signing key; running workers take it up, and old tokens stay valid."""
-    from app import tokens
-
     settings = _settings()
     typer.echo(tokens.create_signing_key(settings.signing_keys_directory or settings.state_directory / "keys"))
 
@@ -138,8 +125,6 @@ def _fail(text: str, code: int) -> NoReturn:
 @contextmanager
 def _said_plainly() -> Iterator[None]:
     """Ends the command with one sentence where the machine, not the program, is at fault."""
-    from app import server
-
     try:
         yield
     except (server.PortTaken, embedded.CannotStart) as error:

@@ -72,7 +72,11 @@ class Database:
         assert self._pool is not None, "start() comes first"  # noqa: S101
         with passing_failures():
             async with self._pool.acquire(timeout=self.settings.database_wait_seconds) as connection:
-                return await _fetch(connection, statement, arguments)
+                try:
+                    return await connection.fetch(statement, *arguments)
+                except BaseException:
+                    connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
+                    raise
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[AsyncSession]:
@@ -109,7 +113,7 @@ def passing_failures() -> Iterator[None]:
     """Turns a failure that will pass (no connection, no room, a time-out) into Unavailable; lets others through."""
     try:
         yield
-    except (PoolTimeout, TimeoutError, OSError, asyncpg.InterfaceError) as failure:
+    except (PoolTimeout, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
         if isinstance(failure, ValueError):  # asyncpg's DataError: our mistake, and it would not pass
             raise
         raise Unavailable(retry_after=2) from failure
@@ -118,9 +122,14 @@ def passing_failures() -> Iterator[None]:
             raise Unavailable(retry_after=2) from failure
         raise
     except asyncpg.PostgresError as failure:
-        if passes(failure.sqlstate):
+        if passes(failure.sqlstate) or unaudited(failure):
             raise Unavailable(retry_after=2) from failure
         raise
+
+
+def unaudited(failure: asyncpg.PostgresError) -> bool:
+    """Whether it was the audit row that could not be written: then nothing is done or shown, until it can."""
+    return "audit_events" in str(failure)
 
 
 def passes(sqlstate: str | None) -> bool:
@@ -148,18 +157,6 @@ def alembic_config(url: str) -> Config:
 def migrate(url: str) -> None:
     """Brings the database to the newest migration."""
     command.upgrade(alembic_config(url), "head")
-
-
-async def _fetch(connection: Any, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
-    """The rows. A connection whose call ended early stands half-way through the protocol, and is closed."""
-    try:
-        rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-    except asyncpg.PostgresError:  # the server's own answer: both sides know where they are
-        raise
-    except BaseException:  # cancelled, or the arguments do not fit the statement
-        connection.terminate()
-        raise
-    return rows
 
 
 async def _keep(connection: Any) -> None:

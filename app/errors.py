@@ -10,6 +10,7 @@
     │   └── AccountNotReady      403  e-mail not verified, second factor not enrolled
     ├── NotFound                 404  also: a patient one may not know exists
     ├── MethodNotAllowed         405
+    ├── RequestTimeout           408  the request did not arrive in time
     ├── Conflict                 409  the id is taken by other content; carries `current`
     ├── Gone                     410  deleted or erased
     ├── Stale                    412  If-Match names a version that is not current; carries `current`
@@ -121,6 +122,13 @@ class MethodNotAllowed(Problem):
     slug = "method-not-allowed"
     title = "The method is not allowed here"
     advice = "The `Allow` header names the methods of this address."
+
+
+class RequestTimeout(Problem):
+    status = 408
+    slug = "request-timeout"
+    title = "The request did not arrive in time"
+    advice = "Send the request again, over a better connection or in smaller parts."
 
 
 class Conflict(Problem):

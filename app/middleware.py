@@ -143,7 +143,7 @@ class BodyGate:
             async with asyncio.timeout(self.seconds):
                 return await self._collect(receive)
         except TimeoutError:
-            raise errors.BadRequest("The body did not arrive in time.", headers=_CLOSE) from None
+            raise errors.RequestTimeout(headers=_CLOSE) from None
 
     async def _collect(self, receive: Receive) -> bytes:
         body = bytearray()

@@ -20,7 +20,7 @@ from uvloop import Loop as UvLoop
 
 from app import logs, problems
 from app.config import Settings
-from app.errors import BadRequest, Problem
+from app.errors import BadRequest, Problem, RequestTimeout
 from app.lifecycle import Lifecycle
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -31,15 +31,6 @@ TICK = 0.1
 
 NOT_HTTP = "This is not a well-formed HTTP/1.1 request."
 HEAD_TOO_LARGE = "The request line and header are too large: at most 32 KiB and 100 fields."
-
-
-class RequestTimeout(Problem):
-    """A request that did not arrive within `receive_seconds`."""
-
-    status = 408
-    slug = "request-timeout"
-    title = "The request did not arrive in time"
-    advice = "Send the request again, over a better connection or in smaller parts."
 
 
 class PortTaken(Exception):

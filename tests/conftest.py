@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import randrange
@@ -145,8 +145,7 @@ async def bob(app: FastAPI) -> AsyncIterator[Phone]:
 
 
 @pytest.fixture
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No DIARY_ variable of the surrounding shell reaches the test."""
     for name in [name for name in os.environ if name.startswith("DIARY_")]:
         monkeypatch.delenv(name)
-    yield

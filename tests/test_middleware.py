@@ -342,7 +342,7 @@ async def test_a_sender_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPat
 
 async def test_a_body_that_does_not_arrive_is_given_up() -> None:
     answer = await post(UNFINISHED, app=build(receive_seconds=0.01))
-    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert (answer.status, answer.headers["connection"]) == (408, "close")
     assert "in time" in answer.body
 
 
@@ -409,7 +409,7 @@ async def test_the_server_delivers_a_413_to_a_client_that_is_still_sending() -> 
     config = uvicorn.Config(build(), port=0, log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - the server has no event for it
+    while not server.started:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def make_run(state: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
+def make_run(state: Path, port: int) -> Iterator[None]:
     """`make run` on another port and data directory, once it says where it listens."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DIARY_", "COV_", "MAKE", "MFLAGS"))}
     running = subprocess.Popen(
@@ -44,7 +44,7 @@ def make_run(state: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
                 break
         assert any(f"http://127.0.0.1:{port}/docs" in line for line in said), "".join(said)
         assert any("patient@example.org" in line and "demo-demo-demo-demo" in line for line in said)
-        yield running
+        yield
     finally:
         os.killpg(running.pid, signal.SIGINT)  # as a terminal's Ctrl-C
         running.communicate()
@@ -62,18 +62,14 @@ def test_the_commands_of_the_readme_work_as_written(tmp_path: Path) -> None:
     _, sign_in_and_post, read_correct_delete = (
         block.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}") for block in BLOCKS
     )
-    with make_run(state, port) as running:
+    with make_run(state, port):
         stored = json.loads(shell(sign_in_and_post, tmp_path))
         assert (stored["version"], stored["local_date"]) == (1, "2026-03-29")
         documented = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
         assert documented.keys() <= stored.keys()
 
-        names = "API=http://127.0.0.1:%d; ENTRY=%s; PATIENT=%s; TOKEN=%s\n" % (
-            port,
-            stored["id"],
-            stored["patient_id"],
-            json.loads((tmp_path / "session.json").read_text())["access_token"],
-        )
+        token = json.loads((tmp_path / "session.json").read_text())["access_token"]
+        names = f"API=http://127.0.0.1:{port} ENTRY={stored['id']} PATIENT={stored['patient_id']} TOKEN={token}\n"
         answers = shell(names + read_correct_delete, tmp_path)
         assert '"note":"Better after a walk."' in answers
 

@@ -19,6 +19,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import anyio.to_thread
+import asyncpg
 import httpx
 import pytest
 import schemathesis
@@ -76,7 +77,10 @@ class Report:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_the_api_keeps_to_its_description(phase: str, settings: Settings, tmp_path: Path) -> None:
+async def test_the_api_keeps_to_its_description(
+    phase: str, settings: Settings, tmp_path: Path, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await superuser.execute("TRUNCATE sign_in_delays")  # the phase before failed often, from the same address
     log = tmp_path / "log"
     with serve(settings, log) as url:
         async with httpx.AsyncClient(base_url=url) as http:
@@ -84,7 +88,7 @@ async def test_the_api_keeps_to_its_description(phase: str, settings: Settings, 
             report = await anyio.to_thread.run_sync(run, f"{url}/openapi.json", await configuration(ada, phase))
             still = await http.get("/v1/me")
     print(phase, *sorted(report.answers.items()), sep="\n")  # noqa: T201 - shown with a failure, or with -s
-    assert report.failures == {}
+    assert not report.failures, "\n\n".join(report.failures.values())
     assert [answer for answer in report.answers if answer[1] == 0 or answer[1] >= 500] == []
     assert [line for line in events_of(log) if line["level"] == "error"] == []
     assert still.status_code == 200, "signed out on the way: the rest met closed doors only"
@@ -128,6 +132,8 @@ async def configuration(ada: Phone, phase: str) -> schemathesis.Config:
             "phases": {name: {"enabled": name == phase, **PHASES[name]} for name in PHASES},
             "operations": [
                 {"include-operation-id": "revoke_session", "enabled": phase != "stateful"},  # it would find hers
+                # The history of a deleted entry can still be read.
+                {"include-operation-id": "list_entry_versions", "checks": {"use_after_free": {"enabled": False}}},
                 {"include-operation-id": LARGE_BODIES, "enabled": bool(LONG) or phase != "coverage"},
             ],
         }

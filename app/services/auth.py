@@ -5,8 +5,6 @@ stays good until its successor is first used, for a day at most; a token from be
 parties hold the chain, and ends the session.
 """
 
-import hmac
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -15,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, delete, func, insert, literal, select, text, update
+from sqlalchemy import Row, Select, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,19 +26,14 @@ from app.errors import (
     Invalid,
     NotFound,
     SignInFailed,
-    TooManyRequests,
     Unauthenticated,
 )
-from app.models import DeviceSession, Patient, PatientClock, RefreshToken, SignInDelay, User
+from app.models import DeviceSession, Patient, PatientClock, RefreshToken, User
 from app.schemas.auth import RegistrationIn, SignInIn
+from app.services import sign_in_delays
 
 PREFIX = "pdr_"  # tells secret scanners what they found
 RETRY_PERIOD = timedelta(hours=24)
-# Failed sign-ins before the first wait, and the longest wait in seconds. An address is shared by many people,
-# so it gets more of both tries and time.
-ACCOUNT_LIMIT = (5, 60)
-ADDRESS_LIMIT = (50, 300)
-FORGET_FAILURES = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +96,21 @@ async def sign_in(
     database: Database, settings: Settings, body: SignInIn, address: str | None, secret: bytes, now: datetime
 ) -> SignedIn:
     """A new session for the right address and password; every wrong combination fails alike and counts."""
-    keys = [_delay_key(secret, "account", body.email.lower()), _delay_key(secret, "address", address or "")]
-    await _count_attempt(database, dict(zip(keys, (ACCOUNT_LIMIT, ADDRESS_LIMIT), strict=True)), now)
+    limits = sign_in_delays.limits_of(secret, body.email, address)
+    await sign_in_delays.count(database, limits, now)
     async with database.open_session() as session:
         account = (await session.execute(_accounts().where(User.email == body.email.lower()))).one_or_none()
     fits = await passwords.verify_password(body.password, account.password_hash if account else None)
     if not fits or account is None or account.disabled_at is not None:
         raise SignInFailed
-    if settings.require_verified_email and account.email_verified_at is None:
-        raise AccountNotReady("Verify the e-mail address first.")
-    if settings.require_second_factor and account.second_factor_at is None:
-        raise AccountNotReady("Enrol a second factor first.")
-    if account.second_factor_at is not None:
-        raise AccountNotReady("Second factors cannot be checked yet.")  # rather nobody than with the password alone
+    _refuse_unready(settings, account)
+    changes = {}
+    if passwords.needs_rehash(account.password_hash):
+        changes["password_hash"] = await passwords.hash_password(body.password)
     async with database.open_session() as session:
-        await _forgive_attempt(session, *keys)
-        if passwords.needs_rehash(account.password_hash):
-            encoded = await passwords.hash_password(body.password)
-            await session.execute(update(User).where(User.id == account.id).values(password_hash=encoded))
+        await sign_in_delays.forgive(session, limits)
+        if changes:
+            await session.execute(update(User).where(User.id == account.id).values(changes))
         return await _start_session(session, account, body.device_name, now + timedelta(days=settings.session_days))
 
 
@@ -169,6 +159,15 @@ async def account_of(session: AsyncSession, session_id: UUID) -> Row[*tuple[Any,
     if account is None:
         raise Unauthenticated
     return account
+
+
+def _refuse_unready(settings: Settings, account: Row[*tuple[Any, ...]]) -> None:
+    if settings.require_verified_email and account.email_verified_at is None:
+        raise AccountNotReady("Verify the e-mail address first.")
+    if settings.require_second_factor and account.second_factor_at is None:
+        raise AccountNotReady("Enrol a second factor first.")
+    if account.second_factor_at is not None:  # rather nobody than with the password alone
+        raise AccountNotReady("Second factors cannot be checked yet.")
 
 
 def _accounts() -> Select[*tuple[Any, ...]]:
@@ -247,52 +246,6 @@ async def _rotate(
         .values(last_seen_at=now, expires_at=now + timedelta(days=settings.session_days))
     )
     return await _signed_in(session, link.user_id, link.role, link.session_id)
-
-
-async def _count_attempt(database: Database, limits: dict[bytes, tuple[int, int]], now: datetime) -> None:
-    """Counts an attempt before it is made, so that parallel guesses are counted too; refuses while one must wait."""
-    async with database.open_session() as session:
-        fresh = [{"key": key, "failures": 0, "failed_at": now} for key in sorted(limits)]
-        await session.execute(upsert(SignInDelay).values(fresh).on_conflict_do_nothing())
-        waits = [_wait(delay, *limits[delay.key], now) for delay in await _lock_delays(session, limits)]
-        if any(waits):
-            raise TooManyRequests(retry_after=max(waits))
-        await session.execute(
-            update(SignInDelay)
-            .where(SignInDelay.key.in_(limits))
-            .values(failures=func.least(SignInDelay.failures, 1000) + 1, failed_at=now)
-        )
-        old = select(SignInDelay.key).where(SignInDelay.failed_at < now - FORGET_FAILURES)
-        await session.execute(
-            delete(SignInDelay).where(SignInDelay.key.in_(old.with_for_update(skip_locked=True).scalar_subquery()))
-        )
-
-
-async def _forgive_attempt(session: AsyncSession, account_key: bytes, address_key: bytes) -> None:
-    """A right password clears the account; of the address only this attempt, or an attacker could clear it."""
-    await _lock_delays(session, (account_key, address_key))
-    await session.execute(delete(SignInDelay).where(SignInDelay.key == account_key))
-    await session.execute(
-        update(SignInDelay).where(SignInDelay.key == address_key).values(failures=SignInDelay.failures - 1)
-    )
-
-
-async def _lock_delays(session: AsyncSession, keys: Iterable[bytes]) -> list[SignInDelay]:
-    """The delays of these keys, locked in one order, so that parallel sign-ins queue instead of blocking each other."""
-    held = select(SignInDelay).where(SignInDelay.key.in_(keys)).order_by(SignInDelay.key).with_for_update()
-    return list(await session.scalars(held))
-
-
-def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:
-    """Whole seconds still to wait: none for the first failures, then doubling up to the longest."""
-    if delay.failures < free:
-        return 0
-    pause = timedelta(seconds=min(2 ** min(delay.failures - free, 20), longest))
-    return max(0, -((now - delay.failed_at - pause) // timedelta(seconds=1)))
-
-
-def _delay_key(secret: bytes, what: str, value: str) -> bytes:
-    return hmac.digest(secret, f"{what}:{value}".encode(), "sha256")
 
 
 def _digest(token: str) -> bytes:

@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from jose import jws
 
-from app import deps, tokens
+from app import deps, passwords, tokens
 from app.config import Settings
 from app.main import create_app
-from app.services import auth
+from app.services import sign_in_delays
 from tests.answers import pointers, told, without_request_id
 from tests.conftest import connect
 from tests.people import PASSWORD, Person, Phone
@@ -205,20 +206,43 @@ async def test_a_sign_in_that_breaks_a_rule_is_refused_at_its_place(
     assert pointers(answer) == [pointer]
 
 
-@pytest.mark.parametrize(
-    ("setting", "column"),
-    [("require_verified_email", "email_verified_at"), ("require_second_factor", "second_factor_at")],
-)
-async def test_an_account_that_is_not_ready_is_told_so_by_its_password_only(
-    settings: Settings, superuser: Connection, setting: str, column: str
-) -> None:
+@pytest.mark.parametrize("setting", ["require_verified_email", "require_second_factor"])
+async def test_an_account_that_is_not_ready_is_told_so_by_its_password_only(settings: Settings, setting: str) -> None:
     person = Person()
     async with strict(settings, **{setting: True}) as http:
         await person.register(http)
         assert told(await guess(http, person)) == (401, "sign-in-failed")
         assert told(await person.sign_in(http)) == (403, "account-not-ready")
-        await superuser.execute(f"UPDATE users SET {column} = now() WHERE email = $1", person.email)
+
+
+async def test_a_verified_address_signs_in_where_it_must_be_verified(settings: Settings, superuser: Connection) -> None:
+    person = Person()
+    async with strict(settings, require_verified_email=True) as http:
+        await person.register(http)
+        await superuser.execute("UPDATE users SET email_verified_at = now() WHERE email = $1", person.email)
         assert (await person.sign_in(http)).status_code == 201
+
+
+async def test_the_password_alone_never_opens_an_account_with_a_second_factor(
+    client: httpx.AsyncClient, superuser: Connection
+) -> None:
+    person = Person()
+    await person.register(client)
+    await superuser.execute("UPDATE users SET second_factor_at = now() WHERE email = $1", person.email)
+    assert told(await person.sign_in(client, totp="123456")) == (403, "account-not-ready")
+
+
+async def test_a_password_hashed_with_weaker_parameters_is_hashed_anew_at_sign_in(
+    client: httpx.AsyncClient, superuser: Connection
+) -> None:
+    person = Person()
+    await person.register(client)
+    weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(person.password)
+    await superuser.execute("UPDATE users SET password_hash = $2 WHERE email = $1", person.email, weak)
+    assert (await person.sign_in(client)).status_code == 201
+    stored = await superuser.fetchval("SELECT password_hash FROM users WHERE email = $1", person.email)
+    assert not passwords.needs_rehash(stored)
+    assert (await person.sign_in(client)).status_code == 201
 
 
 async def test_failed_sign_ins_make_an_account_wait_longer_and_longer_up_to_a_minute(
@@ -266,7 +290,7 @@ async def test_an_account_that_waits_makes_no_other_account_and_no_live_session_
 async def test_an_address_that_tries_many_accounts_waits_and_other_addresses_do_not(
     app: FastAPI, client: httpx.AsyncClient, grace: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "ADDRESS_LIMIT", (3, 300))
+    monkeypatch.setattr(sign_in_delays, "ADDRESS_LIMIT", (3, 300))
     assert [(await guess(client, Person())).status_code for _ in range(2)] == [401] * 2
     assert (await grace.sign_in(client)).status_code == 201  # a success takes back itself only
     assert [(await guess(client, Person())).status_code for _ in range(2)] == [401, 429]
