@@ -106,13 +106,17 @@ PatientRead = Annotated[UUID, Depends(read_patient)]
 
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="The `next_cursor` of the page before.")]
-IfNoneMatch = Annotated[str | None, Header(max_length=200, description="The ETag you have: 304 if it still holds.")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", max_length=200, description="The ETag you have: 304 if it still holds.")
+]
 
 
 async def base_version(
     if_match: Annotated[
         str | None,
-        Header(max_length=200, description="The strong ETag of the version you read.", examples=['"1"']),
+        Header(
+            alias="If-Match", max_length=200, description="The strong ETag of the version you read.", examples=['"1"']
+        ),
     ] = None,
 ) -> int:
     """The version that If-Match names."""

@@ -63,6 +63,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 _EXAMPLE_ID = UUID("01980c5e-7a10-7000-8000-000000000000")
 _EXAMPLE_FAULT = Fault("/sites/0/scores/0/value", "less_than_equal", "Input should be less than or equal to 10")
+_EXAMPLE_RECORD = b'{"kind": "entry", "id": "0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90", "version": 2, "change_seq": 42}'
 _HEADERS = {
     401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
     405: {"Allow": {"description": "The methods of this address", "schema": {"type": "string"}}},
@@ -198,7 +199,10 @@ def _response(status: int) -> dict[str, Any]:
 
 
 def _example(kind: type[Problem]) -> Any:
-    example = kind(faults=(_EXAMPLE_FAULT,)) if kind.status == 422 else kind()
+    example = kind(
+        faults=(_EXAMPLE_FAULT,) if kind.status == 422 else (),
+        current=_EXAMPLE_RECORD if kind.status in (409, 412) else None,
+    )
     return json.loads(bytes(respond(example, _EXAMPLE_ID).body))
 
 

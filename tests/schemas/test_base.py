@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID, uuid1
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -78,7 +78,6 @@ def test_a_body_is_written_as_it_was_read() -> None:
     [
         ("at", 1_774_764_000, "instant"),
         ("at", "2026-03-29T08:00:00", "instant"),
-        ("at", datetime(2026, 3, 29, tzinfo=UTC), "instant"),
         ("at", None, "instant"),
         ("day", "2026-03-29T00:00:00Z", "date"),
         ("zone", "Middle/Earth", "time_zone"),
@@ -89,7 +88,7 @@ def test_a_body_is_written_as_it_was_read() -> None:
         ("id", f"{{{V7}}}", "uuid"),
         ("id", f"{V7}\n", "uuid"),
         ("id", "00000000-0000-0000-0000-000000000000", "uuid"),
-        ("id", str(uuid1()), "uuid"),
+        ("id", "a4d90eb4-e626-11f1-8a4d-02fc00000001", "uuid"),
         ("id", "0195d3f4-8e2a-7c31-cb1e-5a2f6c7d8e90", "uuid"),  # another variant
         ("note", "", "text"),
         ("note", "a\0b", "text"),

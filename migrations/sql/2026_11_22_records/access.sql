@@ -43,39 +43,33 @@ CREATE OR REPLACE FUNCTION enter_diary(
     OUT kinds text[], OUT notes boolean, OUT birth_date date
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    found_row record;
+    window_from timestamptz;
 BEGIN
-    SELECT u.id AS actor, u.role, p.birth_date, p.erased_at, a.*,
-           s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AND u.disabled_at IS NULL AS alive
-    INTO found_row
+    SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), a.scopes && '{*,notes:read}', p.birth_date,
+           a.data_from,
+           CASE
+               WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
+                   THEN 'unauthenticated'
+               WHEN a.scopes IS NULL THEN 'not_found'
+               WHEN p.erased_at IS NOT NULL THEN 'erased'
+               WHEN NOT a.scopes && ARRAY['*', p_scope] AND (p_scope IS NOT NULL OR open_kinds(a.scopes) = '{}')
+                   THEN 'insufficient_scope'
+               ELSE 'ok'
+           END
+    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, window_from, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient
     LEFT JOIN LATERAL access(u.id, p_patient) a ON true
     WHERE s.id = p_session;
-
-    actor := found_row.actor;
-    role := found_row.role;
-    grant_id := found_row.grant_id;
-    grant_version := found_row.grant_version;
-    birth_date := found_row.birth_date;
-    kinds := open_kinds(found_row.scopes);
-    notes := coalesce(found_row.scopes && '{*,notes:read}', false);
-    outcome := CASE
-        WHEN found_row.alive IS NOT TRUE THEN 'unauthenticated'
-        WHEN found_row.scopes IS NULL THEN 'not_found'
-        WHEN found_row.erased_at IS NOT NULL THEN 'erased'
-        WHEN NOT found_row.scopes && ARRAY['*', p_scope] AND (p_scope IS NOT NULL OR kinds = '{}')
-            THEN 'insufficient_scope'
-        ELSE 'ok'
-    END;
-    IF outcome <> 'ok' THEN
-        PERFORM audit(actor, role, p_session, grant_id, p_patient, p_action, '{}', outcome, p_request, p_address);
+    IF outcome = 'ok' THEN
+        PERFORM set_config('diary.patient', p_patient::text, true),
+                set_config('diary.data_from', window_from::text, true),
+                set_config('diary.kinds', kinds::text, true);
         RETURN;
     END IF;
-    PERFORM set_config('diary.patient', p_patient::text, true),
-            set_config('diary.data_from', found_row.data_from::text, true),
-            set_config('diary.kinds', kinds::text, true);
+    outcome := coalesce(outcome, 'unauthenticated');
+    PERFORM audit(actor, role, p_session, grant_id, p_patient, p_action, '{}', outcome, p_request, p_address);
 END $$;
 
 -- enter_diary for services that go on with statements of their own; the visit itself is audited.

@@ -205,11 +205,15 @@ DECLARE
     visit record;
     page record;
     -- Plain values: row security keeps an expression such as coalesce() out of the index condition, as it might leak.
-    before_at timestamptz := coalesce(p_before_at, 'infinity');
-    before_id uuid := coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    -- One place to start from: of two the scan would take the keyset, and walk from there down to p_to.
     earliest timestamptz := coalesce(p_from - interval '1 day', '-infinity');
-    latest timestamptz := coalesce(p_to + interval '2 days', 'infinity');
+    before_at timestamptz := coalesce(p_to + interval '2 days', 'infinity');
+    before_id uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
+    IF p_before_at < before_at THEN
+        before_at := p_before_at;
+        before_id := p_before_id;
+    END IF;
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
@@ -239,7 +243,7 @@ BEGIN
             FROM records
             WHERE patient_id = p_patient AND NOT deleted
               AND (occurred_at, id) < (before_at, before_id)
-              AND occurred_at >= earliest AND occurred_at < latest
+              AND occurred_at >= earliest
               AND (p_from IS NULL OR local_date >= p_from)
               AND (p_to IS NULL OR local_date <= p_to)
               AND (p_kinds IS NULL OR kind = ANY (p_kinds))

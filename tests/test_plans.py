@@ -1,0 +1,168 @@
+"""What a call costs the database: one round trip, few rows, along the index, however long the history is."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import anyio.to_thread
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import event
+
+from app.config import Settings
+from app.database import SESSION_SETTINGS, migrate
+from app.main import create_app
+from app.schemas.entries import EntryIn
+from app.services import entries, records
+from app.services.records import Caller, Diary
+from tests.conftest import connect, create_database, url_of
+from tests.people import Person, Phone, entry
+
+pytestmark = pytest.mark.anyio
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+# A million entries of forty patients over ten years, in the order in which they happened: a fifth are those of
+# the patient whose pages are read.
+MILLION = """
+    INSERT INTO records (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date,
+                         received_at, author_id, session_id, performer, deleted, content_hash, document, regions)
+    SELECT CASE WHEN n % 5 = 0 THEN $1 ELSE md5('patient' || n % 39)::uuid END, md5(n::text)::uuid, 'entry', 1, n, at,
+           60, 'Europe/Berlin', (at AT TIME ZONE '1:00')::date, at, $1, $1, 'self', n % 50 = 0,
+           sha256(n::text::bytea), json_build_object('id', n, 'sites', repeat('x', 200)), '{abdomen}'
+    FROM (SELECT n, timestamptz '2016-01-01' + n * interval '5 minutes' AS at FROM generate_series(1, 1000000) n) series
+"""
+PAGE = "SELECT * FROM read_page($1, $2, 'entries:read', 'test', $3, $4, $5, $6, NULL, NULL, NULL, $7, $8, 50, NULL, NULL, NULL)"
+EXPLAIN = """
+    LOAD 'auto_explain';
+    SET auto_explain.log_min_duration = 0;
+    SET auto_explain.log_nested_statements = on;
+    SET auto_explain.log_analyze = on;
+    SET auto_explain.log_buffers = on;
+    SET auto_explain.log_format = json;
+    SET auto_explain.log_level = notice;
+"""
+
+
+@contextmanager
+def statements_of(app: FastAPI) -> Iterator[list[str]]:
+    """The statements that the application sends meanwhile, over either way to the database."""
+    database, sent = app.state.diary.database, []
+
+    def note(call: Any) -> None:
+        sent.append(call.query)
+
+    def note_in_session(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    connections = [holder._con for holder in database._pool._holders if holder._con is not None]
+    for connection in connections:
+        connection.add_query_logger(note)
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note_in_session)
+    try:
+        yield sent
+    finally:
+        event.remove(database.engine.sync_engine, "before_cursor_execute", note_in_session)
+        for connection in connections:
+            connection.remove_query_logger(note)
+
+
+async def fill(app: FastAPI, phone: Phone, count: int) -> None:
+    parts = app.state.diary
+    caller = Caller(UUID(phone.user_id), UUID(phone.session_id), uuid4(), None)
+    diary = Diary(parts.database, parts.cursors, caller, UUID(phone.patient_id))
+    for _ in range(count // 100):
+        bodies = [EntryIn.model_validate(entry()) for _ in range(100)]
+        await records.write(diary, "test", entries.WRITE, [entries.change_of(body, body.id, 0) for body in bodies])
+
+
+async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAPI, ada: Phone) -> None:
+    assert (await ada.log()).status_code == 201
+    with statements_of(app) as sent:
+        assert (await ada.log()).status_code == 201
+        await asyncio.sleep(0)
+    assert sent == ["SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7)"]
+
+
+@pytest.mark.parametrize("path", ["/entries", "/timeline"])
+async def test_a_page_is_one_statement_whatever_the_length_of_the_history(
+    app: FastAPI, ada: Phone, bob: Phone, path: str
+) -> None:
+    await fill(app, ada, 100)
+    await fill(app, bob, 5000)
+    for phone in (ada, bob):
+        with statements_of(app) as sent:
+            answer = await phone.get(path, params={"limit": 50})
+            await asyncio.sleep(0)
+        assert len(answer.json()["items"]) == 50
+        assert len(sent) == 1, sent
+
+
+@dataclass
+class History:
+    """A long history, and a connection on which every page shows its plan."""
+
+    connection: Connection
+    session_id: UUID
+    patient_id: UUID
+    plans: list[dict[str, Any]]
+
+    async def read(self, *filters: Any) -> tuple[int, dict[str, Any]]:
+        """How many entries a page of 50 holds, and the plan by which it was found."""
+        self.plans.clear()
+        row = await self.connection.fetchrow(PAGE, self.session_id, self.patient_id, *filters)
+        await asyncio.sleep(0)
+        assert row is not None
+        assert row["outcome"] == "ok"
+        [plan] = [plan["Plan"] for plan in self.plans if "FROM records" in plan["Query Text"]]
+        return len(json.loads(b"[%b]" % row["items"])), plan
+
+
+@pytest.fixture(scope="module")
+async def history(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[History]:
+    name = f"million_{uuid4().hex[:8]}"
+    await create_database(server_url, name)
+    await anyio.to_thread.run_sync(migrate, url_of(server_url, "postgres", name))
+    url = SecretStr(url_of(server_url, "diary_app", name))
+    app = create_app(
+        Settings(environment="development", database_url=url, state_directory=tmp_path_factory.mktemp("million"))
+    )
+    async with app.router.lifespan_context(app), connect(app) as http:
+        phone = await Person().register_and_sign_in(http)
+    plans: list[dict[str, Any]] = []
+    connection = await asyncpg.connect(url_of(server_url, "postgres", name), server_settings=SESSION_SETTINGS)
+    await connection.execute("SET statement_timeout = 0; ALTER TABLE records SET UNLOGGED")
+    await connection.execute(MILLION, UUID(phone.patient_id))
+    await connection.execute("VACUUM ANALYZE records")
+    await connection.execute(EXPLAIN)
+    connection.add_log_listener(lambda _, message: plans.append(json.loads(message.message.partition("plan:")[2])))
+    yield History(connection, UUID(phone.session_id), UUID(phone.patient_id), plans)
+    await connection.close()
+
+
+async def test_zz(history: History):
+    import time
+
+    for f in [
+        (None,) * 6,
+        (None, None, None, None, datetime(2018, 1, 1, tzinfo=UTC), uuid4()),
+        (None, date(2020, 1, 1), date(2020, 2, 1), None, None, None),
+        (["entry"], date(2020, 1, 1), date(2020, 2, 1), None, None, None),
+        (["entry"], date(2020, 1, 1), date(2020, 2, 1), "abdomen", None, None),
+    ]:
+        n, plan = await history.read(*f)
+        t0 = time.time(); await history.connection.fetchrow(PAGE, history.session_id, history.patient_id, *f); t1=time.time()
+        print(n, round((t1-t0)*1000,2), {k: plan[k] for k in ("Shared Hit Blocks","Shared Read Blocks","Actual Total Time")})
+        def walk(x):
+            yield x
+            for y in x.get("Plans",[]): yield from walk(y)
+        for x in walk(plan):
+            print("   ", x["Node Type"], {k: x.get(k) for k in ("Index Name","Index Cond","Filter","Rows Removed by Filter","Actual Rows","Shared Hit Blocks","Sort Key")if x.get(k) is not None})
