@@ -192,7 +192,7 @@ def test_the_description_names_the_operations_and_their_answers(app: FastAPI) ->
     paths = app.openapi()["paths"]
     listing, reading = paths["/v1/vocabularies"]["get"], paths["/v1/vocabularies/{name}"]["get"]
     assert (listing["operationId"], reading["operationId"]) == ("list_vocabularies", "read_vocabulary")
-    assert {"200", "304", "404"} <= set(reading["responses"])
+    assert {"200", "304"} <= set(reading["responses"])
     body = reading["responses"]["200"]["content"]["application/json"]
     assert body["schema"] == {"$ref": "#/components/schemas/VocabularyOut"}
     assert body["example"] == VOCABULARY_EXAMPLE
