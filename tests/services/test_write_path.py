@@ -203,7 +203,17 @@ async def test_a_diary_without_a_clock_takes_no_write(
     app: FastAPI, ada: Phone, superuser: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await superuser.execute("DELETE FROM patient_clocks WHERE patient_id = $1", UUID(ada.patient_id))
-    assert (await ada.log()).status_code == 410
+    assert (await ada.log()).status_code == 404
+
+
+async def test_a_stranger_neither_waits_for_the_clock_nor_holds_it(
+    app: FastAPI, ada: Phone, bob: Phone, settings: Settings
+) -> None:
+    diary = diary_of(app, ada)
+    async with served(settings) as writing, writing.transaction():
+        await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        refused = await bob.http.post(f"{ada.diary}/entries", json=entry())
+        assert refused.status_code == 404
 
 
 async def test_the_serving_role_has_no_way_around_the_function(settings: Settings, ada: Phone) -> None:

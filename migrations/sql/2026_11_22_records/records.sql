@@ -58,14 +58,18 @@ DECLARE
     written uuid[] := '{}';
     outcomes text;
 BEGIN
-    -- 1. A statement of its own: what follows must see what the previous holder of the lock committed.
-    SELECT head INTO clock FROM patient_clocks WHERE patient_id = p_patient FOR UPDATE;
+    -- 1. A statement of its own: what follows must see what the previous holder of the lock committed. Somebody
+    -- without any consent is not let near the lock, so a stranger can neither hold it up nor wait for it.
+    SELECT head INTO clock FROM patient_clocks
+    WHERE patient_id = p_patient
+      AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) WHERE s.id = p_session)
+    FOR UPDATE;
     old_head := clock;
 
     -- 2. Still signed in, still allowed?
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
     IF visit.outcome <> 'ok' OR clock IS NULL THEN
-        status := CASE WHEN visit.outcome = 'ok' THEN 'erased' ELSE visit.outcome END;
+        status := CASE WHEN visit.outcome = 'ok' THEN 'not_found' ELSE visit.outcome END;
         RETURN NEXT;
         RETURN;
     END IF;
