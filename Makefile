@@ -9,7 +9,9 @@ run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
 
 .venv/installed: requirements-dev.lock pyproject.toml
-	python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -q && apt-get install -qy python3-venv)
+	@python3 -c 'import ensurepip' 2>/dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install python3-venv'; exit 1; }
+	@python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -q && apt-get install -qy python3-venv)
+	@echo 'Installing into .venv; this takes a minute.'
 	python3 -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

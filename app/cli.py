@@ -32,8 +32,9 @@ cli.add_typer(admin, name="admin")
 
 
 def main() -> None:
-    """The entry point. SIGTERM ends a command the way Ctrl-C does: what it started is stopped."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """The entry point. SIGTERM and a closed terminal end a command as Ctrl-C does: what it started is stopped."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     cli()
 
 

@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything that differs between installations. Production is the default once a database is named."""
 
-    model_config = SettingsConfigDict(env_prefix="DIARY_", env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DIARY_", env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
 
     environment: Literal["development", "production"] | None = None
     database_url: SecretStr | None = None  # serves, as a member of diary_app only

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.config import Settings
 from app.errors import Unavailable
@@ -19,7 +20,7 @@ MINIMUM_VERSION = 150000
 SESSION_SETTINGS = {
     "application_name": "pain-diary",
     "jit": "off",  # every statement is short
-    "lock_timeout": "5s",
+    "lock_timeout": "2s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",
     "timezone": "UTC",
@@ -37,14 +38,17 @@ class Database:
             raise ValueError("DIARY_DATABASE_URL is not set and no embedded database was started")
         self.settings = settings
         self._url = settings.database_url.get_secret_value()
-        self.engine = create_async_engine(
-            sqlalchemy_url(self._url),
+        self._connecting: dict[str, Any] = {
+            "server_settings": SESSION_SETTINGS,
+            "timeout": settings.database_wait_seconds,
+        }
+        self.engine = make_engine(
+            self._url,
+            self._connecting,
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_wait_seconds,
             pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args={"server_settings": SESSION_SETTINGS, "timeout": settings.database_wait_seconds},
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -55,11 +59,14 @@ class Database:
             driver_url(self._url),
             min_size=1,
             max_size=self.settings.database_pool_size,
-            timeout=self.settings.database_wait_seconds,
-            server_settings=SESSION_SETTINGS,
             reset=_keep,
+            **self._connecting,
         )
-        await self._refuse_weakness()
+        try:
+            await self._refuse_weakness()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Closes every connection, after the calls in flight."""
@@ -114,11 +121,12 @@ def passing_failures() -> Iterator[None]:
     try:
         yield
     except (PoolTimeout, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
-        if isinstance(failure, ValueError):  # asyncpg's DataError: our mistake, and it would not pass
+        if isinstance(failure, ValueError):  # a URL that asyncpg cannot read, say: it would not pass
             raise
         raise Unavailable(retry_after=2) from failure
     except DBAPIError as failure:
-        if failure.connection_invalidated or passes(getattr(failure.orig, "sqlstate", None)):
+        passing = failure.connection_invalidated or passes(getattr(failure.orig, "sqlstate", None))
+        if passing or unaudited(failure):
             raise Unavailable(retry_after=2) from failure
         raise
     except asyncpg.PostgresError as failure:
@@ -127,9 +135,9 @@ def passing_failures() -> Iterator[None]:
         raise
 
 
-def unaudited(failure: asyncpg.PostgresError) -> bool:
+def unaudited(failure: Exception) -> bool:
     """Whether it was the audit row that could not be written: then nothing is done or shown, until it can."""
-    return "audit_events" in str(failure)
+    return "audit_events" in str(getattr(failure, "orig", failure))
 
 
 def passes(sqlstate: str | None) -> bool:
@@ -142,9 +150,10 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-def sqlalchemy_url(url: str) -> str:
-    """The URL as SQLAlchemy takes it."""
-    return driver_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
+def make_engine(url: str, connecting: dict[str, Any] | None = None, **options: Any) -> AsyncEngine:
+    """An engine that leaves the URL to asyncpg: `?sslmode=` and the like mean the same wherever we connect."""
+    connect = partial(asyncpg.connect, driver_url(url), **(connecting or {}))
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)
 
 
 def alembic_config(url: str) -> Config:

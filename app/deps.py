@@ -11,6 +11,8 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
@@ -22,6 +24,7 @@ from app.services.records import Caller, Diary
 from app.tokens import AccessTokens
 
 VERSION = re.compile(r'"([1-9][0-9]{0,8})"')  # not "0": version 0 means to the write path that nothing is there yet
+PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,15 @@ async def read_patient(request: Request, session: Session, diary: DiaryOf) -> UU
 
 PatientRead = Annotated[UUID, Depends(read_patient)]
 
-Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, str) and not PLAIN_NUMBER.fullmatch(value):
+        raise PydanticCustomError("number", "Give a number in plain digits.")
+    return value
+
+
+PlainNumber = BeforeValidator(_plain_number)  # else "1_0", "+5" and digits of other scripts are numbers too
+Limit = Annotated[int, PlainNumber, Query(ge=1, le=200, description="At most so many items.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="The `next_cursor` of the page before.")]
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", max_length=200, description="The ETag you have: 304 if it still holds.")

@@ -87,7 +87,7 @@ def start(directory: Path, binaries: Path | None = None) -> Server:
 
     The first process owns it, others attach; whoever comes after a killed owner takes over.
     """
-    account = _unprivileged() if os.geteuid() == 0 else None
+    account = _unprivileged(directory.resolve()) if os.geteuid() == 0 else None
     place = _Place(_home(directory.resolve(), account), _runnable(binaries, account), account)
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -312,7 +312,12 @@ def _last_words(place: _Place) -> str:
     return "\n".join([f"PostgreSQL does not start; the end of {place.log}:", *lines])
 
 
-def _unprivileged() -> _Account:
+def _unprivileged(directory: Path) -> _Account:
+    """Whoever owns the data that are there already; else the first account that exists here."""
+    for cluster in (directory / "cluster", STATE_DIRECTORY / _digest(directory) / "cluster"):
+        with suppress(OSError, KeyError):
+            entry = pwd.getpwuid(cluster.stat().st_uid)
+            return _Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             entry = pwd.getpwnam(name)

@@ -197,4 +197,4 @@ class Unavailable(Problem):
     status = 503
     slug = "unavailable"
     title = "The service is busy or starting"
-    advice = "Nothing was stored. Retry the same request after `Retry-After` seconds."
+    advice = "Send the same request again after `Retry-After` seconds; doing so is safe."

@@ -9,6 +9,7 @@ from typing import NoReturn
 from app.errors import BadRequest
 
 MAX_DEPTH = 32
+MAX_MEMBERS = 20_000  # many times what a full push holds; each costs time before any field is known
 MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
 MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
 
@@ -30,6 +31,8 @@ def parse(body: bytes) -> object:
     if body.startswith(BOM_UTF8):
         raise BadRequest("The body starts with a byte order mark.")
     _check_depth(body)
+    if body.count(b":") > MAX_MEMBERS and _STRING.sub(b"", body).count(b":") > MAX_MEMBERS:
+        raise BadRequest("The body has too many members.")
     try:
         value: object = _DECODER.decode(body.decode())
     except UnicodeDecodeError:

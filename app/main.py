@@ -4,9 +4,10 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from tempfile import NamedTemporaryFile
 
 from fastapi import Depends, FastAPI
 
@@ -97,6 +98,8 @@ def _development_secret(settings: Settings) -> str:
     path = settings.state_directory / "secret"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with NamedTemporaryFile("w", dir=path.parent) as file, suppress(FileExistsError):
             file.write(token_hex(32))
+            file.flush()
+            os.link(file.name, path)  # whole at once, and by one worker only
     return path.read_text()

@@ -27,6 +27,7 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
 MAX_OPEN_FILES = 65_536
 HANDSHAKE_SECONDS = 5
+FAREWELL_SECONDS = 1
 TICK = 0.1
 
 NOT_HTTP = "This is not a well-formed HTTP/1.1 request."
@@ -138,12 +139,13 @@ class Supervisor(multiprocess.Multiprocess):
 
 
 class Loop(UvLoop):
-    """uvloop, with less patience than its minute for a TLS handshake that does not come."""
+    """uvloop, with less patience for a TLS handshake or farewell that does not come."""
 
     async def create_server(self, *args: Any, **options: Any) -> Any:
-        """uvloop's server, with our handshake deadline."""
+        """uvloop's server, with our deadlines."""
         if options.get("ssl"):
             options["ssl_handshake_timeout"] = HANDSHAKE_SECONDS
+            options["ssl_shutdown_timeout"] = FAREWELL_SECONDS  # an idle client never says good-bye
         return await super().create_server(*args, **options)
 
 

@@ -44,7 +44,7 @@ CACHE_SIZE = 10_000
 
 KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("diary.tokens")
 
 
 @dataclass(frozen=True, slots=True)

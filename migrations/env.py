@@ -4,11 +4,9 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, NullPool, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.database import sqlalchemy_url
+from app.database import make_engine
 from app.models import Base
-from app.models.audit import Xid8
 
 # One process migrates, another waits and then finds nothing left to do.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('alembic_version'))"
@@ -22,14 +20,13 @@ BECOME_OWNER = (
 def migrate(connection: Connection) -> None:
     connection.execute(text(LOCK))
     connection.execute(text(BECOME_OWNER))
-    connection.dialect.ischema_names["xid8"] = Xid8  # type: ignore[attr-defined]  # else reflection warns of it
     context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def main(url: str) -> None:
-    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True, poolclass=NullPool)
+    engine = make_engine(url, poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
         await connection.commit()

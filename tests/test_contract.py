@@ -22,7 +22,7 @@ PROBLEM = "application/problem+json"
 JSON = ("application/json", "application/merge-patch+json")
 
 STATUSES = {
-    "register": "202 400 413 415 422 503",
+    "register": "202 400 413 415 422 429 503",
     "sign_in": "201 400 401 403 413 415 422 429 503",
     "refresh_tokens": "200 400 401 413 415 422 503",
     "read_jwks": "200 400 422",

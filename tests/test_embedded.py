@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -197,7 +198,7 @@ def test_a_pid_that_another_process_has_by_now_is_no_running_server(start: Start
     first = start()
     os.kill(pid_of(first), signal.SIGKILL)
     first.stop()
-    account = embedded._unprivileged() if ROOT else None
+    account = embedded._unprivileged(first.data_directory.parent) if ROOT else None
     with subprocess.Popen(["/bin/sleep", "600"], **embedded._identity(account)) as stranger:
         pid_file = first.data_directory / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
@@ -395,10 +396,17 @@ def test_without_the_wheel_the_path_counts_and_then_the_newest_installation(
         embedded._installed()
 
 
-def test_root_needs_an_account_for_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_keeps_the_account_that_owns_the_data(tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    if ROOT:
+        os.chown(tmp_path / "cluster", pwd.getpwnam("nobody").pw_uid, -1)
+    assert embedded._unprivileged(tmp_path).uid == (tmp_path / "cluster").stat().st_uid
+
+
+def test_root_needs_an_account_for_postgresql(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unknown(_: str) -> None:
         raise KeyError
 
     monkeypatch.setattr("pwd.getpwnam", unknown)
     with pytest.raises(CannotStart, match="does not run as root"):
-        embedded._unprivileged()
+        embedded._unprivileged(tmp_path)

@@ -162,3 +162,11 @@ def test_every_finite_float_passes_and_no_other(number: float) -> None:
     else:
         with pytest.raises(BadRequest):
             gate.parse(body)
+
+
+def test_more_members_than_any_body_needs_are_refused_before_they_cost_time() -> None:
+    with pytest.raises(BadRequest, match="malformed") as refused:
+        gate.parse(b"{" + b",".join(b'"%d":0' % n for n in range(gate.MAX_MEMBERS + 1)) + b"}")
+    assert "members" in refused.value.detail
+    text = b'{"note":"%b"}' % (b":" * (gate.MAX_MEMBERS + 1))  # colons of a text are none
+    assert gate.parse(text)

@@ -17,11 +17,10 @@ from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import embedded
 from app.config import Settings
-from app.database import Database, alembic_config, migrate, sqlalchemy_url
+from app.database import Database, alembic_config, make_engine, migrate
 from app.main import create_app
 from app.models import Base
 from migrations import check
@@ -69,7 +68,7 @@ def execute(url: str, statement: str) -> list[asyncpg.Record]:
 
 def catalog(url: str) -> check.Catalog:
     async def read() -> check.Catalog:
-        engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
+        engine = make_engine(url, poolclass=NullPool)
         async with engine.connect() as connection:
             return await check.read_catalog(connection)
 
@@ -88,7 +87,7 @@ def fill(url: str, state: Path) -> None:
         " SELECT p.id, u.id, 'active', '{entries:read}', 'treatment', now() + interval '30 days'"
         " FROM patients p JOIN users u ON u.id <> p.user_id",
     )
-    execute(url, "SELECT seal_audit()")
+    execute(url, "SELECT seal_audit((SELECT settle_audit()))")
 
 
 async def _live(settings: Settings) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -139,15 +140,19 @@ def _touches_records(plan: dict[str, Any]) -> bool:
     return any(node.get("Relation Name") == "records" for node in _nodes(plan))
 
 
-@pytest.fixture(scope="module")
-async def history(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[History]:
+async def drop_database(server_url: str, name: str) -> None:
+    connection = await asyncpg.connect(server_url)
+    await connection.execute(f'DROP DATABASE "{name}"')
+    await connection.close()
+
+
+@pytest.fixture
+async def history(server_url: str, tmp_path: Path) -> AsyncIterator[History]:
     name = f"million_{uuid4().hex[:8]}"
     await create_database(server_url, name)
     await anyio.to_thread.run_sync(migrate, url_of(server_url, "postgres", name))
     url = SecretStr(url_of(server_url, "diary_app", name))
-    app = create_app(
-        Settings(environment="development", database_url=url, state_directory=tmp_path_factory.mktemp("million"))
-    )
+    app = create_app(Settings(environment="development", database_url=url, state_directory=tmp_path))
     async with app.router.lifespan_context(app), connect(app) as http:
         phone = await Person().register_and_sign_in(http)
     plans: list[dict[str, Any]] = []
@@ -159,6 +164,7 @@ async def history(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     connection.add_log_listener(lambda _, message: plans.append(json.loads(message.message.partition("plan:")[2])))
     yield History(connection, UUID(phone.session_id), UUID(phone.patient_id), plans)
     await connection.close()
+    await drop_database(server_url, name)  # half a gigabyte
 
 
 # Local dates asked for, and the keyset of the page before.

@@ -9,6 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,14 +53,21 @@ def make_run(state: Path, port: int) -> Iterator[None]:
         running.communicate()
 
 
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A data directory that PostgreSQL's account may enter, so that nothing lands elsewhere."""
+    with TemporaryDirectory(prefix="diary-readme-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
 def shell(script: str, directory: Path) -> str:
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=directory, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_the_commands_of_the_readme_work_as_written(tmp_path: Path) -> None:
-    state = tmp_path / "state"
+def test_the_commands_of_the_readme_work_as_written(tmp_path: Path, state: Path) -> None:
     port = free_port()
     _, sign_in_and_post, read_correct_delete = (
         block.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}") for block in BLOCKS

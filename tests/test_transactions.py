@@ -127,7 +127,7 @@ async def test_without_the_function_scope_a_failed_commit_would_have_answered_20
     assert not await has_row(app.state.diary.database, b"lost")
 
 
-def test_every_route_with_a_session_commits_before_it_answers(app: FastAPI) -> None:
+async def test_every_route_with_a_session_commits_before_it_answers(app: FastAPI) -> None:
     sessions = [node for route in iter_route_contexts(app.routes) for node in _tree(route) if _opens_session(node)]
     assert sessions
     assert {node.scope for node in sessions} == {"function"}

@@ -6,33 +6,17 @@ from uuid import UUID
 from sqlalchemy import ARRAY, BigInteger, Identity, Index, Uuid, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.types import UserDefinedType
 
 from app.models.base import Base
-
-
-class Xid8(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        return "xid8"
 
 
 class AuditEvent(Base):
     """One read, write or denial, in the transaction that did it. Append-only by role and by trigger."""
 
     __tablename__ = "audit_events"
-    __table_args__ = (
-        Index(None, "patient_id", "id"),
-        Index(None, "xid"),
-    )
+    __table_args__ = (Index(None, "patient_id", "id"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    xid: Mapped[int] = mapped_column(
-        Xid8, server_default=text("pg_current_xact_id()")
-    )  # orders segments: see seal_audit()
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     actor_id: Mapped[UUID | None]
     role: Mapped[str | None]
@@ -47,13 +31,12 @@ class AuditEvent(Base):
 
 
 class AuditSegment(Base):
-    """A sealed run of audit events: all of those of transactions `from_xid <= xid < to_xid`, chained by digest."""
+    """A sealed run of audit events, from the segment before up to `to_id`, chained by digest."""
 
     __tablename__ = "audit_segments"
 
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    from_xid: Mapped[int] = mapped_column(Xid8)
-    to_xid: Mapped[int] = mapped_column(Xid8)
+    to_id: Mapped[int] = mapped_column(BigInteger)
     events: Mapped[int] = mapped_column(BigInteger)
     digest: Mapped[bytes]  # sha256(previous digest, the events in order)
     sealed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

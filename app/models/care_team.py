@@ -26,6 +26,13 @@ class Grant(Base):
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'active')", name="status"),
         CheckConstraint("scopes <@ ARRAY[" + ", ".join(f"'{scope}'" for scope in SCOPES) + "]", name="scopes"),
+        # Whoever writes sees what is there, and a note is a part of something.
+        CheckConstraint(
+            "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
+            " AND (NOT 'treatments:write' = ANY (scopes) OR 'treatments:read' = ANY (scopes))"
+            " AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}')",
+            name="readable",
+        ),
         CheckConstraint("expires_at <= created_at + interval '365 days'", name="expiry"),
         Index(
             "uq_grants_active",

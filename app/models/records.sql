@@ -10,7 +10,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- What is to become of an item: created, updated, deleted; unchanged where it is already so;
--- conflict, missing or reused where it is refused. `first` is version 1, or the change that the
+-- conflict, missing or reused where it is refused. `earlier` is version 1, or the change that the
 -- item's mutation_id made.
 CREATE OR REPLACE FUNCTION decide(
     item records, base_version integer, mutation_id uuid, keep_note boolean, held records, earlier record_versions
@@ -28,7 +28,7 @@ BEGIN
         WHEN held.kind <> item.kind THEN 'conflict'
         WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
         WHEN base_version = 0 AND replay THEN 'unchanged'
-        WHEN NOT item.deleted AND held.content_hash = item.content_hash
+        WHEN NOT item.deleted AND (base_version > 0 OR mutation_id IS NOT NULL) AND held.content_hash = item.content_hash
             AND (keep_note OR held.note IS NOT DISTINCT FROM item.note) THEN 'unchanged'
         WHEN held.version <> base_version THEN 'conflict'
         WHEN item.deleted THEN 'deleted'
@@ -39,7 +39,8 @@ END $$;
 -- Writes records of one patient, in order, in one transaction, under the patient's clock. Every writer comes
 -- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
 -- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`.
--- Returns one row for an item, or a single row with a refusal of enter_diary() as its status.
+-- Returns one row for an item, or a single row with a refusal of enter_diary() as its status. An item that lies
+-- before the window of a grant is outside_window.
 CREATE OR REPLACE FUNCTION write_records(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_request uuid, p_address inet
 ) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
@@ -53,16 +54,18 @@ DECLARE
     item records;
     held records;
     earlier record_versions;
+    hidden boolean;
     base integer;
     mutation uuid;
     written uuid[] := '{}';
     outcomes text;
 BEGIN
     -- 1. A statement of its own: what follows must see what the previous holder of the lock committed. Somebody
-    -- without any consent is not let near the lock, so a stranger can neither hold it up nor wait for it.
+    -- without consent to write is not let near the lock: a stranger can neither hold it up nor wait for it.
     SELECT head INTO clock FROM patient_clocks
     WHERE patient_id = p_patient
-      AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) WHERE s.id = p_session)
+      AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) a
+                  WHERE s.id = p_session AND a.scopes && ARRAY['*', p_scope])
     FOR UPDATE;
     old_head := clock;
 
@@ -72,6 +75,11 @@ BEGIN
         status := CASE WHEN visit.outcome = 'ok' THEN 'not_found' ELSE visit.outcome END;
         RETURN NEXT;
         RETURN;
+    END IF;
+
+    IF visit.data_from > '-infinity' THEN
+        -- What lies before the window is compared here, and shown to nobody: an id may be taken by it.
+        PERFORM set_config('diary.data_from', '-infinity', true);
     END IF;
 
     FOR sent IN SELECT value FROM json_array_elements(p_items) LOOP
@@ -91,7 +99,12 @@ BEGIN
             SELECT * INTO earlier FROM record_versions
             WHERE patient_id = p_patient AND record_id = item.id AND version = 1;
         END IF;
-        status := decide(item, base, mutation, NOT visit.notes, held, earlier);
+        hidden := coalesce(held.occurred_at < visit.data_from, false);
+        status := CASE
+            WHEN hidden THEN CASE WHEN base = 0 THEN 'conflict' ELSE 'missing' END
+            WHEN NOT item.deleted AND item.occurred_at < visit.data_from THEN 'outside_window'
+            ELSE decide(item, base, mutation, NOT visit.notes, held, earlier)
+        END;
 
         -- 4. Write.
         IF status IN ('created', 'updated', 'deleted') THEN
@@ -133,10 +146,10 @@ BEGIN
             outcomes := outcomes || ',' || status;
         END IF;
         item_id := item.id;
-        item_version := held.version;
-        item_change_seq := held.change_seq;
-        item_deleted := held.deleted;
-        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted
+        item_version := CASE WHEN NOT hidden THEN held.version END;
+        item_change_seq := CASE WHEN NOT hidden THEN held.change_seq END;
+        item_deleted := held.deleted AND NOT hidden;
+        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted AND NOT hidden
             THEN convert_to(wire(held.document, CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
         RETURN NEXT;
     END LOOP;
@@ -195,11 +208,11 @@ END $$;
 
 -- One page of what a diary holds, newest first, after the keyset (p_before_at, p_before_id). Dates are the
 -- records' own local dates, both ends included. `etag` names the state of the diary for this reader; where it
--- equals p_known_etag the outcome is unmodified and no row is read.
+-- is among p_known_etags the outcome is unmodified and no row is read.
 CREATE OR REPLACE FUNCTION read_page(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_from date, p_to date,
     p_region text, p_character text, p_scale text, p_min_score numeric,
-    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etag text, p_request uuid, p_address inet
+    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
@@ -225,9 +238,10 @@ BEGIN
         RETURN;
     END IF;
     -- The head is read before the rows: an ETag may be too old, never too new.
-    SELECT left(epoch::text, 8) || '-' || head || '-' || visit.grant_version INTO etag
+    SELECT left(epoch::text, 8) || '-' || head || '-' || coalesce(left(visit.grant_id::text, 8), 'own') || '-'
+           || visit.grant_version INTO etag
     FROM patient_clocks WHERE patient_id = p_patient;
-    IF etag = p_known_etag THEN
+    IF p_known_etags && ARRAY[etag, '*'] THEN
         outcome := 'unmodified';
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome,
                       p_request, p_address);
@@ -309,6 +323,7 @@ BEGIN
             LEFT JOIN sessions s ON s.id = v.session_id
             WHERE v.patient_id = p_patient AND v.record_id = p_id
               AND v.version < coalesce(p_before_version, 2147483647)
+              AND (v.document IS NULL OR (v.document ->> 'occurred_at')::timestamptz >= visit.data_from)
             ORDER BY v.version DESC
             LIMIT p_limit + 1
         ) newest;

@@ -18,11 +18,12 @@ router = APIRouter(tags=["sign-in"])
     "/v1/auth/register",
     status_code=202,
     summary="Register a patient account",
-    responses=problems.responses(Unavailable),
+    responses=problems.responses(TooManyRequests, Unavailable),
 )
-async def register(parts: Parts, now: Now, body: RegistrationIn) -> RegistrationOut:
+async def register(request: Request, parts: Parts, now: Now, body: RegistrationIn) -> RegistrationOut:
     """Makes an account with an empty diary. The answer does not tell whether the address had one before."""
-    await auth.register(parts.database, body, now)
+    address = request.scope["state"]["address"]
+    await auth.register(parts.database, body, address, parts.secret, now)
     return RegistrationOut(status="accepted")
 
 

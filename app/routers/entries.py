@@ -2,13 +2,14 @@
 
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app import problems
-from app.deps import BaseVersion, Cursor, DiaryOf, IfNoneMatch, Limit
+from app.deps import BaseVersion, Cursor, DiaryOf, IfNoneMatch, Limit, PlainNumber
 from app.errors import Conflict, Fault, Invalid, InvalidCursor, PreconditionRequired, Stale
 from app.schemas.base import LocalDate
 from app.schemas.entries import (
@@ -27,6 +28,7 @@ from app.services.records import Filters, Page
 
 JSON = "application/json"
 ETAG = {"ETag": {"description": "The version, strong.", "schema": {"type": "string"}, "example": '"1"'}}
+PAGE_ETAG = {"ETag": {"description": "The state of the diary for this reader.", "schema": {"type": "string"}}}
 STORED: dict[str, Any] = {"model": EntryOut, "headers": ETAG}
 
 router = APIRouter(prefix="/v1/patients/{patient_id}/entries", tags=["entries"])
@@ -38,9 +40,9 @@ async def entry_filters(
     to: Annotated[LocalDate | None, Query(description="Last local day.")] = None,
     region: Annotated[Region | None, Query(description="A site is in this region.")] = None,
     character: Annotated[Character | None, Query(description="A site has this character.")] = None,
-    scale: Annotated[PainScale | None, Query(description="Scored on this scale.")] = None,
+    scale: Annotated[PainScale | None, Query(description="Its main scale: that of most sites.")] = None,
     min_score: Annotated[
-        Decimal | None, Query(ge=0, le=100, max_digits=5, decimal_places=2, description="Needs `scale`.")
+        Decimal | None, PlainNumber, Query(ge=0, le=100, decimal_places=2, description="Needs `scale`.")
     ] = None,
 ) -> Filters:
     """Which entries are asked for."""
@@ -64,7 +66,9 @@ async def entry_filters(
 async def create_entry(diary: DiaryOf, body: EntryIn) -> Response:
     """Stores an entry under the id that the phone chose, so sending it again after a lost answer is safe."""
     entry = await entries.create(diary, body)
-    return _stored(entry, 201 if entry.created else 200)
+    answer = _stored(entry, 201 if entry.created else 200)
+    answer.headers["Location"] = f"/v1/patients/{diary.patient_id}/entries/{body.id}"
+    return answer
 
 
 @router.get(
@@ -72,7 +76,7 @@ async def create_entry(diary: DiaryOf, body: EntryIn) -> Response:
     summary="List entries",
     response_class=Response,
     responses={
-        200: {"model": EntryPage, "headers": ETAG},
+        200: {"model": EntryPage, "headers": PAGE_ETAG},
         304: {"description": "Nothing has changed."},
         **problems.responses(InvalidCursor),
     },
@@ -85,7 +89,7 @@ async def list_entries(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Entries that fit, newest first, a page at a time."""
-    return answer_page(await entries.read_page(diary, filters, limit, cursor, known_etag(if_none_match)))
+    return answer_page(await entries.read_page(diary, filters, limit, cursor, known_etags(if_none_match)))
 
 
 @router.get(
@@ -128,8 +132,8 @@ async def replace_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVer
 async def revise_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVersion, body: EntryPatch) -> Response:
     """A merge patch (RFC 7396): what is absent stays, null removes, a list is replaced as a whole."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    content = problems.validated(EntryFields, await entries.merged(diary, entry_id, patch))
-    return _stored(await entries.replace(diary, entry_id, base_version, content))
+    validate = partial(problems.validated, EntryFields)
+    return _stored(await entries.revise(diary, entry_id, base_version, patch, validate))
 
 
 @router.delete(
@@ -170,9 +174,10 @@ def answer_page(page: Page) -> Response:
     return Response(page.body, media_type=JSON, headers=headers)
 
 
-def known_etag(if_none_match: str | None) -> str | None:
-    """The ETag of a diary that the caller holds; one of a list is not looked for."""
-    return if_none_match and if_none_match.strip().removeprefix("W/").strip('"')
+def known_etags(if_none_match: str | None) -> tuple[str, ...]:
+    """The ETags of a diary's states that the caller holds; weak ones count too (RFC 9110, 13.1.2)."""
+    tags = (if_none_match or "").split(",")
+    return tuple(tag.strip().removeprefix("W/").strip('"') for tag in tags)
 
 
 def _stored(entry: entries.Entry, status: int = 200) -> Response:

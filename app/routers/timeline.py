@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from app import problems
 from app.deps import Cursor, DiaryOf, IfNoneMatch, Limit
 from app.errors import InvalidCursor
-from app.routers.entries import ETAG, answer_page, check_order, known_etag
+from app.routers.entries import PAGE_ETAG, answer_page, check_order, known_etags
 from app.schemas.base import LocalDate
 from app.schemas.timeline import TimelinePage
 from app.services import records
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/patients/{patient_id}", tags=["timeline"])
     summary="Read the timeline",
     response_class=Response,
     responses={
-        200: {"model": TimelinePage, "headers": ETAG},
+        200: {"model": TimelinePage, "headers": PAGE_ETAG},
         304: {"description": "Nothing has changed."},
         **problems.responses(InvalidCursor),
     },
@@ -39,5 +39,5 @@ async def read_timeline(
     check_order(from_, to)
     filters = Filters(tuple(kinds.split(",")) if kinds else None, from_, to)
     return answer_page(
-        await records.read_page(diary, "timeline.read", None, filters, limit, cursor, known_etag(if_none_match))
+        await records.read_page(diary, "timeline.read", None, filters, limit, cursor, known_etags(if_none_match))
     )

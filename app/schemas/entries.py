@@ -8,8 +8,18 @@ from typing_extensions import TypeAliasType
 
 from app import vocabularies
 from app.domain import scales
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, partial, refuse, text
-from app.schemas.envelope import RecordFields, RecordKey, RecordOut
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, partial, refuse
+from app.schemas.envelope import (
+    Note,
+    Page,
+    RecordFields,
+    RecordKey,
+    RecordOut,
+    Version,
+    example_history,
+    example_page,
+    example_stored,
+)
 
 SCALES = {scale.code: scale for scale in map(scales.scale_of, vocabularies.load("pain_scales").rows)}
 LONGEST_MINUTES = 525_600  # a year
@@ -84,29 +94,8 @@ EXAMPLE_ENTRY: dict[str, Any] = {
     "note": "Long meeting, no break. Better after the walk home.",
     "pain_problem_id": "0195d3f4-7d10-7a9c-b2e6-8f3a5d4c1b20",
 }
-STORED_ENTRY: dict[str, Any] = EXAMPLE_ENTRY | {
-    "kind": "entry",
-    "patient_id": "0195d3f4-0c1d-7b2e-8f3a-4d5e6f708192",
-    "version": 1,
-    "change_seq": 42,
-    "deleted": False,
-    "local_date": "2026-03-29",
-    "received_at": "2026-03-29T19:05:14.07Z",
-    "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
-    "outside_validated_age": [],
-}
-EXAMPLE_CURSOR = "9Yk2m0b1c7Zs3uQ5x8v4HVsiMjAyNi0wMy0yOVQxNjozMDowMFoiXQ"
-EXAMPLE_PAGE: dict[str, Any] = {"items": [STORED_ENTRY], "next_cursor": EXAMPLE_CURSOR}
-EXAMPLE_VERSION: dict[str, Any] = {
-    "version": 1,
-    "change_seq": 42,
-    "deleted": False,
-    "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
-    "device_name": "Ada's phone",
-    "received_at": "2026-03-29T19:05:14.07Z",
-    "record": STORED_ENTRY,
-}
-EXAMPLE_HISTORY: dict[str, Any] = {"items": [EXAMPLE_VERSION], "next_cursor": EXAMPLE_CURSOR}
+STORED_ENTRY = example_stored("entry", EXAMPLE_ENTRY) | {"outside_validated_age": []}
+EXAMPLE_PAGE = example_page(STORED_ENTRY)
 
 
 class Score(Strict):
@@ -211,7 +200,7 @@ class EntryShape(RecordFields):
     interference: Interference | None = None
     sleep: Sleep | None = None
     mood: Rating | None = Field(default=None, description="0 worst, 10 best.")
-    note: Annotated[str, text(4000)] | None = Field(
+    note: Note | None = Field(
         default=None, description="Plain text in the patient's words; the only free text of an entry."
     )
     pain_problem_id: RecordId | None = Field(default=None, description="The lasting pain this entry belongs to.")
@@ -270,34 +259,20 @@ class EntryOut(EntryShape, RecordOut):
     )
 
 
-class EntryPage(Strict):
+class EntryPage(Page[EntryOut]):
     """Entries, newest first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PAGE]})
 
-    items: list[EntryOut] = Field(max_length=200)
-    next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")
 
-
-class EntryVersion(Strict):
+class EntryVersion(Version[EntryOut]):
     """One change of an entry: who wrote it, on which device, and when it arrived."""
 
-    version: int = Field(ge=1)
-    change_seq: int = Field(ge=1)
-    deleted: bool
-    author_id: RecordId
-    device_name: Annotated[str, line(120)] | None = None
-    received_at: Instant
-    record: EntryOut | None = Field(default=None, description="The entry as of this version; absent when deleted.")
 
-
-class EntryVersionPage(Strict):
+class EntryVersionPage(Page[EntryVersion]):
     """The changes of one entry, newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_HISTORY]})
-
-    items: list[EntryVersion] = Field(max_length=200)
-    next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")
+    model_config = ConfigDict(json_schema_extra={"examples": [example_history(STORED_ENTRY)]})
 
 
 def _times(entry: EntryFields) -> Iterator[Fault]:

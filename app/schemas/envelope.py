@@ -1,11 +1,17 @@
 """The envelope that every kind of record shares: what the phone says of it, and what the server adds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
+from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line, text
+
+Item = TypeVar("Item", bound=Strict)
+
+Note = Annotated[str, text(4000)]  # the only free text of a record, so that hiding it hides all of it
+
+EXAMPLE_CURSOR = "9Yk2m0b1c7Zs3uQ5x8v4HVsiMjAyNi0wMy0yOVQxNjozMDowMFoiXQ"
 
 Performer = TypeAliasType(
     "Performer",
@@ -52,3 +58,47 @@ class RecordOut(RecordKey):
     local_date: LocalDate = Field(description="The day of `occurred_at` by its own offset.")
     received_at: Instant = Field(description="The server's clock when it stored this version.")
     author_id: RecordId = Field(description="The user who wrote this version.")
+
+
+class Page(Strict, Generic[Item]):
+    """Records, newest first."""
+
+    items: list[Item] = Field(max_length=200)
+    next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")
+
+
+class Version(Strict, Generic[Item]):
+    """One change of a record: who wrote it, on which device, and when it arrived."""
+
+    version: int = Field(ge=1)
+    change_seq: int = Field(ge=1)
+    deleted: bool
+    author_id: RecordId
+    device_name: Annotated[str, line(120)] | None = None
+    received_at: Instant
+    record: Item | None = Field(default=None, description="The record as of this version; absent when deleted.")
+
+
+def example_stored(kind: str, sent: dict[str, Any]) -> dict[str, Any]:
+    """What a phone sent as it is answered, its day by its own offset."""
+    return sent | {
+        "kind": kind,
+        "patient_id": "0195d3f4-0c1d-7b2e-8f3a-4d5e6f708192",
+        "version": 1,
+        "change_seq": 42,
+        "deleted": False,
+        "local_date": sent["occurred_at"][:10],
+        "received_at": "2026-03-29T19:05:14.07Z",
+        "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
+    }
+
+
+def example_page(item: dict[str, Any]) -> dict[str, Any]:
+    """A page with this item on it."""
+    return {"items": [item], "next_cursor": EXAMPLE_CURSOR}
+
+
+def example_history(record: dict[str, Any]) -> dict[str, Any]:
+    """A page of the history of this record."""
+    shared = ("version", "change_seq", "deleted", "author_id", "received_at")
+    return example_page({name: record[name] for name in shared} | {"device_name": "Ada's phone", "record": record})

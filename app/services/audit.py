@@ -9,7 +9,10 @@ from app.errors import Unavailable
 
 async def seal(database: Database) -> tuple[int, str] | None:
     """Number and hex digest of a new segment over all settled events; None where there is nothing new."""
-    rows = await database.call("SELECT segment, segment_digest FROM seal_audit()")
+    [settled] = await database.call("SELECT settle_audit() AS id")
+    if settled["id"] is None:
+        return None
+    rows = await database.call("SELECT segment, segment_digest FROM seal_audit($1)", settled["id"])
     return (rows[0]["segment"], rows[0]["segment_digest"].hex()) if rows else None
 
 

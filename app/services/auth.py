@@ -47,13 +47,14 @@ class SignedIn:
     refresh_token: str
 
 
-async def register(database: Database, body: RegistrationIn, now: datetime) -> None:
-    """Makes a patient with an account; does the same work and says nothing where the address has one already."""
+async def register(database: Database, body: RegistrationIn, address: str | None, secret: bytes, now: datetime) -> None:
+    """Makes a patient with an account; hashes alike and says nothing where the address has one already."""
     weakness = passwords.weakness(body.password, second_factor=False, email=body.email)
     if weakness:
         raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
     if body.birth_date > now.astimezone(ZoneInfo(body.time_zone)).date():
         raise Invalid(faults=(Fault("/birth_date", "in_the_future", "It lies in the future."),))
+    await sign_in_delays.count(database, sign_in_delays.registration_limits(secret, address), now)
     encoded = await passwords.hash_password(body.password)
     async with database.open_session() as session:
         user_id, patient_id = uuid4(), uuid4()
@@ -96,13 +97,15 @@ async def sign_in(
     database: Database, settings: Settings, body: SignInIn, address: str | None, secret: bytes, now: datetime
 ) -> SignedIn:
     """A new session for the right address and password; every wrong combination fails alike and counts."""
-    limits = sign_in_delays.limits_of(secret, body.email, address)
+    limits = sign_in_delays.sign_in_limits(secret, body.email, address)
     await sign_in_delays.count(database, limits, now)
     async with database.open_session() as session:
         account = (await session.execute(_accounts().where(User.email == body.email.lower()))).one_or_none()
     fits = await passwords.verify_password(body.password, account.password_hash if account else None)
     if not fits or account is None or account.disabled_at is not None:
         raise SignInFailed
+    if settings.require_verified_email and account.email_verified_at is None:
+        raise SignInFailed  # told apart, it would show who had an account before somebody else registered the address
     _refuse_unready(settings, account)
     changes = {}
     if passwords.needs_rehash(account.password_hash):
@@ -162,8 +165,6 @@ async def account_of(session: AsyncSession, session_id: UUID) -> Row[*tuple[Any,
 
 
 def _refuse_unready(settings: Settings, account: Row[*tuple[Any, ...]]) -> None:
-    if settings.require_verified_email and account.email_verified_at is None:
-        raise AccountNotReady("Verify the e-mail address first.")
     if settings.require_second_factor and account.second_factor_at is None:
         raise AccountNotReady("Enrol a second factor first.")
     if account.second_factor_at is not None:  # rather nobody than with the password alone

@@ -66,7 +66,7 @@ async def _open_diary(database: Database, settings: Settings) -> Diary:
     person = {"email": EMAIL, "password": PASSWORD}
     registration = {"display_name": "Robin Demo", "birth_date": "1974-09-12", "time_zone": ZONE, "locale": "en"}
     now = datetime.now(UTC)
-    await auth.register(database, RegistrationIn.model_validate(person | registration), now)
+    await auth.register(database, RegistrationIn.model_validate(person | registration), None, b"demo", now)
     body = SignInIn.model_validate(person | {"device_name": "Robin's phone"})
     signed_in = await auth.sign_in(database, settings, body, None, b"demo", now)
     assert signed_in.patient_id is not None  # noqa: S101 - a registration makes a patient

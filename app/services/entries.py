@@ -1,13 +1,14 @@
 """Diary entries: what a phone may do with one, in terms of records."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from app.domain.entries import facts, scale_ages
-from app.domain.moments import local_date
-from app.errors import Conflict, Gone, NotFound, Stale
+from app.domain.moments import local_date, utc_offset
+from app.errors import Conflict, Gone, InsufficientScope, NotFound, Stale
 from app.schemas.entries import SCALES, EntryFields, EntryIn
 from app.services import records
 from app.services.records import Change, Diary, Filters, Outcome, Page
@@ -27,6 +28,8 @@ class Entry:
 async def create(diary: Diary, body: EntryIn) -> Entry:
     """Stores a new entry. The same content again answers the entry as it is now; other content is a Conflict."""
     outcome = await _write(diary, "entries.create", change_of(body, body.id, 0))
+    if outcome.status == "outside_window":
+        raise InsufficientScope
     if outcome.status == "conflict":
         if outcome.deleted:
             raise Gone
@@ -40,11 +43,22 @@ async def replace(diary: Diary, entry_id: UUID, base_version: int, body: EntryFi
     return _entry(_accepted(outcome))
 
 
-async def merged(diary: Diary, entry_id: UUID, patch: dict[str, Any]) -> dict[str, Any]:
-    """The content that a merge patch (RFC 7396) makes of the current entry, still to be validated."""
-    _, current = await records.read(diary, "entries.merge", WRITE, "entry", entry_id)
+async def revise(
+    diary: Diary,
+    entry_id: UUID,
+    base_version: int,
+    patch: dict[str, Any],
+    validate: Callable[[dict[str, Any]], EntryFields],
+) -> Entry:
+    """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
+    version, current = await records.read(diary, "entries.merge", WRITE, "entry", entry_id)
     own = {name: value for name, value in json.loads(current).items() if name in EntryFields.model_fields}
-    return _merge(own, patch)
+    merged = _merge(own, patch)
+    if merged == own:
+        return Entry(version, current)
+    if version != base_version:
+        raise Stale(current=current, etag=f'"{version}"')
+    return await replace(diary, entry_id, base_version, validate(merged))
 
 
 async def delete(diary: Diary, entry_id: UUID, base_version: int) -> None:
@@ -61,9 +75,11 @@ async def read(diary: Diary, entry_id: UUID) -> Entry:
     return Entry(version, record)
 
 
-async def read_page(diary: Diary, filters: Filters, limit: int, cursor: str | None, known_etag: str | None) -> Page:
+async def read_page(
+    diary: Diary, filters: Filters, limit: int, cursor: str | None, known_etags: tuple[str, ...]
+) -> Page:
     """One page of entries, newest first."""
-    return await records.read_page(diary, "entries.list", READ, filters, limit, cursor, known_etag)
+    return await records.read_page(diary, "entries.list", READ, filters, limit, cursor, known_etags)
 
 
 async def read_versions(diary: Diary, entry_id: UUID, limit: int, cursor: str | None) -> bytes:
@@ -74,8 +90,6 @@ async def read_versions(diary: Diary, entry_id: UUID, limit: int, cursor: str | 
 def change_of(body: EntryFields, entry_id: str, base_version: int) -> Change:
     """The entry as a change of a record: its document, and the facts that SQL filters by."""
     day = local_date(body.occurred_at).isoformat()
-    offset = body.occurred_at.utcoffset()
-    assert offset is not None  # noqa: S101 - Instant is aware
     known = facts(body)
     document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True).encode()
     return Change(
@@ -85,7 +99,7 @@ def change_of(body: EntryFields, entry_id: str, base_version: int) -> Change:
         document=b'{"local_date":"%b",%b' % (day.encode(), document[1:]),
         columns={
             "occurred_at": body.occurred_at.isoformat(),
-            "utc_offset": int(offset.total_seconds()) // 60,
+            "utc_offset": utc_offset(body.occurred_at),
             "time_zone": body.time_zone,
             "local_date": day,
             "recorded_at": body.recorded_at and body.recorded_at.isoformat(),
@@ -111,6 +125,8 @@ async def _write(diary: Diary, action: str, change: Change) -> Outcome:
 def _accepted(outcome: Outcome) -> Outcome:
     if outcome.status == "missing":
         raise NotFound
+    if outcome.status == "outside_window":
+        raise InsufficientScope
     if outcome.status == "conflict":
         if outcome.deleted:
             raise Gone

@@ -60,7 +60,7 @@ class Change:
 class Outcome:
     """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind)."""
 
-    status: Literal["created", "updated", "deleted", "unchanged", "conflict", "missing", "reused"]
+    status: Literal["created", "updated", "deleted", "unchanged", "conflict", "missing", "reused", "outside_window"]
     id: UUID
     version: int | None
     change_seq: int | None
@@ -146,9 +146,9 @@ async def read_page(
     filters: Filters,
     limit: int,
     cursor: str | None = None,
-    known_etag: str | None = None,
+    known_etags: tuple[str, ...] = (),
 ) -> Page:
-    """One page, newest first, of the records that fit; without items if `known_etag` still names this state."""
+    """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
     before_at, before_id = _open(diary.cursors, purpose, cursor)
     [row] = await diary.database.call(
@@ -167,7 +167,7 @@ async def read_page(
         before_at,
         before_id,
         limit,
-        known_etag,
+        known_etags,
         diary.caller.request_id,
         diary.caller.address,
     )

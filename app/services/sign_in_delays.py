@@ -6,6 +6,7 @@ Both are known by a keyed hash only, and an account that does not exist waits li
 import hmac
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -15,20 +16,30 @@ from app.database import Database
 from app.errors import TooManyRequests
 from app.models import SignInDelay
 
-# Failed sign-ins before the first wait, and the longest wait in seconds. An address is shared by many people,
-# so it gets more of both tries and time.
-ACCOUNT_LIMIT = (5, 60)
-ADDRESS_LIMIT = (50, 300)
+# Failures before the first wait, and the longest wait in seconds. An account is watched from each network apart,
+# so that somebody who guesses keeps the owner at home from nothing; over all networks it gets far more tries.
+HERE_LIMIT = (5, 60)
+ACCOUNT_LIMIT = (100, 60)
+NETWORK_LIMIT = (50, 300)
+REGISTRATION_LIMIT = (100, 60)
 FORGET_FAILURES = timedelta(days=1)
 
-Limits = dict[bytes, tuple[int, int]]  # account first, then address
+Limits = dict[bytes, tuple[int, int]]
 
 
-def limits_of(secret: bytes, email: str, address: str | None) -> Limits:
-    """What an attempt counts for, and how much each may fail."""
-    account = hmac.digest(secret, f"account:{email.lower()}".encode(), "sha256")
-    place = hmac.digest(secret, f"address:{address or ''}".encode(), "sha256")
-    return {account: ACCOUNT_LIMIT, place: ADDRESS_LIMIT}
+def sign_in_limits(secret: bytes, email: str, address: str | None) -> Limits:
+    """What a sign-in counts for: the account from this network, the account, and last the network."""
+    network, account = _network(address), email.lower()
+    return {
+        _key(secret, "here", account, network): HERE_LIMIT,
+        _key(secret, "account", account): ACCOUNT_LIMIT,
+        _key(secret, "network", network): NETWORK_LIMIT,
+    }
+
+
+def registration_limits(secret: bytes, address: str | None) -> Limits:
+    """What a registration counts for."""
+    return {_key(secret, "registration", _network(address)): REGISTRATION_LIMIT}
 
 
 async def count(database: Database, limits: Limits, now: datetime) -> None:
@@ -51,12 +62,12 @@ async def count(database: Database, limits: Limits, now: datetime) -> None:
 
 
 async def forgive(session: AsyncSession, limits: Limits) -> None:
-    """A right password clears the account; of the address only this attempt, or an attacker could clear it."""
-    account_key, address_key = limits
+    """A right password clears its account here; of the others only this attempt, or an attacker could clear them."""
+    here, *others = limits
     await _lock(session, limits)
-    await session.execute(delete(SignInDelay).where(SignInDelay.key == account_key))
+    await session.execute(delete(SignInDelay).where(SignInDelay.key == here))
     await session.execute(
-        update(SignInDelay).where(SignInDelay.key == address_key).values(failures=SignInDelay.failures - 1)
+        update(SignInDelay).where(SignInDelay.key.in_(others)).values(failures=SignInDelay.failures - 1)
     )
 
 
@@ -72,3 +83,17 @@ def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:
         return 0
     pause = timedelta(seconds=min(2 ** min(delay.failures - free, 20), longest))
     return max(0, -((now - delay.failed_at - pause) // timedelta(seconds=1)))
+
+
+def _key(secret: bytes, *parts: str) -> bytes:
+    return hmac.digest(secret, "\n".join(parts).encode(), "sha256")
+
+
+def _network(address: str | None) -> str:
+    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits."""
+    if address is None:
+        return ""
+    found = ip_address(address)
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
+    return address

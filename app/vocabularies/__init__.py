@@ -13,6 +13,7 @@ TITLES: Mapping[str, str] = {
     "associated_symptoms": "Symptoms that come with pain",
     "body_regions": "Regions of the body map",
     "conditions": "Conditions",
+    "dose_forms": "Forms of medicines",
     "ingredients": "Active ingredients and their classes",
     "instruments": "Questionnaires",
     "loinc": "LOINC codes in use",
@@ -21,9 +22,12 @@ TITLES: Mapping[str, str] = {
     "pain_scales": "Pain scales",
     "red_flags": "Red-flag questions",
     "relief_factors": "What relieves pain",
+    "routes": "Ways a medicine is given",
     "side_effects": "Side effects of treatments",
     "skip_reasons": "Reasons for not doing a treatment",
+    "treatment_categories": "Kinds of treatment",
     "triggers": "What sets pain off",
+    "units": "Units of doses and strengths (UCUM)",
 }
 _NUMBERS = frozenset({"min", "max", "step", "min_age_years", "max_age_years", "mme_factor"})
 _LISTS = frozenset({"performers", "measures", "classes", "used_by"})

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import UserDefinedType
 
 from migrations import run_sql
 
@@ -26,7 +25,7 @@ BEGIN
         SELECT unnest('{diary_owner,diary_app,diary_eraser}'::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
     LOOP
         BEGIN
-            EXECUTE format('CREATE ROLE %I LOGIN', name);
+            EXECUTE format('CREATE ROLE %I %s', name, CASE WHEN name = 'diary_eraser' THEN 'NOLOGIN' ELSE 'LOGIN' END);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;
@@ -36,15 +35,6 @@ BEGIN
     END IF;
 END $$
 """
-
-
-class Xid8(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        return "xid8"
 
 
 def become_owner() -> None:
@@ -64,7 +54,6 @@ def upgrade() -> None:
     op.create_table(
         "audit_events",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("actor_id", sa.Uuid(), nullable=True),
         sa.Column("role", sa.Text(), nullable=True),
@@ -79,12 +68,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
     )
     op.create_index(op.f("ix_audit_events_patient_id_id"), "audit_events", ["patient_id", "id"], unique=False)
-    op.create_index(op.f("ix_audit_events_xid"), "audit_events", ["xid"], unique=False)
     op.create_table(
         "audit_segments",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("from_xid", Xid8(), nullable=False),
-        sa.Column("to_xid", Xid8(), nullable=False),
+        sa.Column("to_id", sa.BigInteger(), nullable=False),
         sa.Column("events", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("sealed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -237,6 +224,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
+            " AND (NOT 'treatments:write' = ANY (scopes) OR 'treatments:read' = ANY (scopes))"
+            " AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}')",
+            name=op.f("ck_grants_readable"),
+        ),
         sa.CheckConstraint("expires_at <= created_at + interval '365 days'", name=op.f("ck_grants_expiry")),
         sa.CheckConstraint(
             "scopes <@ ARRAY['entries:read', 'entries:write', 'notes:read', 'treatments:read', 'treatments:write',"

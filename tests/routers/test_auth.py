@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -206,13 +207,23 @@ async def test_a_sign_in_that_breaks_a_rule_is_refused_at_its_place(
     assert pointers(answer) == [pointer]
 
 
-@pytest.mark.parametrize("setting", ["require_verified_email", "require_second_factor"])
-async def test_an_account_that_is_not_ready_is_told_so_by_its_password_only(settings: Settings, setting: str) -> None:
+async def test_an_account_that_is_not_ready_is_told_so_by_its_password_only(settings: Settings) -> None:
     person = Person()
-    async with strict(settings, **{setting: True}) as http:
+    async with strict(settings, require_second_factor=True) as http:
         await person.register(http)
         assert told(await guess(http, person)) == (401, "sign-in-failed")
         assert told(await person.sign_in(http)) == (403, "account-not-ready")
+
+
+async def test_an_address_that_was_not_verified_fails_like_one_that_somebody_else_has(settings: Settings) -> None:
+    first, second = Person(), Person(password="the same address, another sentence")
+    second.email = first.email
+    async with strict(settings, require_verified_email=True) as http:
+        await first.register(http)
+        await second.register(http)
+        answers = [await first.sign_in(http), await second.sign_in(http)]
+    assert without_request_id(answers[0]) == without_request_id(answers[1])
+    assert told(answers[0]) == (401, "sign-in-failed")
 
 
 async def test_a_verified_address_signs_in_where_it_must_be_verified(settings: Settings, superuser: Connection) -> None:
@@ -290,13 +301,37 @@ async def test_an_account_that_waits_makes_no_other_account_and_no_live_session_
 async def test_an_address_that_tries_many_accounts_waits_and_other_addresses_do_not(
     app: FastAPI, client: httpx.AsyncClient, grace: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_in_delays, "ADDRESS_LIMIT", (3, 300))
+    monkeypatch.setattr(sign_in_delays, "NETWORK_LIMIT", (3, 300))
     assert [(await guess(client, Person())).status_code for _ in range(2)] == [401] * 2
     assert (await grace.sign_in(client)).status_code == 201  # a success takes back itself only
     assert [(await guess(client, Person())).status_code for _ in range(2)] == [401, 429]
     assert told(await grace.sign_in(client)) == (429, "too-many-requests")
     async with connect(app) as elsewhere:
         assert (await grace.sign_in(elsewhere)).status_code == 201
+
+
+async def test_guesses_from_elsewhere_do_not_keep_the_owner_out(
+    app: FastAPI, client: httpx.AsyncClient, grace: Person, clock: Clock
+) -> None:
+    for _ in range(7):
+        await guess(client, grace)
+    assert told(await grace.sign_in(client)) == (429, "too-many-requests")
+    async with connect(app) as home:
+        assert (await grace.sign_in(home)).status_code == 201
+
+
+async def test_an_ipv6_network_counts_as_one_and_a_mapped_address_as_its_ipv4() -> None:
+    limits = partial(sign_in_delays.sign_in_limits, b"secret", "a@example.org")
+    assert limits("2001:db8::1") == limits("2001:db8::ffff:2") != limits("2001:db8:0:1::1")
+    assert limits("::ffff:192.0.2.1") == limits("192.0.2.1") != limits("192.0.2.2")
+
+
+async def test_a_network_that_registers_too_often_waits(
+    client: httpx.AsyncClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in_delays, "REGISTRATION_LIMIT", (2, 60))
+    answers = [await Person().register(client) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
 
 
 async def test_guesses_made_at_once_are_counted_one_by_one(client: httpx.AsyncClient, clock: Clock) -> None:

@@ -629,3 +629,34 @@ async def test_an_erased_diary_is_gone(ada: Phone, superuser: Connection) -> Non
     await superuser.execute("UPDATE patients SET erased_at = now() WHERE id = $1", UUID(ada.patient_id))
     for answer in (await ada.log(), await get(ada, sent), await ada.get("/entries"), await ada.get()):
         assert told(answer) == (410, "gone")
+
+
+async def test_a_patch_of_an_older_version_never_overwrites_a_newer_one(ada: Phone) -> None:
+    sent = entry(mood=5)
+    await ada.log(**sent)
+    path = f"{ada.diary}/entries/{sent['id']}"
+    ended = {"ended_at": "2026-03-28T09:00:00+01:00"}
+    assert (await ada.http.patch(path, json=ended, headers={"If-Match": '"1"'})).status_code == 200
+    stale = await ada.http.patch(path, json={"ongoing": True}, headers={"If-Match": '"1"'})  # valid for version 1 only
+    assert told(stale) == (412, "stale")
+    ahead = await ada.http.patch(path, json={"mood": 1}, headers={"If-Match": '"3"'})
+    assert told(ahead) == (412, "stale")
+    lost = await ada.http.patch(path, json=ended, headers={"If-Match": '"1"'})  # its answer got lost: it is there
+    assert (lost.status_code, lost.headers["ETag"]) == (200, '"2"')
+
+
+async def test_a_new_entry_says_where_it_is(ada: Phone) -> None:
+    answer = await ada.log()
+    assert (await ada.http.get(answer.headers["Location"])).json() == answer.json()
+
+
+@pytest.mark.parametrize("limit", ["1_0", "+5", "٣", " 5"])
+async def test_a_number_in_a_query_is_plain_digits(ada: Phone, limit: str) -> None:
+    answer = await ada.get("/entries", params={"limit": limit})
+    assert (told(answer), pointers(answer)) == ((422, "invalid"), ["#query/limit"])
+
+
+@pytest.mark.parametrize("known", ["*", '"other", {etag}', "W/{etag}"])
+async def test_a_page_compares_every_etag_of_a_list(ada: Phone, known: str) -> None:
+    etag = (await ada.get("/entries")).headers["ETag"]
+    assert (await ada.get("/entries", headers={"If-None-Match": known.format(etag=etag)})).status_code == 304

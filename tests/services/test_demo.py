@@ -87,7 +87,7 @@ async def test_seeding_twice_makes_one_patient_with_one_year(
     assert await superuser.fetch("SELECT * FROM verify_diaries() WHERE patient::text = $1", robin.patient_id) == []
 
 
-def test_outside_development_nothing_is_seeded(settings: Settings) -> None:
+async def test_outside_development_nothing_is_seeded(settings: Settings) -> None:
     production = settings.model_copy(update={"environment": "production"})
     with pytest.raises(RuntimeError, match="for development only"):
         demo.seed(production)

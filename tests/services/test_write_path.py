@@ -92,7 +92,7 @@ async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
         follower = asyncio.create_task(entries.create(diary, body()))
         await blocked(superuser)
         assert not follower.done()
-        page = await entries.read_page(diary, records.Filters(), 10, None, None)
+        page = await entries.read_page(diary, records.Filters(), 10, None, ())
         assert page.items == b""  # a puller sees neither of the two, never the later one alone
         await transaction.commit()
         await follower

@@ -14,10 +14,10 @@ LANGUAGE sql STABLE AS $$
       AND expires_at > clock_timestamp()
 $$;
 
--- The kinds of record that scopes open for reading or, with the write scope, for writing.
+-- The kinds of record that scopes open. A grant that lets somebody write also lets them read: see its CHECK.
 CREATE OR REPLACE FUNCTION open_kinds(scopes text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN scopes && '{*,entries:read,entries:write}' THEN '{entry}'::text[] ELSE '{}' END
+    SELECT CASE WHEN scopes && '{*,entries:read}' THEN '{entry}'::text[] ELSE '{}' END
 $$;
 
 -- Adds one row to the audit table. `action` is "module.verb"; a value of a record never comes here.
@@ -40,10 +40,8 @@ END $$;
 CREATE OR REPLACE FUNCTION enter_diary(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
-    OUT kinds text[], OUT notes boolean, OUT birth_date date
+    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz
 ) LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    window_from timestamptz;
 BEGIN
     SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), a.scopes && '{*,notes:read}', p.birth_date,
            a.data_from,
@@ -56,7 +54,7 @@ BEGIN
                    THEN 'insufficient_scope'
                ELSE 'ok'
            END
-    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, window_from, outcome
+    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient
@@ -64,7 +62,7 @@ BEGIN
     WHERE s.id = p_session;
     IF outcome = 'ok' THEN
         PERFORM set_config('diary.patient', p_patient::text, true),
-                set_config('diary.data_from', window_from::text, true),
+                set_config('diary.data_from', data_from::text, true),
                 set_config('diary.kinds', kinds::text, true);
         RETURN;
     END IF;
@@ -145,12 +143,20 @@ DROP POLICY IF EXISTS in_context ON patients;
 CREATE POLICY in_context ON patients FOR SELECT USING (
     id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
 );
+DROP POLICY IF EXISTS erasing ON patients;
+CREATE POLICY erasing ON patients FOR UPDATE TO diary_eraser USING (
+    id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
+);
 DROP POLICY IF EXISTS registering ON patients;
 CREATE POLICY registering ON patients FOR INSERT WITH CHECK (true);
 
 ALTER TABLE patient_clocks ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS in_context ON patient_clocks;
 CREATE POLICY in_context ON patient_clocks FOR SELECT USING (
+    patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
+);
+DROP POLICY IF EXISTS erasing ON patient_clocks;
+CREATE POLICY erasing ON patient_clocks FOR DELETE TO diary_eraser USING (
     patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
 );
 DROP POLICY IF EXISTS registering ON patient_clocks;

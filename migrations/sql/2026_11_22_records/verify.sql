@@ -4,6 +4,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public,
 DECLARE
     clock patient_clocks;
 BEGIN
+    FOR patient IN SELECT id FROM patients WHERE erased_at IS NULL
+                   AND NOT EXISTS (SELECT FROM patient_clocks WHERE patient_id = patients.id) LOOP
+        violation := 'the patient has no clock';
+        RETURN NEXT;
+    END LOOP;
     PERFORM set_config('diary.data_from', '-infinity', true), set_config('diary.kinds', open_kinds('{*}')::text, true);
     FOR clock IN SELECT * FROM patient_clocks LOOP
         PERFORM set_config('diary.patient', clock.patient_id::text, true);
@@ -24,6 +29,16 @@ BEGIN
                        WHERE patient_id = clock.patient_id ORDER BY record_id, version DESC) last
                 ON last.record_id = r.id
             WHERE (r.version, r.change_seq, r.deleted) IS DISTINCT FROM (last.version, last.change_seq, last.deleted)
+            UNION ALL
+            SELECT 'a record differs from its last version or from its own document'
+            FROM records r JOIN record_versions v
+                ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
+            WHERE r.patient_id = clock.patient_id
+              AND (v.content_hash <> r.content_hash
+                   OR (r.document ->> 'id', r.document ->> 'version', r.document ->> 'change_seq',
+                       r.document ->> 'deleted')
+                      IS DISTINCT FROM (r.id::text, r.version::text, r.change_seq::text, r.deleted::text)
+                   OR r.document::jsonb ? 'note')
             UNION ALL
             SELECT 'a deleted record came back'
             FROM record_versions a JOIN record_versions b

@@ -1,0 +1,173 @@
+"""What was used as needed. Never a percentage: there is no number of doses that should have been taken."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from statistics import median
+
+from app.domain.matching import Event, is_done, prn_limits
+from app.domain.moments import local_date
+from app.domain.regimens import DAY, FOREVER, Prn, Quantity, Treatment, regimen_at
+
+PRN = (
+    "Self-reported doses taken as needed, partial ones included. A rolling 24 hours ends with a dose and does not "
+    "include the instant 24 hours before it. A dose without an amount counts as one prescribed dose."
+)
+PAIN_BEFORE = "Median of the pain noted before a dose, 0 to 10."
+CHANGE_AFTER = (
+    "Median of pain after − pain before, each from the same dose: the pain noted with it, else the first score 30 to "
+    "180 minutes later and before the next dose. Doses are taken at peaks: part of the fall would have come anyway."
+)
+
+_SOONEST, _LATEST = timedelta(minutes=30), timedelta(minutes=180)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A pain score from 0 to 10, as the patient gave it at that time."""
+
+    at: datetime
+    value: int
+
+
+@dataclass(frozen=True)
+class Median:
+    """The median of n values; None without any."""
+
+    value: float | None
+    n: int
+    definition: str
+
+
+@dataclass(frozen=True)
+class PrnUse:
+    """What was used, how close together, and how the pain was.
+
+    `most_amount_24h` has one sum for each unit used. A breach is named by the instant of the dose that made it.
+    """
+
+    doses: int
+    use_days: int
+    doses_per_use_day: float | None
+    most_doses_24h: int
+    most_amount_24h: tuple[Quantity, ...]
+    interval_breaches: tuple[datetime, ...]
+    maximum_breaches: tuple[datetime, ...]
+    pain_before: Median
+    change_after: Median
+    definition: str
+
+
+@dataclass(frozen=True)
+class _Dose:
+    """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to."""
+
+    event: Event
+    limits: Prn
+    since: timedelta | None
+    next_at: datetime
+    doses_24h: int
+    amount_24h: dict[str, Decimal]
+
+
+def use(
+    treatment: Treatment, events: Iterable[Event], start: date, end: date, readings: Sequence[Reading] = ()
+) -> PrnUse:
+    """What was used as needed on the local days start…end, both included, by the event's own offset.
+
+    Every dose of the treatment counts towards the limits, also one taken by plan or before `start`; `readings` are
+    in time order.
+    """
+    done = sorted((event for event in events if is_done(treatment, event)), key=lambda e: (e.occurred_at, e.id))
+    used = [dose for dose in _doses(treatment, done) if start <= local_date(dose.event.occurred_at) <= end]
+    days = {local_date(dose.event.occurred_at) for dose in used}
+    before = (dose.event.pain_before for dose in used if dose.event.pain_before is not None)
+    return PrnUse(
+        doses=len(used),
+        use_days=len(days),
+        doses_per_use_day=len(used) / len(days) if days else None,
+        most_doses_24h=max((dose.doses_24h for dose in used), default=0),
+        most_amount_24h=_most(used),
+        interval_breaches=tuple(dose.event.occurred_at for dose in used if _is_too_soon(dose)),
+        maximum_breaches=tuple(dose.event.occurred_at for dose in used if _is_too_much(dose)),
+        pain_before=_median(before, PAIN_BEFORE),
+        change_after=_median(_changes(used, readings), CHANGE_AFTER),
+        definition=PRN,
+    )
+
+
+def _doses(treatment: Treatment, done: Sequence[Event]) -> Iterator[_Dose]:
+    """The doses taken as needed, each with what lies around it."""
+    amounts = [_amount(treatment, event) for event in done]
+    total = defaultdict[str, Decimal](Decimal)
+    oldest = 0
+    for index, event in enumerate(done):
+        for unit, value in amounts[index]:
+            total[unit] += value
+        while event.occurred_at - done[oldest].occurred_at >= DAY:
+            for unit, value in amounts[oldest]:
+                total[unit] -= value
+            oldest += 1
+        limits = prn_limits(treatment, event)
+        if limits is not None:
+            since = event.occurred_at - done[index - 1].occurred_at if index else None
+            next_at = done[index + 1].occurred_at if index + 1 < len(done) else FOREVER
+            yield _Dose(event, limits, since, next_at, index - oldest + 1, dict(total))
+
+
+def _amount(treatment: Treatment, event: Event) -> list[tuple[str, Decimal]]:
+    """What was taken, as unit and exact decimal; as much as was prescribed where the event does not say; or nothing."""
+    regimen = regimen_at(treatment, event.occurred_at)
+    amount = event.amount or (regimen.dose if regimen else None)
+    return [(amount.unit, Decimal(str(amount.value)))] if amount else []
+
+
+def _most(used: Iterable[_Dose]) -> tuple[Quantity, ...]:
+    """The largest sum of each unit."""
+    largest = dict[str, Decimal]()
+    for dose in used:
+        for unit, value in dose.amount_24h.items():
+            largest[unit] = max(value, largest.get(unit, value))
+    return tuple(Quantity(float(value), unit) for unit, value in sorted(largest.items()) if value)
+
+
+def _is_too_soon(dose: _Dose) -> bool:
+    """Whether the dose before it was less than the least interval ago."""
+    least = dose.limits.min_interval_minutes
+    return least is not None and dose.since is not None and dose.since < timedelta(minutes=least)
+
+
+def _is_too_much(dose: _Dose) -> bool:
+    """Whether the 24 hours up to it hold more doses, or more of the limit's unit, than they may."""
+    doses, amount = dose.limits.max_doses_24h, dose.limits.max_amount_24h
+    if doses is not None and dose.doses_24h > doses:
+        return True
+    return amount is not None and dose.amount_24h.get(amount.unit, Decimal()) > Decimal(str(amount.value))
+
+
+def _changes(used: Iterable[_Dose], readings: Sequence[Reading]) -> Iterator[int]:
+    """Pain after minus pain before, of the doses that have both."""
+    for dose in used:
+        before, after = dose.event.pain_before, dose.event.pain_after
+        if after is None:
+            after = _score_after(dose, readings)
+        if before is not None and after is not None:
+            yield after - before
+
+
+def _score_after(dose: _Dose, readings: Sequence[Reading]) -> int | None:
+    """The first score 30 to 180 minutes after the dose and before the next one."""
+    soonest, latest = dose.event.occurred_at + _SOONEST, dose.event.occurred_at + _LATEST
+    index = bisect_left(readings, soonest, key=lambda reading: reading.at)
+    if index == len(readings) or readings[index].at > latest or readings[index].at >= dose.next_at:
+        return None
+    return readings[index].value
+
+
+def _median(values: Iterable[int], definition: str) -> Median:
+    """The median of these values."""
+    known = list(values)
+    return Median(float(median(known)) if known else None, len(known), definition)

@@ -1,0 +1,236 @@
+"""The plan as it was agreed, and what it makes due: wall-clock times turned into instants.
+
+Every instant here carries a fixed offset, as `moments.parse_instant` gives it, so that differences between two
+of them are real minutes whatever the clocks did in between.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How much: a number and its UCUM unit."""
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """At these local times, on these days of the week (1 Monday; None: all), every so many days."""
+
+    times: tuple[time, ...]
+    days_of_week: frozenset[int] | None = None
+    every_n_days: int = 1
+    early_minutes: int = 60
+    late_minutes: int = 60
+
+
+@dataclass(frozen=True)
+class Prn:
+    """When it is needed, within these limits."""
+
+    min_interval_minutes: int | None = None
+    max_doses_24h: int | None = None
+    max_amount_24h: Quantity | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """So often in a local day or ISO week, whenever it suits."""
+
+    count: int
+    per: Literal["day", "week"]
+    minutes: int | None = None
+
+
+@dataclass(frozen=True)
+class Regimen:
+    """One version of the plan; without `valid_to` it applies until the next one does."""
+
+    valid_from: datetime
+    zone: ZoneInfo
+    schedule: Scheduled | Prn | Target
+    dose: Quantity | None = None
+    valid_to: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A time on hold, `from_` included, `to` not; without `to` it lasts."""
+
+    from_: datetime
+    to: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What was agreed: regimens and pauses in order, none overlapping the next."""
+
+    category: str
+    regimens: tuple[Regimen, ...]
+    pauses: tuple[Pause, ...] = ()
+    status: str = "active"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One dose or session with a clock time: when it is due, and the window, both ends included, that is on time."""
+
+    due_at: datetime
+    opens_at: datetime
+    closes_at: datetime
+    regimen: int
+    dose: Quantity | None
+
+    @property
+    def day(self) -> date:
+        """The local day it is due on."""
+        return self.due_at.date()
+
+
+@dataclass(frozen=True)
+class Period:
+    """A local day or ISO week in which `count` doses or sessions are due, `closes_at` not included."""
+
+    first: date
+    last: date
+    opens_at: datetime
+    closes_at: datetime
+    regimen: int
+    dose: Quantity | None
+    count: int
+    minutes: int | None
+
+    @property
+    def day(self) -> date:
+        """The local day by whose end they are due."""
+        return self.last
+
+
+def slots(treatment: Treatment, start: date, end: date) -> list[Slot]:
+    """The slots whose local day, in their regimen's own zone, lies in start…end, both included, in time order."""
+    found = [
+        slot
+        for index, regimen in _agreed(treatment)
+        if isinstance(regimen.schedule, Scheduled)
+        for slot in _slots(treatment, index, regimen.schedule, start, end)
+    ]
+    return sorted(found, key=lambda slot: slot.due_at)  # in the gap of a clock change, later times can come first
+
+
+def periods(treatment: Treatment, start: date, end: date) -> list[Period]:
+    """The days and weeks of the target regimens whose last day lies in start…end, both included, in time order.
+
+    A period belongs to the regimen that applies at its end and began on or before its first day. One that no
+    regimen covers so is left out: nobody agreed how much of the target a part of a week is.
+    """
+    return [
+        period
+        for index, regimen in _agreed(treatment)
+        if isinstance(regimen.schedule, Target)
+        for period in _periods(treatment, index, regimen.schedule, start, end)
+    ]
+
+
+def regimen_at(treatment: Treatment, moment: datetime) -> Regimen | None:
+    """The regimen that applies at this instant, if any."""
+    index = bisect_right(treatment.regimens, moment, key=lambda regimen: regimen.valid_from) - 1
+    if index < 0 or moment >= ends_at(treatment, index):
+        return None
+    return treatment.regimens[index]
+
+
+def ends_at(treatment: Treatment, index: int) -> datetime:
+    """The first instant at which this regimen no longer applies."""
+    later = treatment.regimens[index + 1 : index + 2]
+    return treatment.regimens[index].valid_to or (later[0].valid_from if later else FOREVER)
+
+
+def is_paused(treatment: Treatment, first: datetime, last: datetime) -> bool:
+    """Whether the treatment is on hold at any time from `first` to `last`, both included."""
+    index = bisect_right(treatment.pauses, last, key=lambda pause: pause.from_) - 1
+    return index >= 0 and first < (treatment.pauses[index].to or FOREVER)
+
+
+def margin(treatment: Treatment) -> timedelta:
+    """How far outside a period, in whole days, slots and events still decide what happened inside it."""
+    return max((_reach(regimen.schedule) for regimen in treatment.regimens), default=DAY) + DAY
+
+
+def _reach(schedule: Scheduled | Prn | Target) -> timedelta:
+    """The days to the next slot, over one week, or over the time that a PRN limit looks back."""
+    if isinstance(schedule, Prn):
+        return DAY + timedelta(minutes=schedule.min_interval_minutes or 0) // DAY * DAY
+    if isinstance(schedule, Target) or schedule.days_of_week is not None:
+        return 7 * DAY
+    return schedule.every_n_days * DAY
+
+
+def _agreed(treatment: Treatment) -> Iterator[tuple[int, Regimen]]:
+    """The regimens with their index; none of a draft, which nobody has agreed to."""
+    if treatment.status != "draft":
+        yield from enumerate(treatment.regimens)
+
+
+def _slots(treatment: Treatment, index: int, schedule: Scheduled, start: date, end: date) -> Iterator[Slot]:
+    """The slots of one regimen, day by day."""
+    regimen, until = treatment.regimens[index], ends_at(treatment, index)
+    early, late = timedelta(minutes=schedule.early_minutes), timedelta(minutes=schedule.late_minutes)
+    began = regimen.valid_from.astimezone(regimen.zone).date()
+    ended = until.astimezone(regimen.zone).date()
+    for day in _days(schedule, began, max(start, began), min(end, ended)):
+        for at in schedule.times:
+            due = _instant(day, at, regimen.zone)
+            if regimen.valid_from <= due < until:
+                due_at, opens_at, closes_at = (_local(t, regimen.zone) for t in (due, due - early, due + late))
+                yield Slot(due_at, opens_at, closes_at, index, regimen.dose)
+
+
+def _days(schedule: Scheduled, began: date, first: date, last: date) -> Iterator[date]:
+    """The days of the schedule from `first` to `last`, counted from the day the regimen began."""
+    offset = (began - first).days % schedule.every_n_days
+    for days in range(offset, (last - first).days + 1, schedule.every_n_days):
+        day = first + timedelta(days=days)
+        if schedule.days_of_week is None or day.isoweekday() in schedule.days_of_week:
+            yield day
+
+
+def _periods(treatment: Treatment, index: int, target: Target, start: date, end: date) -> Iterator[Period]:
+    """The whole periods of one regimen."""
+    regimen, until = treatment.regimens[index], ends_at(treatment, index)
+    length = DAY if target.per == "day" else 7 * DAY
+    began = regimen.valid_from.astimezone(regimen.zone).date()
+    last = max(start, began) - DAY
+    if target.per == "week":
+        last -= timedelta(days=last.isoweekday() % 7)
+    while (last := last + length) <= end:
+        first = last - length + DAY
+        opens_at, closes_at = (_local(_instant(d, time.min, regimen.zone), regimen.zone) for d in (first, last + DAY))
+        if closes_at > until:
+            return
+        if began <= first:
+            yield Period(first, last, opens_at, closes_at, index, regimen.dose, target.count, target.minutes)
+
+
+def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
+    """The instant, in UTC, at which the zone's wall clock shows this time.
+
+    A time that the clock skips is read by the offset before the gap, which moves it forward by the gap; of a
+    time that it shows twice this is the first (both are what fold=0 means, PEP 495).
+    """
+    return datetime.combine(day, at, zone).astimezone(UTC)
+
+
+def _local(moment: datetime, zone: ZoneInfo) -> datetime:
+    """The UTC instant on the zone's wall clock, with the offset of that instant fixed."""
+    local = moment.astimezone(zone).replace(tzinfo=UTC)
+    return local.replace(tzinfo=timezone(local - moment))

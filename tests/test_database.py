@@ -1,0 +1,179 @@
+"""The way to PostgreSQL: what it refuses to serve from, and which failures say "not now"."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from app import database
+from app.config import Settings
+from app.database import SESSION_SETTINGS, Database, passes, passing_failures
+from app.errors import Unavailable
+from tests.conftest import url_of
+from tests.waiting import until
+
+pytestmark = pytest.mark.anyio
+
+Superuser: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{}'; END $$"
+
+
+def settings_for(url: str) -> Settings:
+    return Settings(environment="development", database_url=SecretStr(url))
+
+
+@asynccontextmanager
+async def started(url: str) -> AsyncIterator[Database]:
+    database = Database(settings_for(url))
+    await database.start()
+    try:
+        yield database
+    finally:
+        await database.stop()
+
+
+@pytest.fixture
+async def own(server_url: str, database_name: str) -> AsyncIterator[Database]:
+    """A database object of its own, as the serving role."""
+    async with started(url_of(server_url, "diary_app", database_name)) as database:
+        yield database
+
+
+def test_without_a_url_there_is_no_database() -> None:
+    with pytest.raises(ValueError, match="DIARY_DATABASE_URL"):
+        Database(Settings(environment="development"))
+
+
+async def test_what_was_not_started_can_be_stopped(settings: Settings) -> None:
+    await Database(settings).stop()
+
+
+@pytest.mark.parametrize("user", ["postgres", "diary_owner"])
+async def test_a_superuser_or_owner_may_not_serve(server_url: str, database_name: str, user: str) -> None:
+    with pytest.raises(RuntimeError, match="not an owner or superuser"):
+        await Database(settings_for(url_of(server_url, user, database_name))).start()
+
+
+@pytest.mark.parametrize("rights", ["BYPASSRLS IN ROLE diary_app", "IN ROLE diary_app, diary_owner"])
+async def test_a_role_that_could_get_round_row_security_may_not_serve(
+    server_url: str, database_name: str, superuser: Superuser, rights: str
+) -> None:
+    role = f"mighty_{uuid4().hex[:8]}"
+    await superuser.execute(f"CREATE ROLE {role} LOGIN {rights}")
+    try:
+        with pytest.raises(RuntimeError, match="not an owner or superuser"):
+            await Database(settings_for(url_of(server_url, role, database_name))).start()
+        held = "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = $1"
+        await until(lambda: superuser.fetchval(held, role))  # the refused one has hung up
+    finally:
+        await superuser.execute(f"DROP ROLE {role}")
+
+
+async def test_a_server_that_acknowledges_before_it_has_stored_may_not_serve(
+    settings: Settings, database_name: str, superuser: Superuser
+) -> None:
+    await superuser.execute(f"ALTER ROLE diary_app IN DATABASE {database_name} SET synchronous_commit = off")
+    try:
+        with pytest.raises(RuntimeError, match="synchronous_commit"):
+            await Database(settings).start()
+    finally:
+        await superuser.execute(f"ALTER ROLE diary_app IN DATABASE {database_name} RESET synchronous_commit")
+
+
+async def test_a_server_that_is_too_old_may_not_serve(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "MINIMUM_VERSION", 990000)
+    with pytest.raises(RuntimeError, match="15 or newer"):
+        await Database(settings).start()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("postgresql://", "postgresql+asyncpg://"),
+        ("postgresql://", "postgres://"),
+        ("&port", "&sslmode=disable&port"),
+    ],
+)
+async def test_a_url_means_the_same_to_calls_and_to_sessions(settings: Settings, change: tuple[str, str]) -> None:
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    assert change[0] in url
+    async with started(url.replace(*change)) as database:
+        assert await database.call("SELECT 1")
+        async with database.open_session() as session:
+            assert await session.scalar(text("SELECT 1")) == 1
+
+
+async def test_calls_and_sessions_have_the_same_limits(own: Database) -> None:
+    shown = "SELECT name, setting, unit FROM pg_settings WHERE source = 'client' AND lower(name) = ANY ($1)"
+    called = await own.call(shown, list(SESSION_SETTINGS))
+    async with own.open_session() as session:
+        asked = await session.execute(text(shown.replace("$1", ":names")), {"names": list(SESSION_SETTINGS)})
+        assert [tuple(row) for row in asked] == [tuple(row) for row in called]
+    assert {row["name"].lower() for row in called} == SESSION_SETTINGS.keys()
+
+
+@pytest.mark.parametrize(
+    "sqlstate",
+    ["08006", "53100", "53300", "57014", "57P01", "58030", "40P01", "40001", "55P03", "25006", "25P03"],
+)
+async def test_a_failure_that_will_pass_says_when_to_try_again(own: Database, sqlstate: str) -> None:
+    assert passes(sqlstate)
+    with pytest.raises(Unavailable) as called:
+        await own.call(RAISE.format(sqlstate))
+    with pytest.raises(Unavailable) as asked:
+        async with own.open_session() as session:
+            await session.execute(text(RAISE.format(sqlstate)))
+    assert called.value.retry_after == asked.value.retry_after == 2
+
+
+@pytest.mark.parametrize("sqlstate", ["23505", "23514", "22P02", "42501", "P0001"])
+async def test_a_mistake_is_not_taken_for_a_failure_that_will_pass(own: Database, sqlstate: str) -> None:
+    assert not passes(sqlstate)
+    with pytest.raises(asyncpg.PostgresError):
+        await own.call(RAISE.format(sqlstate))
+    with pytest.raises(DBAPIError):
+        async with own.open_session() as session:
+            await session.execute(text(RAISE.format(sqlstate)))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ConnectionRefusedError(), TimeoutError(), asyncpg.InterfaceError("closed"), asyncpg.InternalClientError()],
+)
+def test_a_broken_connection_will_pass(failure: Exception) -> None:
+    with pytest.raises(Unavailable), passing_failures():
+        raise failure
+
+
+def test_a_url_that_cannot_be_read_will_not_pass() -> None:
+    with pytest.raises(asyncpg.ClientConfigurationError), passing_failures():
+        raise asyncpg.ClientConfigurationError("invalid DSN")
+
+
+async def test_a_call_with_wrong_arguments_leaves_no_connection_half_way(own: Database, superuser: Superuser) -> None:
+    [[backend]] = await own.call("SELECT pg_backend_pid()")
+    with pytest.raises(asyncpg.DataError):
+        await own.call("SELECT $1::int", "not a number")
+    await until(lambda: superuser.fetchval("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", backend))
+    assert await own.call("SELECT 1")
+
+
+async def test_a_failed_statement_does_not_show_its_values(own: Database) -> None:
+    with pytest.raises(DBAPIError) as failure:
+        async with own.open_session() as session:
+            await session.execute(text("SELECT CAST(:note AS text), 1 / :zero"), {"note": "canary", "zero": 0})
+    assert "canary" not in str(failure.value)
+
+
+async def test_the_application_is_ready_while_its_database_answers(app: FastAPI, own: Database) -> None:
+    assert await app.state.ready()
+    await own.stop()
+    assert not await own.ready()
