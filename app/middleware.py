@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from time import perf_counter
 from urllib.parse import unquote_to_bytes
@@ -54,7 +55,9 @@ class RequestContext:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request_id = _request_id(scope["headers"])
-        scope.setdefault("state", {}).update(request_id=request_id, address=_address(scope))
+        client = scope.get("client")
+        address = _address(client[0]) if client else None
+        scope.setdefault("state", {}).update(request_id=request_id, address=address)
         ours = [(b"x-request-id", str(request_id).encode()), *_HEADERS]
         if scope["scheme"] == "https":
             ours += _HTTPS_HEADERS
@@ -166,11 +169,11 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> UUID:
     return uuid4()
 
 
-def _address(scope: Scope) -> str | None:
-    """The client's IP address; None for anything else that a socket or a proxy may say."""
-    client = scope.get("client")
+@lru_cache(4096)
+def _address(host: str) -> str | None:
+    """An IP address as it is; None for anything else that a socket or a proxy may say."""
     try:
-        return str(ip_address(client[0])) if client else None
+        return str(ip_address(host))
     except ValueError:
         return None
 

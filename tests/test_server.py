@@ -467,6 +467,23 @@ def test_tls_is_1_2_or_newer_and_an_unfinished_handshake_is_closed(
         assert running.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
+def test_an_idle_tls_client_that_never_says_good_bye_does_not_hold_up_the_end(
+    app: TinyApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "FAREWELL_SECONDS", 0.1)
+    certificate, key = _certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=certificate)
+    with (
+        serving(app, tls_cert=certificate, tls_key=key) as (running, number),
+        trusting.wrap_socket(connect(number), server_hostname="localhost") as client,
+    ):
+        client.sendall(GET % (b"/readyz", b""))
+        assert client.recv(4096).startswith(OK)
+        running.should_exit = True
+        until(lambda: not running.server_state.connections)
+        assert not running.force_exit
+
+
 def _certificate(directory: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
