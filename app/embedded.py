@@ -8,6 +8,8 @@
 
 PostgreSQL refuses to run as root, so root starts it as `postgres` or `nobody`. Where that account cannot
 enter `directory`, all of this lives in the system's state directory: nobody's permissions are changed.
+
+The module is long because it is one thing: whoever starts, finds, takes over or stops that server must agree.
 """
 
 import fcntl

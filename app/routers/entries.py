@@ -1,6 +1,5 @@
 """Diary entries: log, correct, delete, read back."""
 
-from datetime import date
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from app import problems
 from app.deps import BaseVersion, Cursor, DiaryOf, IfNoneMatch, Limit, PlainNumber
 from app.errors import Conflict, Fault, Invalid, InvalidCursor, PreconditionRequired, Stale
+from app.routers.paging import JSON, PAGE_ETAG, answer_page, check_order, known_etags
 from app.schemas.base import LocalDate
 from app.schemas.entries import (
     Character,
@@ -24,11 +24,9 @@ from app.schemas.entries import (
     Region,
 )
 from app.services import entries
-from app.services.records import Filters, Page
+from app.services.records import Filters
 
-JSON = "application/json"
 ETAG = {"ETag": {"description": "The version, strong.", "schema": {"type": "string"}, "example": '"1"'}}
-PAGE_ETAG = {"ETag": {"description": "The state of the diary for this reader.", "schema": {"type": "string"}}}
 STORED: dict[str, Any] = {"model": EntryOut, "headers": ETAG}
 
 router = APIRouter(prefix="/v1/patients/{patient_id}/entries", tags=["entries"])
@@ -158,26 +156,6 @@ async def delete_entry(diary: DiaryOf, entry_id: EntryId, base_version: BaseVers
 async def list_entry_versions(diary: DiaryOf, entry_id: EntryId, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Every version with its author, device and time, newest first; also of a deleted entry."""
     return Response(await entries.read_versions(diary, entry_id, limit, cursor), media_type=JSON)
-
-
-def check_order(from_: date | None, to: date | None) -> None:
-    """Refuses a period that ends before it starts."""
-    if from_ is not None and to is not None and from_ > to:
-        raise Invalid(faults=(Fault("#query/from", "reversed", "It lies after `to`."),))
-
-
-def answer_page(page: Page) -> Response:
-    """A page of records with the ETag of its diary, or 304."""
-    headers = {"ETag": f'"{page.etag}"'}
-    if page.items is None:
-        return Response(status_code=304, headers=headers)
-    return Response(page.body, media_type=JSON, headers=headers)
-
-
-def known_etags(if_none_match: str | None) -> tuple[str, ...]:
-    """The ETags of a diary's states that the caller holds; weak ones count too (RFC 9110, 13.1.2)."""
-    tags = (if_none_match or "").split(",")
-    return tuple(tag.strip().removeprefix("W/").strip('"') for tag in tags)
 
 
 def _stored(entry: entries.Entry, status: int = 200) -> Response:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from app import problems
 from app.deps import Cursor, DiaryOf, IfNoneMatch, Limit
 from app.errors import InvalidCursor
-from app.routers.entries import PAGE_ETAG, answer_page, check_order, known_etags
+from app.routers.paging import PAGE_ETAG, answer_page, check_order, known_etags
 from app.schemas.base import LocalDate
 from app.schemas.timeline import TimelinePage
 from app.services import records

@@ -203,7 +203,12 @@ async def test_a_diary_without_a_clock_takes_no_write(
     app: FastAPI, ada: Phone, superuser: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await superuser.execute("DELETE FROM patient_clocks WHERE patient_id = $1", UUID(ada.patient_id))
-    assert (await ada.log()).status_code == 404
+    refused = await ada.log()
+    assert refused.status_code == 404
+    written_down = await superuser.fetchval(
+        "SELECT outcome FROM audit_events WHERE request_id = $1", UUID(refused.headers["X-Request-Id"])
+    )
+    assert written_down == "not_found"
 
 
 async def test_a_stranger_neither_waits_for_the_clock_nor_holds_it(

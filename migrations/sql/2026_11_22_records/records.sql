@@ -71,8 +71,13 @@ BEGIN
 
     -- 2. Still signed in, still allowed?
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
-    IF visit.outcome <> 'ok' OR clock IS NULL THEN
-        status := CASE WHEN visit.outcome = 'ok' THEN 'not_found' ELSE visit.outcome END;
+    IF visit.outcome = 'ok' AND clock IS NULL THEN
+        visit.outcome := 'not_found';
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
+                      p_request, p_address);
+    END IF;
+    IF visit.outcome <> 'ok' THEN
+        status := visit.outcome;
         RETURN NEXT;
         RETURN;
     END IF;
