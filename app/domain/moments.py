@@ -1,7 +1,7 @@
 """Instants, dates and zones as text: one spelling on the wire, and the day an instant belongs to."""
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import available_timezones
 
 ZONES = available_timezones() - {"localtime", "Factory"}  # both depend on the machine, not on a place
@@ -32,6 +32,8 @@ def parse_instant(text: str) -> datetime:
 def render_instant(moment: datetime) -> str:
     """The instant as text in its own offset: `Z` for zero, and no fraction longer than needed."""
     text = moment.isoformat()
+    if text[-6] == ":":  # an offset with seconds, as Liberia had until 1972: RFC 3339 knows none
+        return render_instant(moment.astimezone(timezone(timedelta(minutes=utc_offset(moment)))))
     stamp, offset = text[:-6], text[-6:]
     if moment.microsecond:
         stamp = stamp.rstrip("0")

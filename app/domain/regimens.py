@@ -141,6 +141,21 @@ def periods(treatment: Treatment, start: date, end: date) -> list[Period]:
     ]
 
 
+def days_covered(treatment: Treatment, index: int, start: date, end: date) -> int:
+    """On how many of the local days start…end, in its own zone, both included, this regimen applies."""
+    regimen = treatment.regimens[index]
+    began, ended = regimen.valid_from, ends_at(treatment, index) - timedelta.resolution
+    first, last = (moment.astimezone(regimen.zone).date() for moment in (began, ended))
+    return max(0, (min(end, last) - max(start, first)).days + 1)
+
+
+def most_due(treatment: Treatment, start: date, end: date) -> int:
+    """A number that what is due on the local days start…end never exceeds, found without expanding it."""
+    return sum(
+        _daily(regimen.schedule) * days_covered(treatment, index, start, end) for index, regimen in _agreed(treatment)
+    )
+
+
 def regimen_at(treatment: Treatment, moment: datetime) -> Regimen | None:
     """The regimen that applies at this instant, if any."""
     index = bisect_right(treatment.regimens, moment, key=lambda regimen: regimen.valid_from) - 1
@@ -173,6 +188,13 @@ def _reach(schedule: Scheduled | Prn | Target) -> timedelta:
     if isinstance(schedule, Target) or schedule.days_of_week is not None:
         return 7 * DAY
     return schedule.every_n_days * DAY
+
+
+def _daily(schedule: Scheduled | Prn | Target) -> int:
+    """How much is due on a day at most."""
+    if isinstance(schedule, Prn):
+        return 0
+    return schedule.count if isinstance(schedule, Target) else len(schedule.times)
 
 
 def _agreed(treatment: Treatment) -> Iterator[tuple[int, Regimen]]:

@@ -1,0 +1,103 @@
+"""What a treatment makes due: the slots with a clock time, for reminders, and the days or weeks with a target."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone
+from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT
+from app.schemas.units import Quantity
+
+LONGEST_DAYS = 92
+_REGIMEN_DAYS = LONGEST_DAYS + 3 * 99  # each of 99 changes of 100 regimens may repeat three days, in another zone
+
+EXAMPLE_SLOTS: dict[str, Any] = {
+    "treatment_id": EXAMPLE_TREATMENT["id"],
+    "from": "2026-02-09",
+    "to": "2026-03-02",
+    "slots": [
+        {
+            "due_at": f"{day}T09:00:00+01:00",
+            "opens_at": f"{day}T08:00:00+01:00",
+            "closes_at": f"{day}T12:00:00+01:00",
+            "local_date": day,
+            "time_zone": "Europe/Berlin",
+            "dose": {"value": patches, "unit": "{patch}"},
+            "on_hold": on_hold,
+        }
+        for day, patches, on_hold in (
+            ("2026-02-09", 1, True),
+            ("2026-02-16", 1, False),
+            ("2026-02-23", 1, False),
+            ("2026-03-02", 2, False),
+        )
+    ],
+    "periods": [],
+}
+EXAMPLE_PERIODS: dict[str, Any] = {
+    "treatment_id": EXAMPLE_SESSIONS["id"],
+    "from": "2026-03-23",
+    "to": "2026-04-01",
+    "slots": [],
+    "periods": [
+        {
+            "first": "2026-03-23",
+            "last": "2026-03-29",
+            "opens_at": "2026-03-23T00:00:00+01:00",
+            "closes_at": "2026-03-30T00:00:00+02:00",
+            "time_zone": "Europe/Berlin",
+            "count": 2,
+            "minutes": 30,
+            "dose": None,
+            "on_hold": False,
+        }
+    ],
+}
+
+
+class Slot(Strict):
+    """One dose or session with a clock time. All instants have the offset of the regimen's zone at that instant."""
+
+    due_at: Instant = Field(description="08:00 stays 08:00 when the clocks change.")
+    opens_at: Instant = Field(description="From here on it is on time.")
+    closes_at: Instant = Field(description="Up to here, included, it is on time.")
+    local_date: LocalDate = Field(description="The day it belongs to, in the regimen's zone.")
+    time_zone: TimeZone = Field(description="The regimen's zone.")
+    dose: Quantity | None = Field(description="How much; null where no dose was agreed.")
+    on_hold: bool = Field(description="In a pause: nothing is to be done, and a reminder is not wanted.")
+
+
+class Period(Strict):
+    """A local day or ISO week (Monday to Sunday) in which so much is to be done, whenever it suits."""
+
+    first: LocalDate
+    last: LocalDate = Field(description="The day by whose end it is due, and to which the period belongs.")
+    opens_at: Instant
+    closes_at: Instant = Field(description="The first instant after it.")
+    time_zone: TimeZone = Field(description="The regimen's zone.")
+    count: int = Field(ge=1, description="How many times.")
+    minutes: int | None = Field(description="How long each time; null where it was not agreed.")
+    dose: Quantity | None = Field(description="How much each time; null where no dose was agreed.")
+    on_hold: bool = Field(description="A pause touches it: nothing of it counts as due.")
+
+
+class SlotsOut(Strict):
+    """What a treatment makes due on some local days, in time order.
+
+    What is taken as needed is never due, and a draft makes nothing due.
+    """
+
+    model_config = ConfigDict(
+        serialize_by_alias=True,
+        validate_by_name=True,
+        json_schema_extra={"examples": [EXAMPLE_SLOTS, EXAMPLE_PERIODS]},
+    )
+
+    treatment_id: RecordId
+    from_: LocalDate = Field(alias="from", description="The first local day, as asked for.")
+    to: LocalDate = Field(description="The last local day, included.")
+    slots: list[Slot] = Field(max_length=24 * _REGIMEN_DAYS, description="Of regimens with times of day.")
+    periods: list[Period] = Field(
+        max_length=_REGIMEN_DAYS,
+        description="Of regimens with a target; a week stands here when its Sunday is among the days.",
+    )
