@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
@@ -94,8 +94,25 @@ async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) 
     return Diary(parts.database, parts.cursors, caller, patient_id)
 
 
-CurrentUser = Annotated[Any, Depends(current_user)]
 DiaryOf = Annotated[Diary, Depends(open_diary)]
+
+
+async def write_diary(
+    diary: DiaryOf,
+    outbox_empty: Annotated[
+        Literal["true", "false"],
+        Query(
+            description="true: this device has nothing left to send after this call. A dose that nobody logged is "
+            "called missed only once every device that writes the diary has said so; until then it is unknown."
+        ),
+    ] = "false",
+) -> Diary:
+    """A patient's diary, for calls that write to it."""
+    return replace(diary, outbox_empty=outbox_empty == "true")
+
+
+CurrentUser = Annotated[Any, Depends(current_user)]
+DiaryToWrite = Annotated[Diary, Depends(write_diary)]
 
 
 async def read_patient(request: Request, session: Session, diary: DiaryOf) -> UUID:

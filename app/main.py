@@ -16,11 +16,24 @@ from app.config import Settings
 from app.database import Database
 from app.lifecycle import Lifecycle
 from app.pagination import Cursors
-from app.routers import auth, documentation, entries, me, operations, patients, timeline, vocabularies
+from app.routers import (
+    adherence,
+    auth,
+    documentation,
+    entries,
+    me,
+    operations,
+    patients,
+    profile,
+    timeline,
+    treatment_events,
+    treatments,
+    vocabularies,
+)
 from app.services import audit
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
-SIGNED_IN = (entries, timeline, patients, me)
+SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, me)
 OPEN = (auth, vocabularies, operations, documentation)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from app import problems
 from app.errors import (
@@ -18,6 +19,7 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from app.schemas.base import Strict
 
 DESCRIPTION = """\
 A pain diary: phones log where it hurts, how long, how much and of what character; whoever the patient trusts
@@ -34,6 +36,10 @@ TAGS = [
         "description": "Whose diary it is. A patient one may not know of is answered like a missing one.",
     },
     {"name": "entries", "description": "Diary entries: log, correct, delete, read back."},
+    {"name": "treatments", "description": "What was agreed: plans with their regimens, and what they make due."},
+    {"name": "treatment-events", "description": "What was really done: doses and sessions, or why not."},
+    {"name": "adherence", "description": "How much of what was agreed was done, and how much of that is known."},
+    {"name": "profile", "description": "What is to be known of the patient to read the diary right."},
     {"name": "timeline", "description": "Records of every kind in one stream, newest first."},
     {"name": "vocabularies", "description": "The coded lists, with text to display."},
     {"name": "operations", "description": "For those who run the service."},
@@ -58,9 +64,19 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             _add_problems(operation["responses"], problems.responses(*_common(path, operation)))
     schemas = document["components"]["schemas"]
     schemas["Problem"] = problems.PROBLEM_SCHEMA
+    schemas.update({name: schemas[name] | {"examples": examples} for name, examples in _examples() if name in schemas})
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which nothing answers
         schemas.pop(name, None)
     return {**document, "servers": SERVERS, "tags": TAGS}
+
+
+def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, Any]]:
+    """Each body with its examples as they were written: FastAPI drops a null, and here it says something."""
+    for body in root.__subclasses__():
+        extra = body.model_config.get("json_schema_extra")
+        if isinstance(extra, dict):
+            yield body.__name__, extra["examples"]
+        yield from _examples(body)
 
 
 def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:

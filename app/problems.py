@@ -213,7 +213,7 @@ def _fault(failure: Mapping[str, Any], body: object) -> Fault:
     if where != "body":
         return Fault("/".join([f"#{where}", *_names(path)]), failure["type"], _detail(failure))
     places = _places(path, body)
-    if failure["type"] == "missing":
+    if failure["type"].startswith("missing") and places[-1:] != path[-1:]:  # missing_end, say, of a null too
         places += path[-1:]
     return Fault("".join(f"/{name}" for name in _names(places)), failure["type"], _detail(failure))
 

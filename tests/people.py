@@ -1,10 +1,14 @@
 """People in the tests: a patient registers and signs in over HTTP, and then holds a phone."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
+
+from app.models.care_team import SCOPES
 
 PASSWORD = "a sentence that only I know"
 
@@ -36,6 +40,18 @@ class Phone:
     async def log(self, **fields: Any) -> httpx.Response:
         """Posts an entry: the smallest one unless the fields say more."""
         return await self.http.post(f"{self.diary}/entries", json=entry(**fields))
+
+    async def post(self, path: str, body: dict[str, Any], **arguments: Any) -> httpx.Response:
+        return await self.http.post(f"{self.diary}{path}", json=body, **arguments)
+
+    async def put(self, path: str, body: dict[str, Any], version: int = 1) -> httpx.Response:
+        return await self.http.put(f"{self.diary}{path}", json=body, headers={"If-Match": f'"{version}"'})
+
+    async def patch(self, path: str, body: dict[str, Any], version: int = 1) -> httpx.Response:
+        return await self.http.patch(f"{self.diary}{path}", json=body, headers={"If-Match": f'"{version}"'})
+
+    async def delete(self, path: str, version: int = 1) -> httpx.Response:
+        return await self.http.delete(f"{self.diary}{path}", headers={"If-Match": f'"{version}"'})
 
     async def get(self, path: str = "", **arguments: Any) -> httpx.Response:
         return await self.http.get(f"{self.diary}{path}", **arguments)
@@ -72,6 +88,28 @@ class Person:
         return Phone(http, self, answer.json())
 
 
+def lent(reader: Phone, patient: Phone) -> Phone:
+    """The reader's phone, pointed at the patient's diary."""
+    return Phone(reader.http, reader.person, reader.tokens | {"user": patient.tokens["user"] | {"id": reader.user_id}})
+
+
+async def grant(superuser: "asyncpg.Connection[asyncpg.Record]", patient: Phone, reader: Phone, **fields: Any) -> UUID:
+    """A consent behind the API's back: active, for every scope and all of the diary, unless the fields say less."""
+    chosen = {
+        "patient_id": UUID(patient.patient_id),
+        "grantee_id": UUID(reader.user_id),
+        "status": "active",
+        "scopes": list(SCOPES),
+        "purpose": "care",
+        "expires_at": datetime.now(UTC) + timedelta(days=30),
+        **fields,
+    }
+    places = ", ".join(f"${number}" for number in range(1, len(chosen) + 1))
+    insert = f"INSERT INTO grants ({', '.join(chosen)}) VALUES ({places}) RETURNING id"
+    grant_id: UUID = await superuser.fetchval(insert, *chosen.values())
+    return grant_id
+
+
 def entry(**fields: Any) -> dict[str, Any]:
     """The smallest valid entry with a new id, and whatever the test adds."""
     return {
@@ -86,3 +124,46 @@ def entry(**fields: Any) -> dict[str, Any]:
 def site(value: int = 6, region: str = "lower_back_left", **fields: Any) -> dict[str, Any]:
     """A site with one score on the numeric rating scale."""
     return {"region": region, "scores": [{"measure": "now", "scale": "nrs_0_10", "value": value}], **fields}
+
+
+def treatment(*times: str, **fields: Any) -> dict[str, Any]:
+    """A new medicine taken daily at these times (else as needed), from 1 March 2026 on, in Berlin."""
+    schedule = {"type": "scheduled", "times": list(times)} if times else {"type": "prn"}
+    return {
+        "id": str(uuid4()),
+        "occurred_at": "2026-03-01T09:00:00+01:00",
+        "time_zone": "Europe/Berlin",
+        "category": "prescription_medication",
+        "name": "Amitriptyline 10 mg",
+        "regimens": [
+            {"valid_from": "2026-03-01T00:00:00+01:00", "time_zone": "Europe/Berlin", "schedule": schedule},
+        ],
+        **fields,
+    }
+
+
+def dose(treatment_id: str, occurred_at: str = "2026-03-28T08:00:00+01:00", **fields: Any) -> dict[str, Any]:
+    """A new dose of this treatment, taken."""
+    return {
+        "id": str(uuid4()),
+        "occurred_at": occurred_at,
+        "time_zone": "Europe/Berlin",
+        "treatment_id": treatment_id,
+        "status": "taken",
+        **fields,
+    }
+
+
+def profile(**fields: Any) -> dict[str, Any]:
+    """The smallest valid profile."""
+    return {
+        "occurred_at": "2026-03-01T08:00:00+01:00",
+        "time_zone": "Europe/Berlin",
+        "birth_date": "1980-05-17",
+        **fields,
+    }
+
+
+def without_id(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as PUT takes it."""
+    return {name: value for name, value in record.items() if name != "id"}

@@ -4,12 +4,13 @@ The expected statuses stand in access_matrix.txt. Whatever the answer, nothing o
 nothing of anybody's when the call is refused; a refused call changes nothing.
 """
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -18,25 +19,36 @@ import pytest
 from fastapi import FastAPI
 
 from app import deps
-from app.models.care_team import SCOPES
+from tests.answers import ids
 from tests.conftest import connect
-from tests.people import PASSWORD, Person, Phone, entry
+from tests.people import PASSWORD, Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
 
 pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+NEW: dict[str, Callable[[str], dict[str, Any]]] = {  # a record of each kind, with a canary wherever it has words
+    "entries": lambda canary: entry(note=canary),
+    "treatments": lambda canary: treatment("08:00", name=canary, prescriber=canary, note=canary),
+    "treatment-events": lambda canary: dose(str(uuid4()), note=canary),
+    "profile": lambda canary: profile(source={"app": canary}),
+}
+WITH_IDS = [collection for collection in NEW if collection != "profile"]
+OF_A_PATIENT = ["diary", "foreign", "missing", "erased"]
 PLACES = {  # what an operation can be pointed at, by the parameters of its path
     "": ["-"],
     "name": ["-", "missing"],
     "session_id": ["diary", "foreign", "missing"],
-    "patient_id": ["diary", "foreign", "missing", "erased"],
-    "patient_id entry_id": ["diary", "foreign", "missing", "erased", "deleted", "absent"],
+    "patient_id": OF_A_PATIENT,
 }
+DAYS = {"from": "2026-03-01", "to": "2026-03-31"}
+QUERIES = {"read_adherence": DAYS, "read_slots": DAYS}
 GRANTS: dict[str, dict[str, Any]] = {
     "disabled": {},
     "granted": {},
     "narrowed": {"scopes": ["entries:read"]},
+    "treatments": {"scopes": ["treatments:read"]},
+    "adherence": {"scopes": ["adherence:read"]},
     "summary": {"scopes": ["summary:read"]},
     "pending": {"status": "pending"},
     "withdrawn": {"revoked_at": datetime.now(UTC)},
@@ -47,9 +59,33 @@ DIGESTS = """
     FROM (SELECT patient_id, records::text AS line FROM records
           UNION ALL SELECT patient_id, record_versions::text FROM record_versions
           UNION ALL SELECT patient_id, patient_clocks::text FROM patient_clocks
+          UNION ALL SELECT id, patients::text FROM patients
           UNION ALL SELECT patients.id, sessions::text FROM sessions JOIN patients USING (user_id)) AS lines
     WHERE patient_id = ANY ($1) GROUP BY patient_id
 """
+
+
+class Operation(NamedTuple):
+    """Where a call goes."""
+
+    method: str
+    path: str
+
+    @property
+    def collection(self) -> str:
+        """What of a diary it is about: the step of its path after the patient's."""
+        found = re.match(r"/v1/patients/{patient_id}/([a-z-]+)", self.path)
+        return found[1] if found else ""
+
+    @property
+    def places(self) -> list[str]:
+        """What it can be pointed at."""
+        parameters = re.findall(r"{(\w+)}", self.path)
+        if self.collection == "profile":
+            return [*OF_A_PATIENT, "without"]
+        if len(parameters) == 2 or (self.collection in WITH_IDS and self.method == "POST"):  # its id is in the body
+            return [*OF_A_PATIENT, "deleted", "absent", "kind"]
+        return PLACES[" ".join(parameters)]
 
 
 @dataclass(frozen=True)
@@ -74,63 +110,82 @@ STRANGERS = ["other", "pending", "withdrawn", "lapsed", "stranger"]
 
 @dataclass
 class World:
-    """Ada, whose diary the callers want to see; Cyd, whom none of them knows; Eve, who was erased."""
+    """Ada, whose diary the callers want; Cyd, whom none of them knows; Eve, who was erased; Fay, without a profile.
+
+    `records` are the ids of some records, by collection and resource.
+    """
 
     superuser: Connection
-    operations: dict[str, tuple[str, str]]  # method and path
+    operations: dict[str, Operation]
     ada: Phone
     cyd: Phone
     eve: Phone
+    fay: Phone
     ruth: Phone  # somebody for calls about signing in
     callers: dict[str, Phone]
-    entries: dict[str, str]  # the ids of some entries, by resource
+    records: dict[tuple[str, str], str]
 
-    async def request(self, operation: str, resource: str, caller: str) -> httpx.Request:
+    async def request(self, name: str, resource: str, caller: str) -> httpx.Request:
         """What the caller sends, and what must be there for it."""
-        method, path = self.operations[operation]
-        if method != "GET" and resource in ("diary", "absent"):
-            self.entries["diary"], self.entries["absent"] = await log(self.ada), await log(self.cyd)
-        phone = self.caller(caller, resource)
-        values = await self._values(resource, phone)
-        if (operation, resource) == ("create_entry", "diary"):
-            values["entry_id"] = str(uuid4())
+        operation, phone = self.operations[name], self.caller(caller, resource)
+        if operation.method != "GET":
+            await self._renew(operation.collection, resource)
+        record = self.records.get((operation.collection, resource), str(uuid4()))
+        if (operation.method, resource) == ("POST", "diary"):
+            record = str(uuid4())
         return phone.http.build_request(
-            method,
-            path.format(**values),
-            json=self._body(operation, values["entry_id"]),
-            headers={"If-Match": '"1"'} if method in ("PUT", "PATCH", "DELETE") else {},
+            operation.method,
+            operation.path.format(**await self._values(operation, resource, phone, record)),
+            params=QUERIES.get(name),
+            json=self._body(name, record),
+            headers={"If-Match": '"1"'} if operation.method in ("PUT", "PATCH", "DELETE") else {},
         )
 
     def caller(self, name: str, resource: str) -> Phone:
-        """Who calls: the owner of an erased diary is Eve."""
-        return self.eve if (name, resource) == ("own", "erased") else self.callers[name]
+        """Who calls: an erased diary, and one without a profile, have owners of their own."""
+        owners = {"erased": self.eve, "without": self.fay}
+        return owners.get(resource, self.ada) if name == "own" else self.callers[name]
 
     async def digests(self) -> dict[str, str]:
-        """For each of the three patients, what changes when anything of their diary or sessions does."""
-        patients = [self.ada.patient_id, self.cyd.patient_id, self.eve.patient_id]
+        """For each of the patients, what changes when anything of them, their diary or their sessions does."""
+        patients = [phone.patient_id for phone in (self.ada, self.cyd, self.eve, self.fay)]
         return {str(row["patient_id"]): row["digest"] for row in await self.superuser.fetch(DIGESTS, patients)}
 
-    async def _values(self, resource: str, phone: Phone) -> dict[str, str]:
-        if resource == "missing":
-            return {"patient_id": str(uuid4()), "entry_id": str(uuid4()), "session_id": str(uuid4()), "name": "none"}
-        owner = {"foreign": self.cyd, "erased": self.eve}.get(resource, self.ada)
-        return {
-            "patient_id": owner.patient_id,
-            "entry_id": self.entries.get(resource, ""),
-            "session_id": self.cyd.session_id if resource == "foreign" else await self._spare_session(phone),
-            "name": "pain_scales",
+    async def _renew(self, collection: str, resource: str) -> None:
+        """Puts back what the call before may have changed or taken."""
+        if collection == "profile":
+            for table in ("records", "record_versions"):
+                profiles = [self.ada.patient_id, self.fay.patient_id]
+                column = "id" if table == "records" else "record_id"
+                await self.superuser.execute(f"DELETE FROM {table} WHERE {column} = ANY ($1)", profiles)
+            await add(self.ada, "profile")
+        elif collection in NEW and resource in ("diary", "absent"):
+            self.records[collection, resource] = await add(self.ada if resource == "diary" else self.cyd, collection)
+
+    async def _values(self, operation: Operation, resource: str, phone: Phone, record: str) -> dict[str, str]:
+        owners = {"foreign": self.cyd, "erased": self.eve, "without": self.fay}
+        missing = resource == "missing"
+        values = {
+            **dict.fromkeys(("entry_id", "treatment_id", "event_id"), record),
+            "patient_id": str(uuid4()) if missing else owners.get(resource, self.ada).patient_id,
+            "session_id": str(uuid4()) if missing else self.cyd.session_id,
+            "name": "none" if missing else "pain_scales",
         }
+        if "{session_id}" in operation.path and resource == "diary":
+            values["session_id"] = await self._spare_session(phone)
+        return values
 
     async def _spare_session(self, phone: Phone) -> str:
         insert = "INSERT INTO sessions (user_id, expires_at) VALUES ($1, now() + interval '1 hour') RETURNING id"
         return str(await self.superuser.fetchval(insert, UUID(phone.user_id)))
 
-    def _body(self, operation: str, entry_id: str) -> dict[str, Any] | None:
-        fields = entry(id=entry_id)
+    def _body(self, name: str, record: str) -> dict[str, Any] | None:
+        collection, verb = self.operations[name].collection, name.partition("_")[0]
+        if collection in NEW:
+            content = without_id(NEW[collection](canary_of(self.ada)))
+            key = {"id": record} if collection in WITH_IDS else {}
+            return {"create": content | key, "replace": content, "revise": {"time_zone": "Europe/Paris"}}.get(verb)
         bodies = {
-            "create_entry": fields,
-            "replace_entry": {name: value for name, value in fields.items() if name != "id"},
-            "revise_entry": {"mood": 3},
             "register": {
                 "email": f"{uuid4().hex}@example.org",
                 "password": PASSWORD,
@@ -141,12 +196,16 @@ class World:
             "sign_in": {"email": self.ruth.person.email, "password": self.ruth.person.password},
             "refresh_tokens": {"refresh_token": self.ruth.tokens["refresh_token"]},
         }
-        return bodies.get(operation)
+        return bodies.get(name)
 
 
-async def log(phone: Phone) -> str:
-    """The id of a new entry with a note that is the phone's canary."""
-    answer = await phone.log(note=f"canary of {phone.patient_id}")
+def canary_of(phone: Phone) -> str:
+    return f"canary of {phone.patient_id}"
+
+
+async def add(phone: Phone, collection: str) -> str:
+    """The id of a new record with the canary of its owner."""
+    answer = await phone.post(f"/{collection}", NEW[collection](canary_of(phone)))
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
@@ -154,25 +213,10 @@ async def log(phone: Phone) -> str:
 async def join(stack: AsyncExitStack, app: FastAPI, superuser: Connection, person: Person | None = None) -> Phone:
     """Somebody new, or somebody on one more device, whose names are canaries."""
     phone = await (person or Person()).register_and_sign_in(await stack.enter_async_context(connect(app)))
-    name = f"canary of {phone.patient_id}"
     for table, column in (("sessions", "device_name"), ("patients", "display_name")):
-        await superuser.execute(f"UPDATE {table} SET {column} = $2 WHERE user_id = $1", UUID(phone.user_id), name)
+        rename = f"UPDATE {table} SET {column} = $2 WHERE user_id = $1"
+        await superuser.execute(rename, UUID(phone.user_id), canary_of(phone))
     return phone
-
-
-async def grant(superuser: Connection, patient: Phone, grantee: Phone, **fields: Any) -> None:
-    """Consent behind the API's back: active, for every scope and all of the diary, unless the fields say less."""
-    chosen = {
-        "patient_id": UUID(patient.patient_id),
-        "grantee_id": UUID(grantee.user_id),
-        "status": "active",
-        "scopes": list(SCOPES),
-        "purpose": "care",
-        "expires_at": datetime.now(UTC) + timedelta(days=30),
-        **fields,
-    }
-    places = ", ".join(f"${number}" for number in range(1, len(chosen) + 1))
-    await superuser.execute(f"INSERT INTO grants ({', '.join(chosen)}) VALUES ({places})", *chosen.values())
 
 
 @pytest.fixture(scope="module")
@@ -187,24 +231,32 @@ async def connection(owner_url: str) -> AsyncIterator[Connection]:
 async def world(app: FastAPI, connection: Connection) -> AsyncIterator[World]:
     """Everybody, with what they hold."""
     async with AsyncExitStack() as stack:
-        ada, cyd, eve, ruth = [await join(stack, app, connection) for _ in range(4)]
-        entries = {
-            "diary": await log(ada),
-            "foreign": await log(cyd),
-            "erased": await log(eve),
-            "deleted": await log(ada),
-        }
-        entries["absent"] = entries["foreign"]
-        deleted = await ada.http.delete(f"{ada.diary}/entries/{entries['deleted']}", headers={"If-Match": '"1"'})
-        assert deleted.status_code == 204
+        ada, cyd, eve, fay, ruth = [await join(stack, app, connection) for _ in range(5)]
+        await add(fay, "entries")
+        records = await make_records(ada, cyd, eve)
         callers = await make_callers(stack, app, connection, ada)
         for name, fields in GRANTS.items():
-            await grant(connection, ada, callers[name], **fields)
-            await grant(connection, eve, callers[name], **fields)
+            for patient in (ada, eve, fay):
+                await grant(connection, patient, callers[name], **fields)
         await connection.execute("UPDATE patients SET erased_at = now() WHERE id = $1", UUID(eve.patient_id))
         disabled = UUID(callers["disabled"].user_id)
         await connection.execute("UPDATE users SET disabled_at = now() WHERE id = $1", disabled)
-        yield World(connection, operations_of(app), ada, cyd, eve, ruth, callers, entries)
+        yield World(connection, operations_of(app), ada, cyd, eve, fay, ruth, callers, records)
+
+
+async def make_records(ada: Phone, cyd: Phone, eve: Phone) -> dict[tuple[str, str], str]:
+    """One of each kind for each resource; `kind` is the one of the collection after."""
+    records = {}
+    owners = {"diary": ada, "foreign": cyd, "erased": eve, "deleted": ada, "absent": cyd, "kind": ada}
+    for resource, phone in owners.items():
+        for collection, after in zip(WITH_IDS, [*WITH_IDS[1:], WITH_IDS[0]], strict=True):
+            records[collection, resource] = await add(phone, after if resource == "kind" else collection)
+    for phone in (ada, cyd, eve):
+        await add(phone, "profile")
+    for collection in WITH_IDS:
+        deleted = await ada.delete(f"/{collection}/{records[collection, 'deleted']}")
+        assert deleted.status_code == 204
+    return records
 
 
 async def make_callers(stack: AsyncExitStack, app: FastAPI, superuser: Connection, ada: Phone) -> dict[str, Phone]:
@@ -228,19 +280,18 @@ async def make_callers(stack: AsyncExitStack, app: FastAPI, superuser: Connectio
     }
 
 
-def operations_of(app: FastAPI) -> dict[str, tuple[str, str]]:
-    """Method and path of every operation of the OpenAPI document."""
+def operations_of(app: FastAPI) -> dict[str, Operation]:
+    """Every operation of the OpenAPI document, by its id."""
     paths = app.openapi()["paths"].items()
-    return {one["operationId"]: (method.upper(), path) for path, methods in paths for method, one in methods.items()}
+    return {
+        one["operationId"]: Operation(method.upper(), path)
+        for path, methods in paths
+        for method, one in methods.items()
+    }
 
 
 async def test_the_table_has_a_row_for_every_operation_and_resource(world: World) -> None:
-    expected = set()
-    for operation, (_, path) in world.operations.items():
-        parameters = [part.strip("{}") for part in path.split("/") if part.startswith("{")]
-        if operation == "create_entry":
-            parameters.append("entry_id")  # it stands in the body
-        expected |= {(operation, resource) for resource in PLACES[" ".join(parameters)]}
+    expected = {(name, resource) for name, operation in world.operations.items() for resource in operation.places}
     assert sorted((row.operation, row.resource) for row in TABLE) == sorted(expected)
 
 
@@ -257,7 +308,7 @@ async def test_each_caller_is_answered_as_the_table_says(world: World, row: Row)
         answer = await world.caller(caller, row.resource).http.send(request)
         after = await world.digests()
         answered[caller] = answer.status_code
-        assert f"canary of {world.cyd.patient_id}" not in answer.text, caller
+        assert canary_of(world.cyd) not in answer.text, caller
         assert after[world.cyd.patient_id] == before[world.cyd.patient_id], caller
         if answer.status_code >= 400:
             assert "canary" not in answer.text, caller
@@ -267,21 +318,23 @@ async def test_each_caller_is_answered_as_the_table_says(world: World, row: Row)
 
 @pytest.mark.parametrize("caller", STRANGERS)
 async def test_a_foreign_patient_is_answered_like_a_missing_one(world: World, caller: str) -> None:
-    for operation, (_, path) in world.operations.items():
-        if "{patient_id}" in path:
-            answers = [await told_alike(world, operation, place, caller) for place in ("diary", "foreign", "missing")]
-            assert answers == [answers[0]] * 3, operation
+    for name, operation in world.operations.items():
+        if "{patient_id}" in operation.path:
+            answers = [await told_alike(world, name, place, caller) for place in ("diary", "foreign", "missing")]
+            assert answers == [answers[0]] * 3, name
             assert answers[0][0] == 404
 
 
 async def test_the_id_of_a_foreign_record_is_answered_like_one_that_nobody_has(world: World) -> None:
-    for operation, (method, path) in world.operations.items():
-        if "{entry_id}" in path:
-            foreign = await world.request(operation, "absent", "own")
-            nobodys = str(foreign.url).replace(world.entries["absent"], str(uuid4()))
+    for name, (method, path) in world.operations.items():
+        if "absent" in world.operations[name].places and method != "POST":
+            foreign = await world.request(name, "absent", "own")
+            record = world.records[world.operations[name].collection, "absent"]
+            assert record in str(foreign.url), path
+            nobodys = str(foreign.url).replace(record, str(uuid4()))
             foreign.headers["X-Request-Id"] = str(uuid4())
             missing = world.ada.http.build_request(method, nobodys, content=foreign.content, headers=foreign.headers)
-            assert _told(await world.ada.http.send(foreign)) == _told(await world.ada.http.send(missing)), operation
+            assert _told(await world.ada.http.send(foreign)) == _told(await world.ada.http.send(missing)), name
 
 
 async def told_alike(world: World, operation: str, resource: str, caller: str) -> tuple[int, list[Any], bytes]:
@@ -295,38 +348,47 @@ def _told(answer: httpx.Response) -> tuple[int, list[Any], bytes]:
     return answer.status_code, answer.headers.multi_items(), answer.content
 
 
+@pytest.mark.parametrize(
+    ("collection", "scope"),
+    [("entries", "entries"), ("treatments", "treatments"), ("treatment-events", "treatments")],
+)
 async def test_who_may_not_read_notes_never_meets_one(
-    app: FastAPI, ada: Phone, bob: Phone, superuser: Connection
+    ada: Phone, bob: Phone, superuser: Connection, collection: str, scope: str
 ) -> None:
-    await grant(superuser, ada, bob, scopes=["entries:read", "entries:write"])
-    sent = entry(note="canary")
-    assert (await ada.log(**sent)).json()["note"] == "canary"
-    place, fields = f"{ada.diary}/entries/{sent['id']}", {k: v for k, v in sent.items() if k != "id"}
+    await grant(superuser, ada, bob, scopes=[f"{scope}:read", f"{scope}:write"])
+    helper, sent = lent(bob, ada), NEW[collection]("canary") | {"time_zone": "Europe/Paris"}
+    assert (await ada.post(f"/{collection}", sent)).json()["note"] == "canary"
+    record = f"/{collection}/{sent['id']}"
     answers = [
-        await bob.http.post(f"{ada.diary}/entries", json={**sent, "mood": 1}),
-        await bob.http.post(f"{ada.diary}/entries", json={**sent, "note": "a guess"}),
-        await bob.http.patch(place, json={"mood": 2}, headers={"If-Match": '"1"'}),
-        await bob.http.patch(place, json={"mood": 3}, headers={"If-Match": '"1"'}),
-        await bob.http.put(place, json={**fields, "mood": 4}, headers={"If-Match": '"2"'}),
-        *[await bob.http.get(path) for path in (place, f"{ada.diary}/entries", f"{ada.diary}/timeline")],
-        await bob.http.get(f"{place}/versions"),
+        await helper.post(f"/{collection}", sent | {"time_zone": "Europe/Rome"}),
+        await helper.post(f"/{collection}", sent | {"note": "a guess"}),
+        await helper.patch(record, {"time_zone": "Europe/Rome"}),
+        await helper.patch(record, {"time_zone": "Europe/Oslo"}),
+        await helper.put(record, without_id(sent | {"note": "a guess", "time_zone": "Europe/Oslo"}), version=2),
+        *[await helper.get(path) for path in (record, f"/{collection}", "/timeline", f"{record}/versions")],
     ]
     assert [answer.status_code for answer in answers] == [409, 200, 200, 412, 200, 200, 200, 200, 200]
-    assert [answer.text for answer in answers if "note" in answer.text] == []
-    kept = (await ada.get(f"/entries/{sent['id']}")).json()
-    assert (kept["note"], kept["mood"], kept["version"]) == ("canary", 4, 3)
+    assert [answer.text for answer in answers if '"note"' in answer.text or "a guess" in answer.text] == []
+    kept = (await ada.get(record)).json()
+    assert (kept["note"], kept["time_zone"], kept["version"]) == ("canary", "Europe/Oslo", 3)
 
 
-async def test_what_lies_before_the_window_of_a_grant_is_not_there(
-    app: FastAPI, ada: Phone, bob: Phone, superuser: Connection
-) -> None:
-    await grant(superuser, ada, bob, data_from=datetime(2026, 3, 1, tzinfo=UTC))
-    old = (await ada.log(occurred_at="2026-02-28T23:59:00Z")).json()["id"]
-    new = (await ada.log(occurred_at="2026-03-01T00:00:00Z")).json()["id"]
-    for page in ("entries", "timeline"):
-        assert [item["id"] for item in (await bob.http.get(f"{ada.diary}/{page}")).json()["items"]] == [new]
-    for path in (f"entries/{old}", f"entries/{old}/versions"):
-        assert (await bob.http.get(f"{ada.diary}/{path}")).status_code == 404
+async def test_an_event_shows_nothing_of_a_plan_in_another_diary(ada: Phone, bob: Phone) -> None:
+    plan = treatment("08:00", name="canary")
+    assert (await bob.post("/treatments", plan)).status_code == 201
+    sent = dose(plan["id"], entry_id=str((await bob.log()).json()["id"]))
+    record = f"/treatment-events/{sent['id']}"
+    answers = [
+        await ada.post("/treatment-events", sent),
+        await ada.patch(record, {"pain_after": 2}),
+        *[await ada.get(path) for path in (record, "/treatment-events", "/timeline", f"{record}/versions")],
+        await ada.get("/treatment-events", params={"treatment_id": plan["id"]}),
+        await ada.get("/adherence", params=DAYS),
+    ]
+    assert [answer.status_code for answer in answers] == [201, *[200] * 7]
+    assert all('"treatment_missing"' in answer.text for answer in answers)
+    assert [answer.text for answer in answers if "canary" in answer.text or "treatment_name" in answer.text] == []
+    assert ids(await bob.get("/treatment-events")) == []
 
 
 def test_a_route_that_declares_no_permission_does_not_start() -> None:

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import NullPool
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app import embedded
 from app.config import Settings
@@ -119,12 +119,14 @@ def blocked(url: str, count: int) -> bool:
 
 def test_each_migration_goes_up_down_and_up_again_on_an_empty_database(empty: str) -> None:
     config = alembic_config(empty)
+    catalogs: list[check.Catalog] = []
     for revision in REVISIONS:
         command.upgrade(config, revision)
-        first = catalog(empty)
+        catalogs.append(catalog(empty))
         command.downgrade(config, "-1")
+        assert [catalog(empty)] == catalogs[-2:-1] or len(catalogs) == 1
         command.upgrade(config, revision)
-        assert catalog(empty) == first
+        assert catalog(empty) == catalogs[-1]
 
 
 def test_each_migration_goes_down_and_up_again_on_a_filled_database(migrated: str, tmp_path: Path) -> None:
@@ -140,8 +142,15 @@ def test_each_migration_goes_down_and_up_again_on_a_filled_database(migrated: st
     assert execute(migrated, "SELECT * FROM verify_diaries()") == []
 
 
+def test_going_down_is_refused_while_there_is_a_record_that_would_not_fit(migrated: str, tmp_path: Path) -> None:
+    fill(migrated, tmp_path)
+    execute(migrated, "UPDATE records SET kind = 'treatment', valid_to = 'infinity' WHERE kind = 'entry'")
+    with pytest.raises(IntegrityError, match="ck_records_kind"):
+        command.downgrade(alembic_config(migrated), "2026_11_22_records")
+
+
 def test_all_the_way_down_leaves_nothing_but_alembics_own_table(migrated: str) -> None:
-    assert "function write_records(uuid,uuid,text,text,json,uuid,inet)" in catalog(migrated)
+    assert "function write_records(uuid,uuid,text,text,json,boolean,uuid,inet)" in catalog(migrated)
     command.downgrade(alembic_config(migrated), "base")
     assert {name for name in catalog(migrated) if "alembic_version" not in name} == set()
 

@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import anyio
@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from app import logs
 from app.schemas.entries import EntryIn
-from app.services import entries
+from app.services import kinds
 from tests.answers import told
 from tests.conftest import connect
-from tests.people import Person, Phone, entry
+from tests.people import Person, Phone, dose, entry, lent, profile, treatment
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +26,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 CANARY = "zaunkoenig"  # part of every secret below, and a word of no other test: the server's log is everybody's
 NOTE = f"{CANARY} in my lower back"
 OTHER_NOTE = f"{CANARY} in my neck"
+BIRTH_DATE = "1911-11-11"  # of no other test either
+SECRETS = (CANARY, BIRTH_DATE, BIRTH_DATE.replace("-", ", "))
 
 
 @pytest.fixture
@@ -63,11 +65,22 @@ async def canary(app: FastAPI) -> AsyncIterator[Phone]:
 
 
 @pytest.fixture
-async def refusing_note(superuser: Connection) -> AsyncIterator[None]:
-    """A database that refuses the note by a CHECK: PostgreSQL's own message would show the whole row."""
+async def refusing(superuser: Connection) -> AsyncIterator[None]:
+    """A database that refuses note and birth date by a CHECK: PostgreSQL's own message would show the whole row."""
     await superuser.execute(f"ALTER TABLE records ADD CONSTRAINT quiet CHECK (note <> '{NOTE}') NOT VALID")
+    await superuser.execute(f"ALTER TABLE patients ADD CONSTRAINT quiet CHECK (birth_date <> '{BIRTH_DATE}') NOT VALID")
     yield
-    await superuser.execute("ALTER TABLE records DROP CONSTRAINT quiet")
+    for table in ("records", "patients"):
+        await superuser.execute(f"ALTER TABLE {table} DROP CONSTRAINT quiet")
+
+
+def plan() -> dict[str, Any]:
+    """A new treatment that holds the word wherever it has words."""
+    return treatment("08:00", name=f"{CANARY} drops", prescriber=f"Dr. {CANARY}", note=NOTE)
+
+
+def traces(text: str) -> list[str]:
+    return [secret for secret in SECRETS if secret in text]
 
 
 async def everywhere(http: httpx.AsyncClient, written: io.StringIO, postgres_log: anyio.Path) -> str:
@@ -79,23 +92,34 @@ async def everywhere(http: httpx.AsyncClient, written: io.StringIO, postgres_log
 
 async def refusals(phone: Phone, stranger: Phone) -> list[httpx.Response]:
     """Answers to a diary full of the word that are not for showing it."""
-    sent = entry(note=NOTE)
-    url = f"{phone.diary}/entries/{sent['id']}"
+    sent, agreed = entry(note=NOTE), plan()
     assert (await phone.log(**sent)).json()["note"] == NOTE
+    assert (await phone.post("/treatments", agreed)).json()["note"] == NOTE
+    assert (await phone.post("/profile", profile(birth_date=BIRTH_DATE))).json()["birth_date"] == BIRTH_DATE
+    path, days = f"/entries/{sent['id']}", {"from": "2026-03-01", "to": "2026-03-31"}
     return [
         await phone.log(**entry(note=NOTE) | {"mood": CANARY}),
         await phone.log(**entry(note=NOTE) | {CANARY: CANARY}),
         await phone.log(**entry(note=f"{NOTE}\x00")),
+        await phone.post("/treatments", plan() | {"category": CANARY}),
+        await phone.post("/treatments", plan() | {"ingredients": [{"name": CANARY}] * 2}),
+        await phone.post("/treatment-events", dose(agreed["id"], note=NOTE, status=CANARY)),
+        await phone.put("/profile", profile(birth_date=BIRTH_DATE, conditions=[CANARY])),
+        await phone.put("/profile", profile(birth_date=BIRTH_DATE, occurred_at="1911-11-10T08:00:00Z")),
         await phone.get(f"/entries?region={CANARY}&{CANARY}={CANARY}"),
+        await phone.get(f"/timeline?kinds={CANARY}"),
+        await phone.get(f"/adherence?from={CANARY}&to={BIRTH_DATE}"),
+        await phone.get(f"/treatments/{agreed['id']}/slots?from=2026-03-01&to={BIRTH_DATE}"),
         await phone.get(f"/{CANARY}"),
-        await phone.http.request(CANARY.upper(), url),
-        await phone.http.put(url, json={CANARY: NOTE}, headers={"If-Match": CANARY}),
-        await phone.http.patch(url, json={"note": NOTE}, headers={"Content-Type": f"text/{CANARY}"}),
-        await phone.http.get(url, headers={"Authorization": f"Bearer {CANARY}"}),
-        await stranger.http.get(url),
-        await stranger.http.get(f"{url}/versions"),
-        await stranger.http.get(f"{phone.diary}/timeline"),
-        await stranger.http.post(f"{phone.diary}/entries", json=sent),
+        await phone.http.request(CANARY.upper(), f"{phone.diary}{path}"),
+        await phone.http.put(f"{phone.diary}{path}", json={CANARY: NOTE}, headers={"If-Match": CANARY}),
+        await phone.http.patch(f"{phone.diary}{path}", json={"note": NOTE}, headers={"Content-Type": f"text/{CANARY}"}),
+        await phone.get(path, headers={"Authorization": f"Bearer {CANARY}"}),
+        *[await stranger.get(f"{path}{more}") for more in ("", "/versions")],
+        *[await stranger.get(one) for one in ("", "/timeline", "/treatments", "/treatment-events", "/profile")],
+        *[await stranger.get(one, params=days) for one in ("/adherence", f"/treatments/{agreed['id']}/slots")],
+        await stranger.post("/entries", sent),
+        await stranger.post("/treatments", agreed),
         await Person(email=phone.person.email, password=f"{CANARY} sings another song").sign_in(stranger.http),
         await Person(email=f"{CANARY}@", password=CANARY).sign_in(stranger.http),
         await Person(email=phone.person.email, password=CANARY).register(stranger.http),
@@ -106,56 +130,74 @@ async def refusals(phone: Phone, stranger: Phone) -> list[httpx.Response]:
 async def test_what_a_refused_request_held_is_in_no_answer_log_or_metric(
     canary: Phone, bob: Phone, written: io.StringIO, postgres_log: anyio.Path
 ) -> None:
-    answers = await refusals(canary, bob)
+    answers = await refusals(canary, lent(bob, canary))
     assert all(400 <= answer.status_code < 500 for answer in answers)
-    assert [answer.text for answer in answers if CANARY in answer.text] == []
-    assert not any(CANARY in str(answer.headers) for answer in answers)
+    assert [answer.text for answer in answers if traces(answer.text)] == []
+    assert not any(traces(str(answer.headers)) for answer in answers)
     assert '"event": "request"' in written.getvalue()
-    assert CANARY not in await everywhere(canary.http, written, postgres_log)
+    assert traces(await everywhere(canary.http, written, postgres_log)) == []
 
 
 async def test_a_diary_shows_its_words_to_its_owner_and_leaves_no_trace_of_them(
     canary: Phone, written: io.StringIO, postgres_log: anyio.Path
 ) -> None:
-    sent = entry(note=NOTE)
-    url = f"{canary.diary}/entries/{sent['id']}"
+    sent, agreed, born = entry(note=NOTE), plan(), profile(birth_date=BIRTH_DATE, source={"app": CANARY})
+    path, treated = f"/entries/{sent['id']}", f"/treatments/{agreed['id']}"
     answers = [
         await canary.log(**sent),
         await canary.log(**sent | {"note": OTHER_NOTE}),
-        await canary.http.patch(url, json={"note": OTHER_NOTE}, headers={"If-Match": '"1"'}),
-        await canary.http.patch(url, json={"note": NOTE}, headers={"If-Match": '"1"'}),
-        await canary.http.get(url),
-        await canary.http.get(f"{url}/versions"),
-        await canary.get("/timeline"),
-        await canary.http.get("/v1/me"),
-        await canary.http.get("/v1/me/sessions"),
+        await canary.patch(path, {"note": OTHER_NOTE}),
+        await canary.patch(path, {"note": NOTE}),
+        *[await canary.get(one) for one in (path, f"{path}/versions", "/timeline")],
+        *[await canary.http.get(one) for one in ("/v1/me", "/v1/me/sessions")],
+        await canary.post("/treatments", agreed),
+        await canary.post("/treatments", agreed | {"prescriber": None}),
+        await canary.patch(treated, {"note": OTHER_NOTE}),
+        *[await canary.get(one) for one in (treated, f"{treated}/versions", "/timeline")],
+        await canary.post("/treatment-events", dose(agreed["id"])),
+        await canary.get("/adherence", params={"from": "2026-03-28", "to": "2026-03-28"}),
+        await canary.post("/profile", born),
+        *[await canary.get(one) for one in ("/profile", "/profile/versions")],
     ]
-    assert [answer.status_code for answer in answers] == [201, 409, 200, 412, 200, 200, 200, 200, 200]
+    statuses = [201, 409, 200, 412, *[200] * 5, 201, 409, *[200] * 4, 201, 200, 201, 200, 200]
+    assert [answer.status_code for answer in answers] == statuses
     assert all(CANARY in answer.text for answer in answers)
-    assert (await canary.http.delete(url, headers={"If-Match": '"2"'})).status_code == 204
-    assert CANARY not in await everywhere(canary.http, written, postgres_log)
+    assert (await canary.get()).json()["birth_date"] == BIRTH_DATE
+    for one in (path, treated):
+        assert (await canary.delete(one, version=2)).status_code == 204
+    assert traces(await everywhere(canary.http, written, postgres_log)) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/entries", entry(note=NOTE)), ("/treatments", plan()), ("/profile", profile(birth_date=BIRTH_DATE))],
+    ids=["entry", "treatment", "profile"],
+)
 async def test_a_row_that_the_database_refuses_is_shown_nowhere(
-    canary: Phone, refusing_note: None, written: io.StringIO, postgres_log: anyio.Path
+    canary: Phone,
+    refusing: None,
+    written: io.StringIO,
+    postgres_log: anyio.Path,
+    path: str,
+    body: dict[str, Any],
 ) -> None:
-    answer = await canary.log(note=NOTE)
+    answer = await canary.post(path, body)
     assert told(answer) == (500, "internal-error")
-    assert CANARY not in answer.text
+    assert traces(answer.text) == []
     assert "asyncpg.exceptions.CheckViolationError" in written.getvalue()
     seen = await everywhere(canary.http, written, postgres_log)
     assert 'violates check constraint "quiet"' in seen
-    assert CANARY not in seen
+    assert traces(seen) == []
     assert (await canary.get()).json()["head"] == 0
 
 
 async def test_an_exception_that_nobody_expected_is_told_by_its_place_only(
     canary: Phone, written: io.StringIO, postgres_log: anyio.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(body: EntryIn, *_: object) -> None:
-        raise KeyError(body.note, canary.person.email)
+    def fail(_: object, body: EntryIn, *more: object) -> None:
+        raise KeyError(body.note, canary.person.email, more)
 
-    monkeypatch.setattr(entries, "change_of", fail)
+    monkeypatch.setattr(kinds, "change_of", fail)
     answer = await canary.log(note=NOTE)
     assert told(answer) == (500, "internal-error")
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from hashlib import md5
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
@@ -21,31 +23,47 @@ from app.config import Settings
 from app.database import SESSION_SETTINGS, migrate
 from app.main import create_app
 from app.schemas.entries import EntryIn
-from app.services import entries, records
+from app.schemas.treatment_events import TreatmentEventIn
+from app.services import kinds, records
+from app.services.entries import ENTRY
+from app.services.kinds import Kind
 from app.services.records import Caller, Diary
+from app.services.treatment_events import TREATMENT_EVENT
 from tests.conftest import connect, create_database, url_of
-from tests.people import Person, Phone, entry
+from tests.people import Person, Phone, dose, entry
 
 pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-# A million entries of forty patients over ten years, in the order in which they happened: a fifth are those of
-# the patient whose pages are read.
+# A million records of forty patients over ten years, in the order in which they happened: a fifth are those of
+# the patient whose pages are read. Of these every third is a dose of one of a hundred treatments, agreed in turn.
 MILLION = """
     INSERT INTO records (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date,
-                         received_at, author_id, session_id, performer, deleted, content_hash, document, regions)
-    SELECT CASE WHEN n % 5 = 0 THEN $1 ELSE md5('patient' || n % 39)::uuid END, md5(n::text)::uuid, 'entry', 1, n, at,
+                         received_at, author_id, session_id, performer, deleted, content_hash, document, regions,
+                         treatment_id, valid_to)
+    SELECT CASE WHEN n % 5 = 0 THEN $1 ELSE md5('patient' || n % 39)::uuid END, md5(n::text)::uuid, kind, 1, n, at,
            60, 'Europe/Berlin', (at AT TIME ZONE '1:00')::date, at, $1, $1, 'self', n % 50 = 0,
-           sha256(n::text::bytea), json_build_object('id', n, 'sites', repeat('x', 200)), '{abdomen}'
-    FROM (SELECT n, timestamptz '2016-01-01' + n * interval '5 minutes' AS at FROM generate_series(1, 1000000) n) series
+           sha256(n::text::bytea), CASE kind WHEN 'treatment' THEN plan || md5(n::text) || '"}' ELSE said END::json,
+           '{abdomen}', CASE kind WHEN 'treatment_event' THEN md5((n / 10000 * 10000 + 5)::text)::uuid END,
+           CASE kind WHEN 'treatment' THEN 'infinity'::timestamptz END
+    FROM (SELECT n, at,
+                 CASE WHEN n % 10000 = 5 THEN 'treatment' WHEN n % 15 = 0 THEN 'treatment_event' ELSE 'entry' END
+                 AS kind,
+                 '{"status": "taken", "sites": "' || repeat('x', 200) || '"}' AS said,
+                 '{"status": "active", "category": "otc_medication", "time_zone": "UTC", "regimens":'
+                 '[{"valid_from": "' || at || '", "time_zone": "UTC"}], "pauses": [], "name": "' AS plan
+          FROM (SELECT n, timestamptz '2016-01-01' + n * interval '5 minutes' AS at FROM generate_series(1, 1000000) n)
+               AS series) AS records
 """
+FIRST_TREATMENT = str(UUID(md5(b"5").hexdigest()))
 PAGE = """
-    SELECT * FROM read_page($1, $2, 'entries:read', 'test', '{entry}', $3, $4, NULL, NULL, NULL, NULL, $5, $6, 50,
-                            NULL, NULL, NULL)
+    SELECT * FROM read_page($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, 50, NULL, NULL,
+                            NULL)
 """
-READ = "SELECT * FROM read_record($1, $2, 'entries:read', 'test', 'entry', $3, NULL, NULL)"
-WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test', $3::text::json, NULL, NULL)"
+READ = "SELECT * FROM read_record($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3::text::json, false, NULL, NULL)"
+COURSE = "SELECT * FROM read_course($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
 EXPLAIN = """
     LOAD 'auto_explain';
     SET auto_explain.log_min_duration = 0;
@@ -86,7 +104,7 @@ async def fill(app: FastAPI, phone: Phone, count: int) -> None:
     diary = Diary(parts.database, parts.cursors, caller, UUID(phone.patient_id))
     for _ in range(count // 100):
         bodies = [EntryIn.model_validate(entry()) for _ in range(100)]
-        await records.write(diary, "test", entries.WRITE, [entries.change_of(body, body.id, 0) for body in bodies])
+        await records.write(diary, "test", ENTRY.write, [kinds.change_of(ENTRY, body, body.id, 0) for body in bodies])
 
 
 async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAPI, ada: Phone) -> None:
@@ -94,7 +112,7 @@ async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAP
     with statements_of(app) as sent:
         assert (await ada.log()).status_code == 201
         await asyncio.sleep(0)
-    assert sent == ["SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7)"]
+    assert sent == ["SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8)"]
 
 
 @pytest.mark.parametrize("path", ["/entries", "/timeline"])
@@ -167,6 +185,16 @@ async def history(server_url: str, tmp_path: Path) -> AsyncIterator[History]:
     await drop_database(server_url, name)  # half a gigabyte
 
 
+TIMELINE, AGREED = "ix_records_timeline", "ix_records_agreed"
+# The kinds asked for, the indexes that find them and what stands beside them, and how many rows a step handles at most:
+# those of a page, or all hundred treatments where their names or their changes are needed.
+KINDS: dict[str, tuple[list[str] | None, set[str], int]] = {
+    "entries": (["entry"], {TIMELINE}, 51),
+    "treatments": (["treatment"], {AGREED}, 51),
+    "events": (["treatment_event"], {TIMELINE, AGREED}, 100),
+    "changes": (["treatment_change"], {AGREED}, 100),
+    "the whole timeline": (None, {TIMELINE, AGREED}, 100),
+}
 # Local dates asked for, and the keyset of the page before.
 PAGES: dict[str, tuple[Any, ...]] = {
     "first page": (None, None, None, None),
@@ -180,30 +208,54 @@ PAGES: dict[str, tuple[Any, ...]] = {
 
 async def test_a_million_rows_are_reached_by_their_indexes_only(history: History) -> None:
     # One test, because two could be run by two workers, and each would make its own million.
-    for name, arguments in PAGES.items():
+    for (what, (asked, indexes, most)), (name, arguments) in product(KINDS.items(), PAGES.items()):
         for _ in range(8):  # from the sixth call on PostgreSQL may choose a plan for all arguments
-            row, nodes = await history.call(PAGE, *arguments)
-            assert len(json.loads(b"[%b]" % row["items"])) == 50
-            _check_page(name, nodes)
-    await _check_one_record(history)
+            row, nodes = await history.call(PAGE, asked, *arguments)
+            assert row["outcome"] == "ok"
+            assert TIMELINE not in indexes or len(json.loads(b"[%b]" % row["items"])) == 50
+            _check_page(f"{what}, {name}", nodes, indexes, most)
+    await _check_course(history)
+    taken = TreatmentEventIn.model_validate(dose(str(uuid4())))
+    await _check_one_record(history, ENTRY, EntryIn.model_validate(entry()))
+    await _check_one_record(history, TREATMENT_EVENT, taken.model_copy(update={"treatment_id": FIRST_TREATMENT}))
 
 
-def _check_page(name: str, nodes: list[dict[str, Any]]) -> None:
-    """It read the keyset index from the right place on, and little besides the page itself."""
-    [scan] = [node for node in nodes if node.get("Relation Name") == "records"]
-    assert (scan["Node Type"], scan["Index Name"]) == ("Index Scan", "ix_records_timeline"), name
-    assert scan["Rows Removed by Filter"] < 200, name  # the days around the local dates that are asked for
-    assert max(node["Actual Rows"] for node in nodes) == 51, name  # so nothing sorts more than the page
-    assert max(node["Shared Hit Blocks"] + node["Shared Read Blocks"] for node in nodes) < 150, name
+def _scans(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where `records` was really read: a branch that the kinds rule out has no loop."""
+    return [node for node in nodes if node.get("Relation Name") == "records" and node["Actual Loops"]]
 
 
-async def _check_one_record(history: History) -> None:
-    body = EntryIn.model_validate(entry())
-    item = records._item(entries.change_of(body, body.id, 0)).decode()
+def _buffers(nodes: list[dict[str, Any]]) -> int:
+    return max(int(node["Shared Hit Blocks"] + node["Shared Read Blocks"]) for node in nodes)
+
+
+def _check_page(name: str, nodes: list[dict[str, Any]], indexes: set[str], most: int) -> None:
+    """It read each index from the right place on, and little besides the page itself."""
+    scans = _scans(nodes)
+    assert {(scan["Node Type"], scan["Index Name"]) for scan in scans} == {("Index Scan", i) for i in indexes}, name
+    assert max(scan["Rows Removed by Filter"] for scan in scans) < 200, name  # other kinds, and the days around
+    assert max(node["Actual Rows"] for node in nodes) <= most, name  # so nothing sorts more
+    assert _buffers(nodes) < 250, name
+
+
+async def _check_course(history: History) -> None:
+    """It read the plans, and the month with the days around it: not the years before and after."""
+    for _ in range(8):
+        row, nodes = await history.call(COURSE)
+        assert row["outcome"] == "ok"
+        assert {scan["Index Name"] for scan in _scans(nodes)} == {TIMELINE, AGREED}
+        assert _buffers(nodes) < 1500
+
+
+async def _check_one_record(history: History, kind: Kind[Any], body: Any) -> None:
+    """It read one row by the primary key; and the treatment beside an event by that, or among the few treatments."""
+    item = records._item(kinds.change_of(kind, body, body.id, 0)).decode()
     row, written = await history.call(WRITE, f"[{item}]")
     assert row["status"] == "created"
-    row, read = await history.call(READ, UUID(body.id))
+    row, read = await history.call(READ, kind.name, UUID(body.id))
     assert row["outcome"] == "ok"
+    assert b"treatment_missing" not in row["item_record"]
     for nodes in (written, read):
-        scans = [node for node in nodes if node.get("Relation Name") == "records" and "Scan" in node["Node Type"]]
-        assert {node["Index Name"] for node in scans} == {"pk_records"}
+        scans = [node for node in _scans(nodes) if "Scan" in node["Node Type"]]
+        assert {scan["Index Name"] for scan in scans} - {AGREED} == {"pk_records"}
+        assert _buffers(nodes) < 50

@@ -69,7 +69,7 @@ def shell(script: str, directory: Path) -> str:
 
 def test_the_commands_of_the_readme_work_as_written(tmp_path: Path, state: Path) -> None:
     port = free_port()
-    _, sign_in_and_post, read_correct_delete = (
+    _, sign_in_and_post, read_correct_delete, assess = (
         block.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}") for block in BLOCKS
     )
     with make_run(state, port):
@@ -82,6 +82,7 @@ def test_the_commands_of_the_readme_work_as_written(tmp_path: Path, state: Path)
         names = f"API=http://127.0.0.1:{port} ENTRY={stored['id']} PATIENT={stored['patient_id']} TOKEN={token}\n"
         answers = shell(names + read_correct_delete, tmp_path)
         assert '"note":"Better after a walk."' in answers
+        assert json.loads(shell(names + assess, tmp_path))["overall"]["doses"]["taking"]["value"] > 0.5
 
     with make_run(state, port):  # the second start finds the same demo, and the data of the first
         again = json.loads(shell(sign_in_and_post, tmp_path))

@@ -28,7 +28,7 @@ from schemathesis.engine import events, from_schema
 
 from app.config import Settings
 from tests.conftest import ROOT
-from tests.people import Person, Phone
+from tests.people import Person, Phone, dose, entry, profile, treatment
 
 pytestmark = pytest.mark.anyio
 
@@ -40,8 +40,11 @@ PHASES: dict[str, dict[str, Any]] = {
     "fuzzing": {},
     "stateful": {},
 }
-# The coverage phase finds thousands of faults to put into an entry, so it leaves these to the long form.
-LARGE_BODIES = ["create_entry", "replace_entry", "revise_entry"]
+KINDS = ("entry", "treatment", "treatment_event", "profile")
+# The coverage phase finds thousands of faults to put into a record, so it leaves these to the long form.
+LARGE_BODIES = [f"{verb}_{kind}" for verb in ("create", "replace", "revise") for kind in KINDS]
+# The history of what was deleted can still be read.
+HISTORIES = [f"list_{kind}_versions" for kind in KINDS]
 # What chance alone must get into; the other operations ask for more luck than a short run has.
 REACHED = {
     "read_me",
@@ -49,6 +52,16 @@ REACHED = {
     "list_entries",
     "read_entry",
     "list_entry_versions",
+    "list_treatments",
+    "read_treatment",
+    "list_treatment_versions",
+    "read_slots",
+    "list_treatment_events",
+    "read_treatment_event",
+    "list_treatment_event_versions",
+    "read_profile",
+    "list_profile_versions",
+    "read_adherence",
     "read_timeline",
     "read_vocabulary",
     "sign_in",
@@ -108,9 +121,17 @@ def run(address: str, config: schemathesis.Config) -> Report:
 
 async def configuration(ada: Phone, phase: str) -> schemathesis.Config:
     """One phase, signed in as Ada, with what she holds often in the place of what would be made up."""
+    plans = [await add(ada, "/treatments", treatment("08:00", "20:00", note="with water")) for _ in range(20)]
+    await add(ada, "/profile", profile())
     known = {
         "path.patient_id": [ada.patient_id],
-        "path.entry_id": [(await ada.log(note="before the storm")).json()["id"] for _ in range(20)],
+        "path.entry_id": [await add(ada, "/entries", entry(note="before the storm")) for _ in range(20)],
+        "path.treatment_id": plans,
+        "path.event_id": [await add(ada, "/treatment-events", dose(plan, note="with milk")) for plan in plans],
+        "body.treatment_id": plans,
+        "query.treatment_id": plans,
+        "query.from": ["2026-03-01"],
+        "query.to": ["2026-03-31"],
         "header.if-match": ['"1"', '"2"'],
         "body.email": [ada.person.email],
         "body.password": [ada.person.password],
@@ -131,12 +152,16 @@ async def configuration(ada: Phone, phase: str) -> schemathesis.Config:
             "phases": {name: {"enabled": name == phase, **PHASES[name]} for name in PHASES},
             "operations": [
                 {"include-operation-id": "revoke_session", "enabled": phase != "stateful"},  # it would find hers
-                # The history of a deleted entry can still be read.
-                {"include-operation-id": "list_entry_versions", "checks": {"use_after_free": {"enabled": False}}},
+                {"include-operation-id": HISTORIES, "checks": {"use_after_free": {"enabled": False}}},
                 {"include-operation-id": LARGE_BODIES, "enabled": bool(LONG) or phase != "coverage"},
             ],
         }
     )
+
+
+async def add(ada: Phone, path: str, record: dict[str, Any]) -> str:
+    """The id of a new record of hers."""
+    return str((await ada.post(path, record)).json()["id"])
 
 
 def register_formats() -> None:

@@ -18,6 +18,8 @@ $$;
 CREATE OR REPLACE FUNCTION open_kinds(scopes text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN scopes && '{*,entries:read}' THEN '{entry}'::text[] ELSE '{}' END
+        || CASE WHEN scopes && '{*,treatments:read}' THEN '{treatment,treatment_event}'::text[] ELSE '{}' END
+        || CASE WHEN scopes && '{*,profile:read}' THEN '{profile}'::text[] ELSE '{}' END
 $$;
 
 -- Adds one row to the audit table. `action` is "module.verb"; a value of a record never comes here.
@@ -40,11 +42,11 @@ END $$;
 CREATE OR REPLACE FUNCTION enter_diary(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
-    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz
+    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT sends boolean
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), a.scopes && '{*,notes:read}', p.birth_date,
-           a.data_from,
+           a.data_from, s.outbox_empty_at IS NOT NULL,
            CASE
                WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
                    THEN 'unauthenticated'
@@ -54,7 +56,7 @@ BEGIN
                    THEN 'insufficient_scope'
                ELSE 'ok'
            END
-    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, outcome
+    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, sends, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient
@@ -115,12 +117,13 @@ BEGIN
 END $$;
 
 -- Row security. Records and versions bind even their owner, so the functions in records.sql are held by it too.
+-- What holds for a time is in the window of a grant as long as it does: a plan agreed earlier explains what follows.
 ALTER TABLE records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE records FORCE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS in_context ON records;
 CREATE POLICY in_context ON records USING (
     patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
-    AND occurred_at >= (SELECT nullif(current_setting('diary.data_from', true), '')::timestamptz)
+    AND greatest(occurred_at, valid_to) >= (SELECT nullif(current_setting('diary.data_from', true), '')::timestamptz)
     AND kind = ANY ((SELECT nullif(current_setting('diary.kinds', true), '')::text[])::text[])
 );
 

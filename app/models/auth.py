@@ -37,7 +37,7 @@ class DeviceSession(Base):
     """One sign-in of one device; revoking it is felt by the next request, whatever its access token says."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index(None, "user_id", postgresql_where=text("revoked_at IS NULL")),)
+    __table_args__ = (Index(None, "user_id"),)
 
     id: Mapped[NewId]
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
@@ -46,6 +46,8 @@ class DeviceSession(Base):
     last_seen_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    # When the device last had nothing left to send; -infinity once it has sent something and never said so.
+    outbox_empty_at: Mapped[datetime | None]
 
 
 class RefreshToken(Base):

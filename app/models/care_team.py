@@ -14,6 +14,9 @@ SCOPES = (
     "notes:read",
     "treatments:read",
     "treatments:write",
+    "profile:read",
+    "profile:write",
+    "adherence:read",
     "summary:read",
     "export:create",
 )
@@ -30,6 +33,7 @@ class Grant(Base):
         CheckConstraint(
             "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
             " AND (NOT 'treatments:write' = ANY (scopes) OR 'treatments:read' = ANY (scopes))"
+            " AND (NOT 'profile:write' = ANY (scopes) OR 'profile:read' = ANY (scopes))"
             " AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}')",
             name="readable",
         ),

@@ -6,19 +6,20 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 
 GRANT SELECT, INSERT ON users, sessions TO diary_app;
 GRANT UPDATE (password_hash, password_changed_at) ON users TO diary_app;
-GRANT UPDATE (last_seen_at, expires_at) ON sessions TO diary_app;
+GRANT UPDATE (last_seen_at, expires_at, outbox_empty_at) ON sessions TO diary_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens, sign_in_delays TO diary_app;
 GRANT SELECT, INSERT ON patients, patient_clocks TO diary_app;
-GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores TO diary_app;
+GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores, treatment_events TO diary_app;
 GRANT SELECT (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date, recorded_at,
               received_at, author_id, session_id, performer, deleted, content_hash, document, regions, characters,
-              worst_score, scale, duration_minutes, treatment_id) ON records TO diary_app;
+              worst_score, scale, duration_minutes, treatment_id, valid_to) ON records TO diary_app;
 GRANT EXECUTE ON FUNCTION
-    write_records(uuid, uuid, text, text, json, uuid, inet),
+    write_records(uuid, uuid, text, text, json, boolean, uuid, inet),
     read_record(uuid, uuid, text, text, text, uuid, uuid, inet),
-    read_page(uuid, uuid, text, text, text[], date, date, text, text, text, numeric, timestamptz, uuid, integer, text[],
-              uuid, inet),
+    read_page(uuid, uuid, text, text, text[], date, date, text, text, text, numeric, uuid, timestamptz, uuid, integer,
+              text[], uuid, inet),
     read_versions(uuid, uuid, text, text, text, uuid, integer, integer, uuid, inet),
+    read_course(uuid, uuid, text, text, date, date, integer, uuid, inet),
     open_diary(uuid, uuid, text, text, uuid, inet),
     session_account(uuid),
     revoke_sessions(uuid, uuid[]),

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
 
-KINDS = ("entry",)
+KINDS = ("entry", "treatment", "treatment_event", "profile")
 PERFORMERS = ("self", "caregiver", "clinician_observer")
 
 
@@ -34,7 +34,10 @@ class Record(Base):
     __tablename__ = "records"
     __table_args__ = (
         UniqueConstraint("patient_id", "change_seq"),
-        CheckConstraint(f"kind IN ('{KINDS[0]}')", name="kind"),
+        CheckConstraint(f"kind IN {KINDS}", name="kind"),
+        CheckConstraint("(kind = 'profile') = (id = patient_id)", name="profile"),
+        CheckConstraint("(kind IN ('treatment', 'profile')) = (valid_to IS NOT NULL)", name="valid_to"),
+        CheckConstraint("deleted OR (kind = 'treatment_event') = (treatment_id IS NOT NULL)", name="treatment_id"),
         CheckConstraint(f"performer IN {PERFORMERS}", name="performer"),
         CheckConstraint("version >= 1 AND change_seq >= 1", name="version"),
         CheckConstraint("utc_offset BETWEEN -840 AND 840", name="utc_offset"),
@@ -50,6 +53,13 @@ class Record(Base):
             text("occurred_at DESC"),
             text("id DESC"),
             postgresql_where=text("NOT deleted"),
+        ),
+        Index(
+            "ix_records_agreed",
+            "patient_id",
+            text("occurred_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("NOT deleted AND kind IN ('treatment', 'profile')"),
         ),
     )
 
@@ -77,6 +87,7 @@ class Record(Base):
     scale: Mapped[str | None]
     duration_minutes: Mapped[int | None]
     treatment_id: Mapped[UUID | None]
+    valid_to: Mapped[datetime | None]  # of what holds for a time: a plan until it ends, the profile to infinity
 
 
 class RecordVersion(Base):

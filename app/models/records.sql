@@ -40,9 +40,10 @@ END $$;
 -- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
 -- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`.
 -- Returns one row for an item, or a single row with a refusal of enter_diary() as its status. An item that lies
--- before the window of a grant is outside_window.
+-- before the window of a grant is outside_window. p_outbox_empty: the device has nothing left to send after these.
 CREATE OR REPLACE FUNCTION write_records(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_request uuid, p_address inet
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean,
+    p_request uuid, p_address inet
 ) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
                  item_record bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -57,6 +58,7 @@ DECLARE
     hidden boolean;
     base integer;
     mutation uuid;
+    refused boolean := false;
     written uuid[] := '{}';
     outcomes text;
 BEGIN
@@ -82,9 +84,10 @@ BEGIN
         RETURN;
     END IF;
 
-    IF visit.data_from > '-infinity' THEN
-        -- What lies before the window is compared here, and shown to nobody: an id may be taken by it.
-        PERFORM set_config('diary.data_from', '-infinity', true);
+    IF visit.grant_id IS NOT NULL THEN
+        -- What the consent does not open is compared here, and shown to nobody: an id may be taken by it.
+        PERFORM set_config('diary.data_from', '-infinity', true),
+                set_config('diary.kinds', open_kinds('{*}')::text, true);
     END IF;
 
     FOR sent IN SELECT value FROM json_array_elements(p_items) LOOP
@@ -104,10 +107,11 @@ BEGIN
             SELECT * INTO earlier FROM record_versions
             WHERE patient_id = p_patient AND record_id = item.id AND version = 1;
         END IF;
-        hidden := coalesce(held.occurred_at < visit.data_from, false);
+        hidden := coalesce(NOT held.kind = ANY (visit.kinds)
+                           OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
         status := CASE
             WHEN hidden THEN CASE WHEN base = 0 THEN 'conflict' ELSE 'missing' END
-            WHEN NOT item.deleted AND item.occurred_at < visit.data_from THEN 'outside_window'
+            WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
             ELSE decide(item, base, mutation, NOT visit.notes, held, earlier)
         END;
 
@@ -125,6 +129,7 @@ BEGIN
                 item.utc_offset := held.utc_offset;
                 item.time_zone := held.time_zone;
                 item.local_date := held.local_date;
+                item.valid_to := held.valid_to;
                 item.performer := held.performer;
             ELSIF status = 'updated' AND NOT visit.notes THEN
                 item.note := held.note;
@@ -142,6 +147,14 @@ BEGIN
             VALUES (p_patient, clock, item.id, item.version, mutation, visit.actor, p_session, item.received_at,
                     item.deleted, item.content_hash);
             held := item;
+            IF item.kind = 'profile' AND NOT item.deleted THEN
+                -- What sign-in and panels show of the patient, and by what scales are judged, follows the profile.
+                UPDATE patients SET birth_date = (item.document ->> 'birth_date')::date, time_zone = item.time_zone,
+                                    locale = coalesce(item.document ->> 'locale', locale)
+                WHERE id = p_patient RETURNING patients.birth_date INTO visit.birth_date;
+            END IF;
+        ELSIF status <> 'unchanged' THEN
+            refused := true;
         END IF;
 
         written := written || item.id;
@@ -153,14 +166,21 @@ BEGIN
         item_id := item.id;
         item_version := CASE WHEN NOT hidden THEN held.version END;
         item_change_seq := CASE WHEN NOT hidden THEN held.change_seq END;
-        item_deleted := held.deleted AND NOT hidden;
-        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted AND NOT hidden
-            THEN convert_to(wire(held.document, CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
+        item_deleted := held.deleted AND held.kind = item.kind AND NOT hidden;
+        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted AND NOT hidden THEN
+            convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                                 ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                            CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
         RETURN NEXT;
     END LOOP;
 
     IF clock > old_head THEN
         UPDATE patient_clocks SET head = clock WHERE patient_id = p_patient;
+    END IF;
+    IF p_outbox_empty AND NOT refused THEN
+        UPDATE sessions SET outbox_empty_at = clock_timestamp() WHERE id = p_session;
+    ELSIF NOT visit.sends THEN
+        UPDATE sessions SET outbox_empty_at = '-infinity' WHERE id = p_session;
     END IF;
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, written, outcomes,
                   p_request, p_address);
@@ -205,18 +225,21 @@ BEGIN
                       p_request, p_address);
         IF outcome = 'ok' THEN
             item_version := held.version;
-            item_record := convert_to(wire(held.document, CASE WHEN visit.notes THEN held.note END), 'UTF8');
+            item_record := convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                                                ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                                           CASE WHEN visit.notes THEN held.note END), 'UTF8');
         END IF;
     END IF;
     RETURN NEXT;
 END $$;
 
 -- One page of what a diary holds, newest first, after the keyset (p_before_at, p_before_id). Dates are the
--- records' own local dates, both ends included. `etag` names the state of the diary for this reader; where it
--- is among p_known_etags the outcome is unmodified and no row is read.
+-- records' own local dates, both ends included. Without p_kinds everything that the consent opens is there.
+-- `etag` names the state of the diary for this reader; where it is among p_known_etags the outcome is unmodified
+-- and no row is read.
 CREATE OR REPLACE FUNCTION read_page(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_from date, p_to date,
-    p_region text, p_character text, p_scale text, p_min_score numeric,
+    p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
     p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -226,11 +249,16 @@ AS $$
 DECLARE
     visit record;
     page record;
+    labels jsonb;
+    happened boolean := p_kinds IS NULL OR p_kinds && '{entry,treatment_event}';
+    agreed boolean := p_kinds IS NULL OR p_kinds && '{treatment,profile}';
+    changed boolean := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
     -- Plain values: row security keeps an expression such as coalesce() out of the index condition, as it might leak.
     -- One place to start from: of two the scan would take the keyset, and walk from there down to p_to.
     earliest timestamptz := coalesce(p_from - interval '1 day', '-infinity');
     before_at timestamptz := coalesce(p_to + interval '2 days', 'infinity');
     before_id uuid := '00000000-0000-0000-0000-000000000000';
+    since timestamptz;
 BEGIN
     IF p_before_at < before_at THEN
         before_at := p_before_at;
@@ -254,26 +282,61 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT array_agg(r.id ORDER BY place) FILTER (WHERE place <= p_limit) AS ids,
+    since := greatest(earliest, visit.data_from);
+    IF p_kinds IS NULL OR 'treatment_event' = ANY (p_kinds) THEN
+        -- Of few records; a diary without a plan skips what follows from plans.
+        SELECT jsonb_object_agg(id, treatment_label(document)) FILTER (WHERE kind = 'treatment'),
+               agreed AND count(*) > 0, changed AND bool_or(kind = 'treatment')
+        INTO labels, agreed, changed
+        FROM records WHERE patient_id = p_patient AND kind IN ('treatment', 'profile') AND NOT deleted;
+    END IF;
+    SELECT array_agg(r.record_id ORDER BY place) FILTER (WHERE place <= p_limit) AS ids,
            string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',' ORDER BY place)
                FILTER (WHERE place <= p_limit) AS items,
-           max(r.occurred_at) FILTER (WHERE place = p_limit) AS last_at, count(*) > p_limit AS more
+           max(r.occurred_at) FILTER (WHERE place = p_limit) AS last_at,
+           min(r.id::text) FILTER (WHERE place = p_limit) AS last_id,
+           count(*) > p_limit AS more
     INTO page
     FROM (
-        SELECT id, occurred_at, document, note, row_number() OVER () AS place
+        SELECT id, record_id, occurred_at, document, note, row_number() OVER () AS place
         FROM (
-            SELECT id, occurred_at, document, note
-            FROM records
-            WHERE patient_id = p_patient AND NOT deleted
+            -- What happened, along the keyset; what was agreed, along an index of its own, for it is rare.
+            (SELECT id, id AS record_id, occurred_at, note,
+                    CASE WHEN treatment_id IS NULL THEN document
+                         ELSE with_treatment(document, labels -> treatment_id::text) END AS document
+             FROM records
+             WHERE happened AND patient_id = p_patient AND NOT deleted AND kind IN ('entry', 'treatment_event')
+               AND (occurred_at, id) < (before_at, before_id)
+               AND occurred_at >= since
+               AND (p_from IS NULL OR local_date >= p_from)
+               AND (p_to IS NULL OR local_date <= p_to)
+               AND (p_kinds IS NULL OR kind = ANY (p_kinds))
+               AND (p_region IS NULL OR p_region = ANY (regions))
+               AND (p_character IS NULL OR p_character = ANY (characters))
+               AND (p_scale IS NULL OR scale = p_scale)
+               AND (p_min_score IS NULL OR worst_score >= p_min_score)
+               AND (p_treatment IS NULL OR treatment_id = p_treatment)
+             ORDER BY occurred_at DESC, id DESC
+             LIMIT p_limit + 1)
+            UNION ALL
+            (SELECT id, id, occurred_at, note, document
+             FROM records
+             WHERE agreed AND patient_id = p_patient AND NOT deleted AND kind IN ('treatment', 'profile')
+               AND (occurred_at, id) < (before_at, before_id)
+               AND occurred_at >= earliest
+               AND (p_from IS NULL OR local_date >= p_from)
+               AND (p_to IS NULL OR local_date <= p_to)
+               AND (p_kinds IS NULL OR kind = ANY (p_kinds))
+             ORDER BY occurred_at DESC, id DESC
+             LIMIT p_limit + 1)
+            UNION ALL
+            SELECT id, treatment_id, occurred_at, NULL, document
+            FROM treatment_changes(p_patient)
+            WHERE changed
               AND (occurred_at, id) < (before_at, before_id)
-              AND occurred_at >= earliest
+              AND occurred_at >= since
               AND (p_from IS NULL OR local_date >= p_from)
               AND (p_to IS NULL OR local_date <= p_to)
-              AND (p_kinds IS NULL OR kind = ANY (p_kinds))
-              AND (p_region IS NULL OR p_region = ANY (regions))
-              AND (p_character IS NULL OR p_character = ANY (characters))
-              AND (p_scale IS NULL OR scale = p_scale)
-              AND (p_min_score IS NULL OR worst_score >= p_min_score)
             ORDER BY occurred_at DESC, id DESC
             LIMIT p_limit + 1
         ) newest
@@ -282,7 +345,7 @@ BEGIN
     items := convert_to(coalesce(page.items, ''), 'UTF8');
     IF page.more THEN
         last_at := page.last_at;
-        last_id := page.ids[p_limit];
+        last_id := page.last_id;
     END IF;
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, coalesce(page.ids, '{}'),
                   outcome, p_request, p_address);
@@ -320,15 +383,21 @@ BEGIN
                    || ',"author_id":"' || v.author_id || '"'
                    || coalesce(',"device_name":' || to_json(s.device_name)::text, '')
                    || ',"received_at":"' || to_char(v.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-                   || '"' || CASE WHEN v.deleted THEN '' ELSE ',"record":' || CASE
-                        WHEN v.version = held.version THEN wire(held.document, CASE WHEN visit.notes THEN held.note END)
-                        ELSE wire(v.document, CASE WHEN visit.notes THEN v.note END) END END
+                   || '"' || CASE WHEN v.deleted THEN '' ELSE ',"record":' || wire(
+                        CASE WHEN p_kind = 'treatment_event'
+                             THEN beside_treatment(coalesce(v.document, held.document), p_patient, visit.data_from)
+                             ELSE coalesce(v.document, held.document) END,
+                        CASE WHEN visit.notes THEN CASE WHEN v.document IS NULL THEN held.note ELSE v.note END END) END
                    || '}' AS version_json
             FROM record_versions v
             LEFT JOIN sessions s ON s.id = v.session_id
             WHERE v.patient_id = p_patient AND v.record_id = p_id
               AND v.version < coalesce(p_before_version, 2147483647)
-              AND (v.document IS NULL OR (v.document ->> 'occurred_at')::timestamptz >= visit.data_from)
+              -- A version is in the window of a grant by its own time; one of what holds for a time, until the next came.
+              AND (v.document IS NULL OR visit.data_from <= CASE
+                  WHEN held.valid_to IS NULL THEN (v.document ->> 'occurred_at')::timestamptz
+                  ELSE (SELECT next.received_at FROM record_versions next
+                        WHERE next.patient_id = p_patient AND next.record_id = p_id AND next.version = v.version + 1) END)
             ORDER BY v.version DESC
             LIMIT p_limit + 1
         ) newest;

@@ -28,3 +28,24 @@ FROM records r
 CROSS JOIN LATERAL json_array_elements(r.document -> 'sites') site
 CROSS JOIN LATERAL json_array_elements(site -> 'scores') score
 WHERE r.kind = 'entry' AND NOT r.deleted;
+
+-- Doses and sessions, done or not, with their treatment where it has arrived.
+CREATE OR REPLACE VIEW treatment_events WITH (security_invoker = true) AS
+SELECT e.patient_id, e.id AS treatment_event_id, e.version, e.occurred_at, e.utc_offset, e.time_zone, e.local_date,
+       e.recorded_at, e.performer, e.treatment_id,
+       t.document ->> 'name' AS treatment_name,
+       t.document ->> 'category' AS category,
+       (e.document ->> 'scheduled_for')::timestamptz AS scheduled_for,
+       e.document ->> 'status' AS status,
+       (e.document #>> '{amount,value}')::numeric AS amount,
+       e.document #>> '{amount,unit}' AS unit,
+       (e.document ->> 'minutes')::integer AS minutes,
+       e.document ->> 'reason' AS reason,
+       e.document ->> 'relief_rating' AS relief_rating,
+       (e.document ->> 'pain_before')::smallint AS pain_before,
+       (e.document ->> 'pain_after')::smallint AS pain_after,
+       (e.document ->> 'entry_id')::uuid AS entry_id
+FROM records e
+LEFT JOIN records t
+    ON t.patient_id = e.patient_id AND t.id = e.treatment_id AND t.kind = 'treatment' AND NOT t.deleted
+WHERE e.kind = 'treatment_event' AND NOT e.deleted;

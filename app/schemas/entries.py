@@ -95,7 +95,6 @@ EXAMPLE_ENTRY: dict[str, Any] = {
     "pain_problem_id": "0195d3f4-7d10-7a9c-b2e6-8f3a5d4c1b20",
 }
 STORED_ENTRY = example_stored("entry", EXAMPLE_ENTRY) | {"outside_validated_age": []}
-EXAMPLE_PAGE = example_page(STORED_ENTRY)
 
 
 class Score(Strict):
@@ -262,7 +261,7 @@ class EntryOut(EntryShape, RecordOut):
 class EntryPage(Page[EntryOut]):
     """Entries, newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PAGE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [example_page(STORED_ENTRY)]})
 
 
 class EntryVersion(Version[EntryOut]):

@@ -1,15 +1,65 @@
-"""The timeline's pages: records of every kind, told apart by `kind`."""
+"""The timeline's pages: records of every kind and the changes of plans, told apart by `kind`."""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-from app.schemas.base import Strict
-from app.schemas.entries import EXAMPLE_PAGE, EntryOut
+from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
+from app.schemas.entries import STORED_ENTRY, EntryOut
+from app.schemas.envelope import example_page
+from app.schemas.profile import ProfileOut
+from app.schemas.treatment_events import STORED_EVENT, TreatmentEventOut
+from app.schemas.treatments import STORED_TREATMENT, Regimen, TreatmentOut
+
+KINDS = ("entry", "treatment", "treatment_event", "treatment_change", "profile")
+
+EXAMPLE_CHANGE: dict[str, Any] = {
+    "kind": "treatment_change",
+    "id": "6c1f8a42-5d3e-4b97-8f60-2a9d7e4c1b35",
+    "patient_id": STORED_TREATMENT["patient_id"],
+    "treatment_id": STORED_TREATMENT["id"],
+    "treatment_name": STORED_TREATMENT["name"],
+    "change": "regimen_changed",
+    "occurred_at": STORED_TREATMENT["regimens"][1]["valid_from"],
+    "local_date": STORED_TREATMENT["regimens"][1]["valid_from"][:10],
+    "time_zone": STORED_TREATMENT["regimens"][1]["time_zone"],
+    "regimen": STORED_TREATMENT["regimens"][1],
+    "previous": STORED_TREATMENT["regimens"][0],
+}
+EXAMPLE_TIMELINE = example_page(STORED_ENTRY) | {"items": [STORED_EVENT, STORED_ENTRY, EXAMPLE_CHANGE]}
+
+
+class TreatmentChangeOut(Strict):
+    """A plan that begins, changes, pauses or ends. It is read from the treatment, not stored, and has no version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_CHANGE]})
+
+    kind: Literal["treatment_change"]
+    id: RecordId
+    patient_id: RecordId
+    treatment_id: RecordId
+    treatment_name: Annotated[str, line(200)]
+    change: Literal["started", "regimen_changed", "paused", "resumed", "ended"]
+    occurred_at: Instant = Field(description="From when on it applies; it may be still to come.")
+    local_date: LocalDate
+    time_zone: TimeZone
+    regimen: Regimen | None = Field(default=None, description="What applies from then on; of a start or change.")
+    previous: Regimen | None = Field(default=None, description="What applied until then; of a change or an end.")
+
+
+TimelineItem = TypeAliasType(
+    "TimelineItem",
+    Annotated[
+        EntryOut | TreatmentOut | TreatmentEventOut | TreatmentChangeOut | ProfileOut, Field(discriminator="kind")
+    ],
+)
 
 
 class TimelinePage(Strict):
-    """Records, newest first."""
+    """Records and changes of plans, newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PAGE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_TIMELINE]})
 
-    items: list[EntryOut] = Field(max_length=200)
+    items: list[TimelineItem] = Field(max_length=200)
     next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")

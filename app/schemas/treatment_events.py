@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import matching
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, Severity
 from app.schemas.envelope import (
     Note,
@@ -83,7 +83,7 @@ EXAMPLE_SKIPPED: dict[str, Any] = {
 }
 EXAMPLE_SESSION: dict[str, Any] = MINIMAL_EVENT | {"minutes": 30, "pain_before": 5, "pain_after": 3}
 EXAMPLES = [MINIMAL_EVENT, EXAMPLE_EVENT, EXAMPLE_SKIPPED, EXAMPLE_SESSION]
-STORED_EVENT = example_stored("treatment_event", EXAMPLE_EVENT) | {"flags": []}
+STORED_EVENT = example_stored("treatment_event", EXAMPLE_EVENT) | {"treatment_name": EXAMPLE_PRN["name"], "flags": []}
 
 
 class SideEffect(Strict):
@@ -155,6 +155,9 @@ class TreatmentEventOut(TreatmentEventShape, RecordOut):
     model_config = ConfigDict(json_schema_extra={"examples": [STORED_EVENT]})
 
     kind: Literal["treatment_event"]
+    treatment_name: Annotated[str, line(200)] | None = Field(
+        default=None, description="The name of its treatment; absent until that has arrived."
+    )
     flags: list[EventFlag] = Field(
         default=[], description="What keeps it out of figures: its status or its treatment is not what it should be."
     )
@@ -176,7 +179,7 @@ class TreatmentEventVersionPage(Page[TreatmentEventVersion]):
     model_config = ConfigDict(json_schema_extra={"examples": [example_history(STORED_EVENT)]})
 
 
-def event_of(event: TreatmentEventOut) -> matching.Event:
+def event_of(event: TreatmentEventIn | TreatmentEventOut) -> matching.Event:
     """The event as arithmetic takes it."""
     return matching.Event(
         occurred_at=event.occurred_at,

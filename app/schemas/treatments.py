@@ -129,6 +129,10 @@ EXAMPLE_SESSIONS: dict[str, Any] = {
         }
     ],
 }
+EXAMPLE_STOP: dict[str, Any] = {
+    "status": "stopped",
+    "regimens": [MINIMAL_TREATMENT["regimens"][0] | {"valid_to": "2026-04-13T00:00:00+02:00"}],
+}
 EXAMPLES = [MINIMAL_TREATMENT, EXAMPLE_TREATMENT, EXAMPLE_PRN, EXAMPLE_SESSIONS]
 STORED_TREATMENT = example_stored("treatment", EXAMPLE_TREATMENT)
 
@@ -239,7 +243,11 @@ class TreatmentShape(RecordFields):
         min_length=1, max_length=100, description="In the order of `valid_from`, none overlapping the next."
     )
     pauses: list[Pause] = Field(default=[], max_length=100, description="In order, none overlapping the next.")
-    status: TreatmentStatus = "active"
+    status: TreatmentStatus = Field(
+        default="active",
+        description="What is due follows from regimens and pauses: `stopped` and `completed` need `valid_to` in the "
+        "last regimen, `on_hold` a last pause without `to`.",
+    )
     prescriber: Annotated[str, line(200)] | None = Field(default=None, description="Who prescribed or advised it.")
     authored_by: Literal["patient", "clinician"] = Field(default="patient", description="Whose plan it is.")
     acknowledged_at: Instant | None = Field(
@@ -258,7 +266,7 @@ class TreatmentFields(TreatmentShape):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse((*_regimens(self), *_pauses(self), *_medication(self), *_wear(self), *_acknowledgement(self)))
+        refuse(fault for rule in RULES for fault in rule(self))
         return self
 
 
@@ -276,7 +284,7 @@ class TreatmentPatch(TreatmentFields):
     """
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"status": "stopped"}, {"prescriber": None, "note": "Helps a little."}]}
+        json_schema_extra={"examples": [EXAMPLE_STOP, {"prescriber": None, "note": "Helps a little."}]}
     )
 
 
@@ -380,3 +388,14 @@ def _acknowledgement(treatment: TreatmentFields) -> Iterator[Fault]:
     """A patient acknowledges what somebody else planned."""
     if treatment.acknowledged_at is not None and treatment.authored_by == "patient":
         yield Fault(("acknowledged_at",), "contradiction", "Only a clinician's plan is acknowledged.")
+
+
+def _status(treatment: TreatmentFields) -> Iterator[Fault]:
+    """What has ended makes nothing due, so it says when; what is on hold says since when."""
+    if treatment.status in ("stopped", "completed") and treatment.regimens[-1].valid_to is None:
+        yield Fault(("regimens", len(treatment.regimens) - 1, "valid_to"), "missing_end", "Say when the plan ended.")
+    if treatment.status == "on_hold" and (not treatment.pauses or treatment.pauses[-1].to is not None):
+        yield Fault(("pauses",), "missing_pause", "Say since when: give a last pause without `to`.")
+
+
+RULES = (_regimens, _pauses, _medication, _wear, _acknowledgement, _status)

@@ -41,6 +41,7 @@ class Diary:
     cursors: Cursors
     caller: Caller
     patient_id: UUID
+    outbox_empty: bool = False  # the device has nothing left to send after this call
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Filters:
     character: str | None = None
     scale: str | None = None
     min_score: Decimal | None = None
+    treatment_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,13 @@ async def write(diary: Diary, action: str, scope: str, changes: list[Change]) ->
     """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns."""
     items = b"[" + b",".join(map(_item, changes)) + b"]"
     rows = await diary.database.call(
-        "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7)",
+        "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8)",
         diary.caller.session_id,
         diary.patient_id,
         scope,
         action,
         items.decode(),
+        diary.outbox_empty,
         diary.caller.request_id,
         diary.caller.address,
     )
@@ -152,7 +155,7 @@ async def read_page(
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
     before_at, before_id = _open(diary.cursors, purpose, cursor)
     [row] = await diary.database.call(
-        "SELECT * FROM read_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        "SELECT * FROM read_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         diary.caller.session_id,
         diary.patient_id,
         scope,
@@ -164,6 +167,7 @@ async def read_page(
         filters.character,
         filters.scale,
         filters.min_score,
+        filters.treatment_id,
         before_at,
         before_id,
         limit,

@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.domain.treatments import facts, fits, flags
-from app.schemas.treatment_events import MINIMAL_EVENT, TreatmentEventIn
+from app.domain.treatments import fits, flags
 
 DOSES = {"taken", "partial", "skipped", "held"}
 SESSIONS = {"attended", "partial", "not_attended", "cancelled_by_patient", "cancelled_by_provider"}
@@ -44,7 +43,3 @@ def test_an_event_is_flagged_by_what_is_known_of_its_treatment(
     category: str | None, status: str, expected: tuple[str, ...]
 ) -> None:
     assert flags(category, status) == expected
-
-
-def test_the_treatment_is_a_fact_of_the_event() -> None:
-    assert facts(TreatmentEventIn.model_validate(MINIMAL_EVENT)).treatment_id == MINIMAL_EVENT["treatment_id"]

@@ -274,6 +274,11 @@ def test_every_minute_of_the_day_is_a_time(time: Any) -> None:
         ({"wear_hours": 0, "form": "patch"}, [("/wear_hours", "greater_than_equal")]),
         ({"wear_hours": 721, "form": "patch"}, [("/wear_hours", "less_than_equal")]),
         ({"note": "x" * 4001}, [("/note", "text")]),
+        ({"status": "stopped"}, [("/regimens/0/valid_to", "missing_end")]),
+        ({"status": "completed", "regimens": [regimen("01", "03"), regimen("05")]},
+         [("/regimens/1/valid_to", "missing_end")]),
+        ({"status": "on_hold"}, [("/pauses", "missing_pause")]),
+        ({"status": "on_hold", "pauses": [pause("01", "03")]}, [("/pauses", "missing_pause")]),
     ],
 )  # fmt: skip
 def test_a_refusal_points_at_the_place(members: dict[str, Any], told_at: list[tuple[str, str]]) -> None:
@@ -285,7 +290,8 @@ def test_a_refusal_points_at_the_place(members: dict[str, Any], told_at: list[tu
     [
         {"regimens": [regimen("01", "03"), regimen("03"), regimen("05", "09"), regimen("11")]},
         {"pauses": [pause("01", "03"), pause("03", "04"), pause("09")]},
-        {"pauses": [pause("01", "03")], "status": "stopped"},
+        {"pauses": [pause("01", "03")], "regimens": [regimen("01", "09")], "status": "stopped"},
+        {"pauses": [pause("01", "03"), pause("05")], "status": "on_hold"},
         {"wear_hours": 720, "form": "patch"},
         {"authored_by": "clinician", "acknowledged_at": "2026-01-02T00:00:00Z"},
         {"ingredients": [{"name": "oxycodone", "rxnorm": "7804"}, {"name": "naloxone"}]},

@@ -4,7 +4,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -14,10 +16,11 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from app.schemas.entries import EntryIn
-from app.services import entries
+from app.services import kinds
+from app.services.entries import ENTRY
 from tests.answers import told
 from tests.conftest import connect
-from tests.people import Person, Phone, entry
+from tests.people import Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -26,27 +29,59 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Call: TypeAlias = Callable[[Phone, str], Awaitable[httpx.Response]]
 
 CANARY = "canary in the coal mine"
-MATCH = {"If-Match": '"1"'}
+DAYS = {"from": "2026-03-01", "to": "2026-03-31"}
 
 
-def path(phone: Phone, entry_id: str) -> str:
-    return f"{phone.diary}/entries/{entry_id}"
+@dataclass(frozen=True)
+class Kind:
+    """Where its records are, and a new one by its id; the profile has the patient's."""
+
+    path: str
+    new: Callable[[str], dict[str, Any]]
+
+    def at(self, record_id: str) -> str:
+        return self.path if self.path == "/profile" else f"{self.path}/{record_id}"
 
 
-CALLS: dict[str, Call] = {
-    "patients.read": lambda phone, _: phone.get(),
-    "entries.create": lambda phone, entry_id: phone.log(id=entry_id, note=CANARY),
-    "entries.list": lambda phone, _: phone.get("/entries"),
-    "timeline.read": lambda phone, _: phone.get("/timeline"),
-    "entries.read": lambda phone, entry_id: phone.http.get(path(phone, entry_id)),
-    "entries.history": lambda phone, entry_id: phone.http.get(f"{path(phone, entry_id)}/versions"),
-    "entries.replace": lambda phone, entry_id: phone.http.put(
-        path(phone, entry_id), json={k: v for k, v in entry(mood=1).items() if k != "id"}, headers=MATCH
-    ),
-    "entries.merge": lambda phone, entry_id: phone.http.patch(path(phone, entry_id), json={"mood": 2}, headers=MATCH),
-    "entries.delete": lambda phone, entry_id: phone.http.delete(path(phone, entry_id), headers=MATCH),
+KINDS = {
+    "entries": Kind("/entries", lambda i: entry(id=i, note=CANARY)),
+    "treatments": Kind("/treatments", lambda i: treatment("08:00", id=i, name=CANARY, prescriber=CANARY, note=CANARY)),
+    "treatment_events": Kind("/treatment-events", lambda i: dose(str(uuid4()), id=i, note=CANARY)),
+    "profile": Kind("/profile", lambda _: profile(source={"app": CANARY})),
 }
-ABOUT_NO_RECORD = {"patients.read"}
+VERBS: dict[str, Callable[[Kind, Phone, str], Awaitable[httpx.Response]]] = {
+    "create": lambda kind, phone, i: phone.post(kind.path, kind.new(i)),
+    "list": lambda kind, phone, _: phone.get(kind.path),
+    "read": lambda kind, phone, i: phone.get(kind.at(i)),
+    "history": lambda kind, phone, i: phone.get(f"{kind.at(i)}/versions"),
+    "replace": lambda kind, phone, i: phone.put(kind.at(i), without_id(kind.new(i) | {"time_zone": "Europe/Paris"})),
+    "merge": lambda kind, phone, i: phone.patch(kind.at(i), {"time_zone": "Europe/Rome"}),
+    "delete": lambda kind, phone, i: phone.delete(kind.at(i)),
+}
+CALLS: dict[str, Call] = {
+    **{f"{name}.{verb}": partial(VERBS[verb], kind) for name, kind in KINDS.items() for verb in VERBS},
+    "patients.read": lambda phone, _: phone.get(),
+    "timeline.read": lambda phone, _: phone.get("/timeline"),
+    "adherence.read": lambda phone, _: phone.get("/adherence", params=DAYS),
+    "treatments.expand": lambda phone, i: phone.get(f"/treatments/{i}/slots", params=DAYS),
+}
+for nothing in ("profile.list", "profile.delete"):
+    del CALLS[nothing]
+ABOUT_NO_RECORD = {"patients.read", "adherence.read"}
+
+
+async def prepared(phone: Phone, action: str) -> str:
+    """The id of a record that is there for the call; the call that adds one only gets an id."""
+    name, _, verb = action.partition(".")
+    record_id = phone.patient_id if name == "profile" else str(uuid4())
+    if verb != "create":
+        kind = KINDS.get(name, KINDS["entries"])
+        assert (await VERBS["create"](kind, phone, record_id)).status_code in (200, 201)
+    return record_id
+
+
+async def head_of(phone: Phone) -> int:
+    return int((await phone.get()).json()["head"])
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +95,7 @@ async def phone(app: FastAPI) -> AsyncIterator[Phone]:
 async def stranger(app: FastAPI, phone: Phone) -> AsyncIterator[Phone]:
     """Somebody who points his phone at that patient's diary."""
     async with connect(app) as http:
-        other = await Person().register_and_sign_in(http)
-        yield Phone(http, other.person, {**other.tokens, "user": {**phone.tokens["user"], "id": other.user_id}})
+        yield lent(await Person().register_and_sign_in(http), phone)
 
 
 async def trail(superuser: Connection, answer: httpx.Response) -> list[asyncpg.Record]:
@@ -105,23 +139,21 @@ async def rolled_back(superuser: Connection) -> AsyncIterator[None]:
 async def test_every_call_writes_down_who_did_what_to_which_records_from_where(
     ada: Phone, superuser: Connection, action: str
 ) -> None:
-    entry_id = str(uuid4())
-    if action != "entries.create":
-        await ada.log(id=entry_id)
-    answer = await CALLS[action](ada, entry_id)
+    record_id = await prepared(ada, action)
+    answer = await CALLS[action](ada, record_id)
     assert answer.status_code < 300
     event, *more = await trail(superuser, answer)
     assert (event["action"], event["actor_id"], event["role"]) == (action, UUID(ada.user_id), "patient")
     assert (event["session_id"], event["patient_id"]) == (UUID(ada.session_id), UUID(ada.patient_id))
-    assert event["record_ids"] == ([] if action in ABOUT_NO_RECORD else [UUID(entry_id)])
+    assert event["record_ids"] == ([] if action in ABOUT_NO_RECORD else [UUID(record_id)])
     assert event["host"] == ada.http._transport.client[0]  # type: ignore[attr-defined]  # httpx keeps it to itself
     assert event["grant_id"] is None
-    assert [one["action"] for one in more] == (["entries.replace"] if action == "entries.merge" else [])
+    assert [one["action"] for one in more] == ([action.replace("merge", "replace")] if "merge" in action else [])
 
 
 @pytest.mark.parametrize("action", CALLS)
 async def test_every_call_is_written_down_before_its_answer_leaves(
-    app: FastAPI, phone: Phone, superuser: Connection, action: str
+    app: FastAPI, ada: Phone, superuser: Connection, action: str
 ) -> None:
     seen: list[int] = []
 
@@ -135,21 +167,18 @@ async def test_every_call_is_written_down_before_its_answer_leaves(
 
         await app(scope, receive, count)
 
-    entry_id = str(uuid4())
-    if action != "entries.create":
-        await phone.log(id=entry_id)
+    record_id = await prepared(ada, action)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(watched), base_url="http://testserver") as http:
-        http.headers["Authorization"] = phone.http.headers["Authorization"]
-        await CALLS[action](Phone(http, phone.person, phone.tokens), entry_id)
-    assert seen == [2 if action == "entries.merge" else 1]
+        http.headers["Authorization"] = ada.http.headers["Authorization"]
+        await CALLS[action](Phone(http, ada.person, ada.tokens), record_id)
+    assert seen == [2 if "merge" in action else 1]
 
 
 @pytest.mark.parametrize("action", CALLS)
 async def test_a_stranger_who_is_refused_is_written_down(
     phone: Phone, stranger: Phone, superuser: Connection, action: str
 ) -> None:
-    logged = (await phone.log()).json()
-    answer = await CALLS[action](stranger, logged["id"])
+    answer = await CALLS[action](stranger, await prepared(phone, action))
     assert told(answer) == (404, "not-found")
     [event] = await trail(superuser, answer)
     assert (event["action"], event["outcome"]) == (action, "not_found")
@@ -166,29 +195,25 @@ async def test_a_request_of_a_session_that_has_ended_is_written_down(ada: Phone,
 async def test_who_acts_on_a_consent_is_written_down_with_it_also_where_it_does_not_reach(
     ada: Phone, bob: Phone, superuser: Connection
 ) -> None:
-    consent = await superuser.fetchval(
-        "INSERT INTO grants (patient_id, grantee_id, status, scopes, purpose, expires_at)"
-        " VALUES ($1, $2, 'active', '{entries:read}', 'test', now() + interval '1 day') RETURNING id",
-        UUID(ada.patient_id),
-        UUID(bob.user_id),
-    )
-    helper = Phone(bob.http, bob.person, {**bob.tokens, "user": ada.tokens["user"]})
-    for answer, outcome in ((await helper.get("/entries"), "ok"), (await helper.log(), "insufficient_scope")):
-        [event] = await trail(superuser, answer)
-        assert (event["outcome"], event["grant_id"]) == (outcome, consent)
+    consent = await grant(superuser, ada, bob, scopes=["adherence:read"])
+    for action, call in CALLS.items():
+        [event] = await trail(superuser, await call(lent(bob, ada), await prepared(ada, action)))
+        outcome = "ok" if action == "adherence.read" else "insufficient_scope"
+        assert (event["action"], event["outcome"], event["grant_id"]) == (action, outcome, consent)
 
 
 async def test_what_became_of_a_call_is_written_down(ada: Phone, superuser: Connection) -> None:
     sent = entry(mood=1)
+    path = f"/entries/{sent['id']}"
     outcomes = []
     for answer in (
         await ada.log(**sent),
         await ada.log(**sent),
         await ada.log(**sent | {"mood": 2}),
-        await ada.http.delete(path(ada, sent["id"]), headers={"If-Match": '"7"'}),
-        await ada.http.delete(path(ada, sent["id"]), headers=MATCH),
-        await ada.http.get(path(ada, sent["id"])),
-        await ada.http.get(path(ada, str(uuid4()))),
+        await ada.delete(path, version=7),
+        await ada.delete(path),
+        await ada.get(path),
+        await ada.get(f"/entries/{uuid4()}"),
         await ada.get("/entries", headers={"If-None-Match": (await ada.get("/entries")).headers["ETag"]}),
     ):
         outcomes += [event["outcome"] for event in await trail(superuser, answer)]
@@ -203,25 +228,40 @@ async def test_a_page_is_written_down_with_the_records_that_were_on_it(ada: Phon
     assert [str(one) for one in event["record_ids"]] == [item["id"] for item in page.json()["items"]]
 
 
+async def test_a_change_of_a_plan_is_written_down_as_the_plan(ada: Phone, superuser: Connection) -> None:
+    plan = treatment("08:00")
+    for path, body in (("/treatments", plan), ("/treatment-events", dose(plan["id"]))):
+        assert (await ada.post(path, body)).status_code == 201
+    page = await ada.get("/timeline")
+    [event] = await trail(superuser, page)
+    kinds_of = {item["id"]: item["kind"] for item in page.json()["items"]}
+    changes = [record_id for record_id, kind in kinds_of.items() if kind == "treatment_change"]
+    assert len(changes) == 1
+    assert [str(one) for one in event["record_ids"]] == [plan["id"] if one in changes else one for one in kinds_of]
+
+
 async def test_no_value_of_a_record_is_written_down(ada: Phone, superuser: Connection) -> None:
-    entry_id = str(uuid4())
-    for call in (CALLS["entries.create"], *CALLS.values()):
-        await call(ada, entry_id)
+    record_ids = {name: ada.patient_id if name == "profile" else str(uuid4()) for name in KINDS}
+    for _ in range(2):
+        for action, call in CALLS.items():
+            await call(ada, record_ids.get(action.partition(".")[0], ""))
     text = await superuser.fetchval(
         "SELECT string_agg(to_jsonb(e)::text, ' ') FROM audit_events e WHERE patient_id = $1", UUID(ada.patient_id)
     )
-    for value in (CANARY, "lower_back_left", "nrs_0_10", "mood", "2026-03-28", ada.person.email, "Ada"):
+    assert all(action in text for action in CALLS)
+    places = ("lower_back_left", "nrs_0_10", "prescription_medication", "scheduled", "taken", "Europe", "2026-03-28")
+    for value in (CANARY, *places, ada.person.birth_date, ada.person.email, "Ada"):
         assert value not in text
 
 
 async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser: Connection) -> None:
     sent = EntryIn.model_validate(entry())
-    change = entries.change_of(sent, sent.id, 0)
+    change = kinds.change_of(ENTRY, sent, sent.id, 0)
     item = {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
     events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test.write'"
     async with rolled_back(superuser):
         await superuser.fetch(
-            "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, NULL, NULL)",
+            "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, false, NULL, NULL)",
             UUID(ada.session_id),
             UUID(ada.patient_id),
             json.dumps([item | (change.columns or {})]),
@@ -346,10 +386,10 @@ async def unwritable(superuser: Connection, sqlstate: str) -> AsyncIterator[None
 async def test_what_cannot_be_written_down_is_not_done(
     phone: Phone, superuser: Connection, action: str, sqlstate: str
 ) -> None:
-    logged = (await phone.log(note=CANARY)).json()
+    record_id, head = await prepared(phone, action), await head_of(phone)
     async with unwritable(superuser, sqlstate):
-        answer = await CALLS[action](phone, str(uuid4()) if action == "entries.create" else logged["id"])
+        answer = await CALLS[action](phone, record_id)
     assert told(answer) == (503, "unavailable")
     assert CANARY not in answer.text
     assert "Retry-After" in answer.headers
-    assert (await phone.get()).json()["head"] == logged["change_seq"]
+    assert await head_of(phone) == head

@@ -14,14 +14,15 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.database import driver_url
 from app.schemas.entries import EntryIn
-from app.services import auth, entries, records
+from app.services import auth, kinds, records
+from app.services.entries import ENTRY
 from app.services.records import Caller, Diary
 from tests.people import Phone, entry, site
 
 pytestmark = pytest.mark.anyio
 
 Connection = "asyncpg.Connection[asyncpg.Record]"
-WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, $4, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, false, $4, NULL)"
 
 
 def diary_of(app: FastAPI, phone: Phone) -> Diary:
@@ -34,9 +35,13 @@ def body(**fields: Any) -> EntryIn:
     return EntryIn.model_validate(entry(**fields))
 
 
+async def create(diary: Diary, sent: EntryIn) -> kinds.Stored:
+    return await kinds.create(ENTRY, diary, sent.id, sent)
+
+
 def item(**fields: Any) -> str:
     sent = body(**fields)
-    change = entries.change_of(sent, sent.id, 0)
+    change = kinds.change_of(ENTRY, sent, sent.id, 0)
     return json.dumps(
         {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
         | (change.columns or {})
@@ -64,21 +69,21 @@ async def blocked(superuser: "asyncpg.Connection[asyncpg.Record]", count: int = 
 async def test_two_devices_creating_one_id_store_it_once_and_one_is_told(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     shared = str(uuid4())
-    changes = [entries.change_of(body(id=shared, sites=[site(value)]), shared, 0) for value in (3, 7)]
-    outcomes = await asyncio.gather(*(records.write(diary, "test", entries.WRITE, [change]) for change in changes))
+    changes = [kinds.change_of(ENTRY, body(id=shared, sites=[site(value)]), shared, 0) for value in (3, 7)]
+    outcomes = await asyncio.gather(*(records.write(diary, "test", ENTRY.write, [change]) for change in changes))
     assert sorted(outcome.status for [outcome] in outcomes) == ["conflict", "created"]
-    assert {outcome.record for [outcome] in outcomes} == {(await entries.read(diary, UUID(shared))).record}
+    assert {outcome.record for [outcome] in outcomes} == {(await kinds.read(ENTRY, diary, UUID(shared))).record}
 
 
 async def test_ten_devices_editing_one_version_make_one_new_version(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     first = body()
-    await entries.create(diary, first)
-    edits = [entries.change_of(first.model_copy(update={"mood": mood}), first.id, 1) for mood in range(10)]
-    outcomes = await asyncio.gather(*(records.write(diary, "test", entries.WRITE, [edit]) for edit in edits))
+    await create(diary, first)
+    edits = [kinds.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, 1) for mood in range(10)]
+    outcomes = await asyncio.gather(*(records.write(diary, "test", ENTRY.write, [edit]) for edit in edits))
     statuses = sorted(outcome.status for [outcome] in outcomes)
     assert statuses == ["conflict"] * 9 + ["updated"]
-    assert (await entries.read(diary, UUID(first.id))).version == 2
+    assert (await kinds.read(ENTRY, diary, UUID(first.id))).version == 2
 
 
 async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
@@ -89,10 +94,10 @@ async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
         transaction = stalled.transaction()
         await transaction.start()
         await stalled.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
-        follower = asyncio.create_task(entries.create(diary, body()))
+        follower = asyncio.create_task(create(diary, body()))
         await blocked(superuser)
         assert not follower.done()
-        page = await entries.read_page(diary, records.Filters(), 10, None, ())
+        page = await kinds.read_page(ENTRY, diary, records.Filters(), 10, None, ())
         assert page.items == b""  # a puller sees neither of the two, never the later one alone
         await transaction.commit()
         await follower
@@ -111,7 +116,7 @@ async def test_a_writer_that_rolls_back_gives_its_number_to_the_next(
         await transaction.start()
         await doomed.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
         await transaction.rollback()
-    created = json.loads((await entries.create(diary, body())).record)
+    created = json.loads((await create(diary, body())).record)
     assert created["change_seq"] == 1
 
 
@@ -153,8 +158,8 @@ async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
 
     async def push(size: int) -> None:
         bodies = [body() for _ in range(size)]
-        changes = [entries.change_of(one, one.id, 0) for one in bodies]
-        outcomes = await records.write(diary, "test", entries.WRITE, changes)
+        changes = [kinds.change_of(ENTRY, one, one.id, 0) for one in bodies]
+        outcomes = await records.write(diary, "test", ENTRY.write, changes)
         assert [outcome.status for outcome in outcomes] == ["created"] * size
 
     await asyncio.gather(*(push(size) for size in [1, 3, 7, 14] * 4))
@@ -166,14 +171,14 @@ async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
 async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     taken = body()
-    await entries.create(diary, taken)
+    await create(diary, taken)
     other = taken.model_copy(update={"mood": 1})
     new = body()
     outcomes = await records.write(
         diary,
         "test",
-        entries.WRITE,
-        [entries.change_of(other, other.id, 0), entries.change_of(new, new.id, 0)],
+        ENTRY.write,
+        [kinds.change_of(ENTRY, other, other.id, 0), kinds.change_of(ENTRY, new, new.id, 0)],
     )
     assert [outcome.status for outcome in outcomes] == ["conflict", "created"]
 
@@ -184,9 +189,9 @@ async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app:
     mutation = uuid4()
 
     async def put(mood: int | None, base: int) -> str:
-        change = entries.change_of(first.model_copy(update={"mood": mood}), first.id, base)
+        change = kinds.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, base)
         outcome = await records.write(
-            diary, "test", entries.WRITE, [records.Change(**{**_fields(change), "mutation_id": mutation})]
+            diary, "test", ENTRY.write, [records.Change(**{**_fields(change), "mutation_id": mutation})]
         )
         return outcome[0].status
 

@@ -1,0 +1,94 @@
+"""What the routes of records share: how they are described in OpenAPI, and how a record or page is answered."""
+
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel
+
+from app import problems
+from app.errors import Conflict, InvalidCursor, PreconditionRequired, Stale
+from app.services.kinds import Stored
+from app.services.records import Diary, Page
+
+JSON = "application/json"
+ETAG = {"ETag": {"description": "The version, strong.", "schema": {"type": "string"}, "example": '"1"'}}
+PAGE_ETAG = {"ETag": {"description": "The state of the diary for this reader.", "schema": {"type": "string"}}}
+Described = dict[str, Any]  # keyword arguments of a route
+
+
+def creating(out: type[BaseModel]) -> Described:
+    """A route that stores a new record."""
+    answer = {"model": out, "headers": ETAG}
+    new = {"description": "Stored, durably.", **answer}
+    known = {"description": "It was stored before; this is how it is now.", **answer}
+    return _described({201: new, 200: known, **problems.responses(Conflict)}, status_code=201)
+
+
+def listing(model: type[BaseModel]) -> Described:
+    """A route that answers a page, or 304 while the diary has not moved."""
+    unmodified = {"description": "Nothing has changed."}
+    return _described(
+        {200: {"model": model, "headers": PAGE_ETAG}, 304: unmodified, **problems.responses(InvalidCursor)}
+    )
+
+
+def reading(out: type[BaseModel]) -> Described:
+    """A route that answers one record."""
+    return _described({200: {"model": out, "headers": ETAG}})
+
+
+def replacing(out: type[BaseModel]) -> Described:
+    """A route that puts new content in the place of a version."""
+    return _described({200: {"model": out, "headers": ETAG}, **problems.responses(PreconditionRequired, Stale)})
+
+
+def revising(out: type[BaseModel], patch: type[BaseModel]) -> Described:
+    """A route that takes a merge patch, under either media type."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{patch.__name__}"}}
+    content = dict.fromkeys((JSON, "application/merge-patch+json"), schema)
+    return replacing(out) | {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+def deleting() -> Described:
+    """A route that deletes a version."""
+    return _described(problems.responses(PreconditionRequired, Stale), status_code=204)
+
+
+def tracing(model: type[BaseModel]) -> Described:
+    """A route that answers the history of a record."""
+    return _described({200: {"model": model}, **problems.responses(InvalidCursor)})
+
+
+def created(diary: Diary, place: str, record: Stored) -> Response:
+    """The record with its address below the patient's; 200 where it was there before."""
+    answer = stored(record, 201 if record.created else 200)
+    answer.headers["Location"] = f"/v1/patients/{diary.patient_id}/{place}"
+    return answer
+
+
+def stored(record: Stored, status: int = 200) -> Response:
+    """The record with its version as the ETag."""
+    return Response(record.record, status, {"ETag": f'"{record.version}"'}, JSON)
+
+
+def page(found: Page) -> Response:
+    """A page of records with the ETag of its diary, or 304."""
+    headers = {"ETag": f'"{found.etag}"'}
+    if found.items is None:
+        return Response(status_code=304, headers=headers)
+    return Response(found.body, media_type=JSON, headers=headers)
+
+
+def history(body: bytes) -> Response:
+    """A page of versions."""
+    return Response(body, media_type=JSON)
+
+
+def known_etags(if_none_match: str | None) -> tuple[str, ...]:
+    """The ETags of a diary's states that the caller holds; weak ones count too (RFC 9110, 13.1.2)."""
+    tags = (if_none_match or "").split(",")
+    return tuple(tag.strip().removeprefix("W/").strip('"') for tag in tags)
+
+
+def _described(answers: dict[int | str, Any], **more: Any) -> Described:
+    return {"response_class": Response, "responses": answers, **more}

@@ -1,0 +1,168 @@
+"""Adherence: what the diary's treatments made due, and what became of it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
+
+from anyio import CapacityLimiter, to_thread
+from pydantic import TypeAdapter
+
+from app.domain import regimens
+from app.domain.adherence import Assessment, assess, overall
+from app.domain.matching import Event, Word
+from app.domain.moments import local_date
+from app.domain.prn import Reading
+from app.domain.treatments import flags
+from app.errors import Fault, InsufficientScope, Invalid
+from app.schemas.adherence import MOST, AdherenceOut, LeftOut, OverallAdherence, TreatmentAdherence
+from app.schemas.treatment_events import TreatmentEventOut, event_of
+from app.schemas.treatments import TreatmentOut, plan_of
+from app.services.records import Diary, refuse
+
+SCOPE = "adherence:read"
+READ = "SELECT * FROM read_course($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+
+_treatments = TypeAdapter(list[TreatmentOut])
+_events = TypeAdapter(list[TreatmentEventOut])
+_readings = TypeAdapter(list[tuple[datetime, int]])
+_threads = CapacityLimiter(1)  # a year takes tens of milliseconds: others are answered meanwhile
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """A treatment with its plan and the events that belong to it."""
+
+    treatment: TreatmentOut
+    plan: regimens.Treatment
+    events: Sequence[Event]
+
+
+async def read(diary: Diary, start: date, end: date, now: datetime) -> AdherenceOut:
+    """The figures of the local days start…end, both included, as far as the consent reaches back."""
+    [course] = await diary.database.call(
+        READ,
+        diary.caller.session_id,
+        diary.patient_id,
+        SCOPE,
+        "adherence.read",
+        start,
+        end,
+        MOST,
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    refuse(course["outcome"])
+    first = max(start, _first_day(course["data_from"], course["time_zone"]))
+    if first > end:
+        raise InsufficientScope
+    return await to_thread.run_sync(_computed, course, first, end, now, limiter=_threads)
+
+
+def assessed(
+    treatments: Sequence[TreatmentOut],
+    events: Sequence[TreatmentEventOut],
+    readings: Sequence[Reading],
+    start: date,
+    end: date,
+    word: Word,
+) -> AdherenceOut:
+    """The figures of the local days start…end, both included, of each treatment and of all together.
+
+    Events and readings of `regimens.margin` of each plan around these days are needed too; readings in time order.
+    Raises Invalid where the figures would keep the server from answering anybody else.
+    """
+    followed = _followed(treatments, events, start, end)
+    _check_work(followed, start, end)
+    assessments = [assess(one.plan, one.events, start, end, word, readings) for one in followed]
+    return AdherenceOut(
+        from_=start,
+        to=end,
+        as_of=word.now,
+        outbox_empty_at=word.outbox_empty_at,
+        overall=OverallAdherence.model_validate(overall(assessments), from_attributes=True),
+        treatments=[_assessed(one.treatment, found) for one, found in zip(followed, assessments, strict=True)],
+        left_out=_left_out(treatments, events, start, end),
+    )
+
+
+def _first_day(data_from: datetime | None, zone: str) -> date:
+    """The first day that lies wholly in the window of a grant, for a patient in this zone."""
+    if data_from is None:
+        return date.min
+    local = data_from.astimezone(ZoneInfo(zone))
+    return local.date() + timedelta(days=local.time() > time.min)
+
+
+def _computed(course: Any, start: date, end: date, now: datetime) -> AdherenceOut:
+    """The figures of what read_course() found."""
+    treatments = _treatments.validate_json(course["treatments"])
+    events = _events.validate_json(course["events"])
+    if max(len(treatments), len(events)) > MOST:
+        _refuse_work()
+    readings = [Reading(at, value) for at, value in _readings.validate_json(course["readings"])]
+    return assessed(treatments, events, readings, start, end, Word(now, course["outbox_empty_at"]))
+
+
+def _followed(
+    treatments: Iterable[TreatmentOut], events: Iterable[TreatmentEventOut], start: date, end: date
+) -> list[_Followed]:
+    """The treatments with a plan or an event on these days, in the order in which they began; no drafts."""
+    done = defaultdict[str, list[Event]](list)
+    for event in events:
+        done[event.treatment_id].append(event_of(event))
+    agreed = (treatment for treatment in treatments if treatment.status != "draft")
+    found = [_Followed(treatment, plan_of(treatment), done[treatment.id]) for treatment in agreed]
+    return sorted((one for one in found if _concerns(one, start, end)), key=_began)
+
+
+def _concerns(one: _Followed, start: date, end: date) -> bool:
+    """Whether a regimen applies, or anything was noted, on one of these days."""
+    if any(regimens.days_covered(one.plan, index, start, end) for index in range(len(one.plan.regimens))):
+        return True
+    return any(start <= local_date(event.occurred_at) <= end for event in one.events)
+
+
+def _began(one: _Followed) -> tuple[datetime, str]:
+    return one.plan.regimens[0].valid_from, one.treatment.id
+
+
+def _check_work(followed: Sequence[_Followed], start: date, end: date) -> None:
+    """Refuses more arithmetic than may be done while others wait."""
+    work = len(followed)
+    for one in followed:
+        around = regimens.margin(one.plan)
+        work += regimens.most_due(one.plan, start - around, end + around) + len(one.events)
+    if work > MOST:
+        _refuse_work()
+
+
+def _refuse_work() -> NoReturn:
+    advice = f"Ask for fewer days at a time: at most {MOST} doses, sessions and events fit into one answer."
+    raise Invalid(faults=(Fault("#query/to", "too_much", advice),))
+
+
+def _assessed(treatment: TreatmentOut, assessment: Assessment) -> TreatmentAdherence:
+    """One treatment's figures as they are answered."""
+    members = {
+        "treatment_id": treatment.id,
+        "name": treatment.name,
+        "category": treatment.category,
+        "status": treatment.status,
+        "doses": assessment.doses,
+        "sessions": assessment.sessions,
+        "prn": assessment.prn,
+    }
+    return TreatmentAdherence.model_validate(members, from_attributes=True)
+
+
+def _left_out(
+    treatments: Iterable[TreatmentOut], events: Iterable[TreatmentEventOut], start: date, end: date
+) -> LeftOut:
+    """How many events of these days are in no figure, by the reason."""
+    categories = {treatment.id: treatment.category for treatment in treatments}
+    inside = (event for event in events if start <= event.local_date <= end)
+    counted = Counter(flag for event in inside for flag in flags(categories.get(event.treatment_id), event.status))
+    return LeftOut(treatment_missing=counted["treatment_missing"], status_does_not_fit=counted["status_does_not_fit"])

@@ -1,0 +1,174 @@
+"""What a phone may do with a record, whatever its kind: create, replace, revise, delete, read back."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from app.domain.moments import local_date, utc_offset
+from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
+from app.schemas.envelope import RecordFields
+from app.services import records
+from app.services.records import Change, Diary, Filters, Outcome, Page
+
+Fields = TypeVar("Fields", bound=RecordFields)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Fields]):
+    """A kind of record: its name, its consent, and what of its fields SQL filters by."""
+
+    name: str
+    plural: str  # names it in the audit
+    scope: str  # names it in grants: `<scope>:read` and `<scope>:write`
+    fields: type[Fields]
+    facts: Callable[[Fields], dict[str, Any]]  # the promoted columns of `records`
+
+    @property
+    def read(self) -> str:
+        """The scope to read it."""
+        return f"{self.scope}:read"
+
+    @property
+    def write(self) -> str:
+        """The scope to write it."""
+        return f"{self.scope}:write"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as stored JSON with its version; `created` tells a new one from a repeated request."""
+
+    version: int
+    record: bytes
+    created: bool = False
+
+
+async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields) -> Stored:
+    """Stores a new record. The same content again answers the record as it is now; other content is a Conflict."""
+    if (record_id == str(diary.patient_id)) != (kind.name == "profile"):
+        raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
+    outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
+    if outcome.status == "outside_window":
+        raise InsufficientScope
+    if outcome.status == "conflict":
+        if outcome.deleted:
+            raise Gone
+        raise Conflict(current=outcome.record, etag=_etag(outcome))
+    return _stored(outcome)
+
+
+async def replace(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
+    """Puts new content in the place of version `base_version`; content that is already there is no change."""
+    outcome = await _write(kind, diary, "replace", change_of(kind, body, str(record_id), base_version))
+    return _stored(_accepted(outcome))
+
+
+async def revise(
+    kind: Kind[Fields],
+    diary: Diary,
+    record_id: UUID,
+    base_version: int,
+    patch: dict[str, Any],
+    validate: Callable[[type[Fields], dict[str, Any]], Fields],
+) -> Stored:
+    """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
+    version, current = await records.read(diary, f"{kind.plural}.merge", kind.write, kind.name, record_id)
+    own = {name: value for name, value in json.loads(current).items() if name in kind.fields.model_fields}
+    merged = _merge(own, patch)
+    if merged != own and version != base_version:
+        raise Stale(current=current, etag=f'"{version}"')
+    return await replace(kind, diary, record_id, version, validate(kind.fields, merged))
+
+
+async def delete(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
+    """Deletes version `base_version` of a record; deleting it again is no error."""
+    change = Change(kind=kind.name, id=str(record_id), base_version=base_version, deleted=True)
+    outcome = await _write(kind, diary, "delete", change)
+    if outcome.status != "unchanged":
+        _accepted(outcome)
+
+
+async def read(kind: Kind[Fields], diary: Diary, record_id: UUID) -> Stored:
+    """One record as this caller may see it."""
+    version, record = await records.read(diary, f"{kind.plural}.read", kind.read, kind.name, record_id)
+    return Stored(version, record)
+
+
+async def read_page(
+    kind: Kind[Fields],
+    diary: Diary,
+    filters: Filters,
+    limit: int,
+    cursor: str | None,
+    known_etags: tuple[str, ...],
+) -> Page:
+    """One page of the records of this kind that fit, newest first."""
+    return await records.read_page(diary, f"{kind.plural}.list", kind.read, filters, limit, cursor, known_etags)
+
+
+async def read_versions(kind: Kind[Fields], diary: Diary, record_id: UUID, limit: int, cursor: str | None) -> bytes:
+    """One page of a record's history as JSON, newest version first."""
+    return await records.read_versions(diary, f"{kind.plural}.history", kind.read, kind.name, record_id, limit, cursor)
+
+
+def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: int) -> Change:
+    """The record as a change: its document, and the facts that SQL filters by."""
+    day = local_date(body.occurred_at).isoformat()
+    document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True).encode()
+    return Change(
+        kind=kind.name,
+        id=record_id,
+        base_version=base_version,
+        document=b'{"local_date":"%b",%b' % (day.encode(), document[1:]),
+        columns={
+            "occurred_at": body.occurred_at.isoformat(),
+            "utc_offset": utc_offset(body.occurred_at),
+            "time_zone": body.time_zone,
+            "local_date": day,
+            "recorded_at": body.recorded_at and body.recorded_at.isoformat(),
+            "performer": body.performer,
+            "note": getattr(body, "note", None),
+            **kind.facts(body),
+        },
+    )
+
+
+async def _write(kind: Kind[Fields], diary: Diary, verb: str, change: Change) -> Outcome:
+    [outcome] = await records.write(diary, f"{kind.plural}.{verb}", kind.write, [change])
+    return outcome
+
+
+def _accepted(outcome: Outcome) -> Outcome:
+    if outcome.status == "missing":
+        raise NotFound
+    if outcome.status == "outside_window":
+        raise InsufficientScope
+    if outcome.status == "conflict":
+        if outcome.deleted:
+            raise Gone
+        if outcome.record is None:  # the id belongs to a record of another kind
+            raise NotFound
+        raise Stale(current=outcome.record, etag=_etag(outcome))
+    return outcome
+
+
+def _stored(outcome: Outcome) -> Stored:
+    assert outcome.version is not None  # noqa: S101 - accepted outcomes have both
+    assert outcome.record is not None  # noqa: S101
+    return Stored(outcome.version, outcome.record, outcome.status == "created")
+
+
+def _etag(outcome: Outcome) -> str | None:
+    return None if outcome.record is None else f'"{outcome.version}"'
+
+
+def _merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = _merge(result.get(name), value) if isinstance(value, dict) else value
+    return result

@@ -1,0 +1,410 @@
+-- The one write path, and the reads that cost one round trip each: session, consent, row-security context,
+-- rows and audit travel in one call. Documents are text all the way: a page is concatenation.
+
+-- A document as its reader gets it: with the note, or without any trace of one. (STABLE, as to_json() is:
+-- PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION wire(document json, note text) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN note IS NULL THEN document::text
+                ELSE left(document::text, -1) || ',"note":' || to_json(note)::text || '}' END
+$$;
+
+-- What is to become of an item: created, updated, deleted; unchanged where it is already so;
+-- conflict, missing or reused where it is refused. `earlier` is version 1, or the change that the
+-- item's mutation_id made.
+CREATE OR REPLACE FUNCTION decide(
+    item records, base_version integer, mutation_id uuid, keep_note boolean, held records, earlier record_versions
+) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    replay boolean := earlier.record_id = item.id AND earlier.deleted = item.deleted
+        AND (item.deleted OR (earlier.content_hash = item.content_hash AND (keep_note OR item.note IS NOT DISTINCT FROM
+             CASE WHEN earlier.change_seq = held.change_seq THEN held.note ELSE earlier.note END)));
+BEGIN
+    RETURN CASE
+        WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id
+            THEN CASE WHEN replay THEN 'unchanged' ELSE 'reused' END
+        WHEN held.id IS NULL THEN CASE WHEN base_version = 0 AND NOT item.deleted THEN 'created' ELSE 'missing' END
+        WHEN held.kind <> item.kind THEN 'conflict'
+        WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
+        WHEN base_version = 0 AND replay THEN 'unchanged'
+        WHEN NOT item.deleted AND (base_version > 0 OR mutation_id IS NOT NULL) AND held.content_hash = item.content_hash
+            AND (keep_note OR held.note IS NOT DISTINCT FROM item.note) THEN 'unchanged'
+        WHEN held.version <> base_version THEN 'conflict'
+        WHEN item.deleted THEN 'deleted'
+        ELSE 'updated'
+    END;
+END $$;
+
+-- Writes records of one patient, in order, in one transaction, under the patient's clock. Every writer comes
+-- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
+-- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`.
+-- Returns one row for an item, or a single row with a refusal of enter_diary() as its status. An item that lies
+-- before the window of a grant is outside_window. p_outbox_empty: the device has nothing left to send after these.
+CREATE OR REPLACE FUNCTION write_records(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean,
+    p_request uuid, p_address inet
+) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
+                 item_record bytea)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    clock bigint;
+    old_head bigint;
+    visit record;
+    sent json;
+    item records;
+    held records;
+    earlier record_versions;
+    hidden boolean;
+    base integer;
+    mutation uuid;
+    refused boolean := false;
+    written uuid[] := '{}';
+    outcomes text;
+BEGIN
+    -- 1. A statement of its own: what follows must see what the previous holder of the lock committed. Somebody
+    -- without consent to write is not let near the lock: a stranger can neither hold it up nor wait for it.
+    SELECT head INTO clock FROM patient_clocks
+    WHERE patient_id = p_patient
+      AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) a
+                  WHERE s.id = p_session AND a.scopes && ARRAY['*', p_scope])
+    FOR UPDATE;
+    old_head := clock;
+
+    -- 2. Still signed in, still allowed?
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    IF visit.outcome = 'ok' AND clock IS NULL THEN
+        visit.outcome := 'not_found';
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
+                      p_request, p_address);
+    END IF;
+    IF visit.outcome <> 'ok' THEN
+        status := visit.outcome;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    IF visit.grant_id IS NOT NULL THEN
+        -- What the consent does not open is compared here, and shown to nobody: an id may be taken by it.
+        PERFORM set_config('diary.data_from', '-infinity', true),
+                set_config('diary.kinds', open_kinds('{*}')::text, true);
+    END IF;
+
+    FOR sent IN SELECT value FROM json_array_elements(p_items) LOOP
+        item := json_populate_record(NULL::records, sent);
+        base := (sent ->> 'base_version')::integer;
+        mutation := (sent ->> 'mutation_id')::uuid;
+        item.deleted := coalesce(item.deleted, false);
+        item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
+
+        -- 3. Decide. A version or mutation that was there before is looked for only where one can be.
+        SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = item.id;
+        earlier := NULL;
+        IF mutation IS NOT NULL THEN
+            SELECT * INTO earlier FROM record_versions WHERE patient_id = p_patient AND mutation_id = mutation;
+        END IF;
+        IF earlier.record_id IS NULL AND held.id IS NOT NULL AND base = 0 THEN
+            SELECT * INTO earlier FROM record_versions
+            WHERE patient_id = p_patient AND record_id = item.id AND version = 1;
+        END IF;
+        hidden := coalesce(NOT held.kind = ANY (visit.kinds)
+                           OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
+        status := CASE
+            WHEN hidden THEN CASE WHEN base = 0 THEN 'conflict' ELSE 'missing' END
+            WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
+            ELSE decide(item, base, mutation, NOT visit.notes, held, earlier)
+        END;
+
+        -- 4. Write.
+        IF status IN ('created', 'updated', 'deleted') THEN
+            clock := clock + 1;
+            item.patient_id := p_patient;
+            item.version := coalesce(held.version, 0) + 1;
+            item.change_seq := clock;
+            item.received_at := clock_timestamp();
+            item.author_id := visit.actor;
+            item.session_id := p_session;
+            IF status = 'deleted' THEN
+                item.occurred_at := held.occurred_at;
+                item.utc_offset := held.utc_offset;
+                item.time_zone := held.time_zone;
+                item.local_date := held.local_date;
+                item.valid_to := held.valid_to;
+                item.performer := held.performer;
+            ELSIF status = 'updated' AND NOT visit.notes THEN
+                item.note := held.note;
+            END IF;
+            item.document := compose(item, sent -> 'scale_birth_dates', visit.birth_date);
+            IF held.id IS NOT NULL THEN
+                -- As cheap as an update, since change_seq is indexed, and no column can be forgotten.
+                UPDATE record_versions SET document = held.document, note = held.note
+                WHERE patient_id = p_patient AND change_seq = held.change_seq;
+                DELETE FROM records WHERE patient_id = p_patient AND id = held.id;
+            END IF;
+            INSERT INTO records VALUES (item.*);
+            INSERT INTO record_versions (patient_id, change_seq, record_id, version, mutation_id, author_id, session_id,
+                                         received_at, deleted, content_hash)
+            VALUES (p_patient, clock, item.id, item.version, mutation, visit.actor, p_session, item.received_at,
+                    item.deleted, item.content_hash);
+            held := item;
+            IF item.kind = 'profile' AND NOT item.deleted THEN
+                -- What sign-in and panels show of the patient, and by what scales are judged, follows the profile.
+                UPDATE patients SET birth_date = (item.document ->> 'birth_date')::date, time_zone = item.time_zone,
+                                    locale = coalesce(item.document ->> 'locale', locale)
+                WHERE id = p_patient RETURNING patients.birth_date INTO visit.birth_date;
+            END IF;
+        ELSIF status <> 'unchanged' THEN
+            refused := true;
+        END IF;
+
+        written := written || item.id;
+        IF outcomes IS NULL THEN
+            outcomes := status;
+        ELSIF position(status IN outcomes) = 0 THEN
+            outcomes := outcomes || ',' || status;
+        END IF;
+        item_id := item.id;
+        item_version := CASE WHEN NOT hidden THEN held.version END;
+        item_change_seq := CASE WHEN NOT hidden THEN held.change_seq END;
+        item_deleted := held.deleted AND held.kind = item.kind AND NOT hidden;
+        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted AND NOT hidden THEN
+            convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                                 ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                            CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
+        RETURN NEXT;
+    END LOOP;
+
+    IF clock > old_head THEN
+        UPDATE patient_clocks SET head = clock WHERE patient_id = p_patient;
+    END IF;
+    IF p_outbox_empty AND NOT refused THEN
+        UPDATE sessions SET outbox_empty_at = clock_timestamp() WHERE id = p_session;
+    ELSIF NOT visit.sends THEN
+        UPDATE sessions SET outbox_empty_at = '-infinity' WHERE id = p_session;
+    END IF;
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, written, outcomes,
+                  p_request, p_address);
+END $$;
+
+-- The document of a new version: the server's fields, then the client's as they came.
+-- `birth_dates` maps each scale used to the earliest and latest birth date it is validated for.
+CREATE OR REPLACE FUNCTION compose(item records, birth_dates json, birth_date date) RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    server text := '{"kind":"' || item.kind || '","id":"' || item.id || '","patient_id":"' || item.patient_id
+        || '","version":' || item.version || ',"change_seq":' || item.change_seq
+        || ',"deleted":' || item.deleted::text || ',"author_id":"' || item.author_id || '","received_at":"'
+        || to_char(item.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"';
+BEGIN
+    IF item.deleted THEN
+        RETURN server || '}';
+    END IF;
+    IF birth_dates IS NOT NULL THEN
+        server := server || ',"outside_validated_age":' || coalesce(
+            (SELECT json_agg(key) FROM json_each(birth_dates)
+             WHERE birth_date NOT BETWEEN (value ->> 0)::date AND (value ->> 1)::date)::text, '[]');
+    END IF;
+    RETURN server || ',' || substr(item.document::text, 2);
+END $$;
+
+-- One record: outcome ok, gone, missing, or a refusal of enter_diary().
+CREATE OR REPLACE FUNCTION read_record(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid, p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, item_version integer, item_record bytea)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    visit record;
+    held records;
+BEGIN
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    outcome := visit.outcome;
+    IF outcome = 'ok' THEN
+        SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = p_id AND kind = p_kind;
+        outcome := CASE WHEN held.id IS NULL THEN 'missing' WHEN held.deleted THEN 'gone' ELSE 'ok' END;
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
+                      p_request, p_address);
+        IF outcome = 'ok' THEN
+            item_version := held.version;
+            item_record := convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                                                ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                                           CASE WHEN visit.notes THEN held.note END), 'UTF8');
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- One page of what a diary holds, newest first, after the keyset (p_before_at, p_before_id). Dates are the
+-- records' own local dates, both ends included. Without p_kinds everything that the consent opens is there.
+-- `etag` names the state of the diary for this reader; where it is among p_known_etags the outcome is unmodified
+-- and no row is read.
+CREATE OR REPLACE FUNCTION read_page(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_from date, p_to date,
+    p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
+    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+-- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $$
+DECLARE
+    visit record;
+    page record;
+    labels jsonb;
+    happened boolean := p_kinds IS NULL OR p_kinds && '{entry,treatment_event}';
+    agreed boolean := p_kinds IS NULL OR p_kinds && '{treatment,profile}';
+    changed boolean := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
+    -- Plain values: row security keeps an expression such as coalesce() out of the index condition, as it might leak.
+    -- One place to start from: of two the scan would take the keyset, and walk from there down to p_to.
+    earliest timestamptz := coalesce(p_from - interval '1 day', '-infinity');
+    before_at timestamptz := coalesce(p_to + interval '2 days', 'infinity');
+    before_id uuid := '00000000-0000-0000-0000-000000000000';
+    since timestamptz;
+BEGIN
+    IF p_before_at < before_at THEN
+        before_at := p_before_at;
+        before_id := p_before_id;
+    END IF;
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    outcome := visit.outcome;
+    IF outcome <> 'ok' THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    -- The head is read before the rows: an ETag may be too old, never too new.
+    SELECT left(epoch::text, 8) || '-' || head || '-' || coalesce(left(visit.grant_id::text, 8), 'own') || '-'
+           || visit.grant_version INTO etag
+    FROM patient_clocks WHERE patient_id = p_patient;
+    IF p_known_etags && ARRAY[etag, '*'] THEN
+        outcome := 'unmodified';
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome,
+                      p_request, p_address);
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    since := greatest(earliest, visit.data_from);
+    IF p_kinds IS NULL OR 'treatment_event' = ANY (p_kinds) THEN
+        -- Of few records; a diary without a plan skips what follows from plans.
+        SELECT jsonb_object_agg(id, treatment_label(document)) FILTER (WHERE kind = 'treatment'),
+               agreed AND count(*) > 0, changed AND bool_or(kind = 'treatment')
+        INTO labels, agreed, changed
+        FROM records WHERE patient_id = p_patient AND kind IN ('treatment', 'profile') AND NOT deleted;
+    END IF;
+    SELECT array_agg(r.record_id ORDER BY place) FILTER (WHERE place <= p_limit) AS ids,
+           string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',' ORDER BY place)
+               FILTER (WHERE place <= p_limit) AS items,
+           max(r.occurred_at) FILTER (WHERE place = p_limit) AS last_at,
+           min(r.id::text) FILTER (WHERE place = p_limit) AS last_id,
+           count(*) > p_limit AS more
+    INTO page
+    FROM (
+        SELECT id, record_id, occurred_at, document, note, row_number() OVER () AS place
+        FROM (
+            -- What happened, along the keyset; what was agreed, along an index of its own, for it is rare.
+            (SELECT id, id AS record_id, occurred_at, note,
+                    CASE WHEN treatment_id IS NULL THEN document
+                         ELSE with_treatment(document, labels -> treatment_id::text) END AS document
+             FROM records
+             WHERE happened AND patient_id = p_patient AND NOT deleted AND kind IN ('entry', 'treatment_event')
+               AND (occurred_at, id) < (before_at, before_id)
+               AND occurred_at >= since
+               AND (p_from IS NULL OR local_date >= p_from)
+               AND (p_to IS NULL OR local_date <= p_to)
+               AND (p_kinds IS NULL OR kind = ANY (p_kinds))
+               AND (p_region IS NULL OR p_region = ANY (regions))
+               AND (p_character IS NULL OR p_character = ANY (characters))
+               AND (p_scale IS NULL OR scale = p_scale)
+               AND (p_min_score IS NULL OR worst_score >= p_min_score)
+               AND (p_treatment IS NULL OR treatment_id = p_treatment)
+             ORDER BY occurred_at DESC, id DESC
+             LIMIT p_limit + 1)
+            UNION ALL
+            (SELECT id, id, occurred_at, note, document
+             FROM records
+             WHERE agreed AND patient_id = p_patient AND NOT deleted AND kind IN ('treatment', 'profile')
+               AND (occurred_at, id) < (before_at, before_id)
+               AND occurred_at >= earliest
+               AND (p_from IS NULL OR local_date >= p_from)
+               AND (p_to IS NULL OR local_date <= p_to)
+               AND (p_kinds IS NULL OR kind = ANY (p_kinds))
+             ORDER BY occurred_at DESC, id DESC
+             LIMIT p_limit + 1)
+            UNION ALL
+            SELECT id, treatment_id, occurred_at, NULL, document
+            FROM treatment_changes(p_patient)
+            WHERE changed
+              AND (occurred_at, id) < (before_at, before_id)
+              AND occurred_at >= since
+              AND (p_from IS NULL OR local_date >= p_from)
+              AND (p_to IS NULL OR local_date <= p_to)
+            ORDER BY occurred_at DESC, id DESC
+            LIMIT p_limit + 1
+        ) newest
+    ) r;
+
+    items := convert_to(coalesce(page.items, ''), 'UTF8');
+    IF page.more THEN
+        last_at := page.last_at;
+        last_id := page.last_id;
+    END IF;
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, coalesce(page.ids, '{}'),
+                  outcome, p_request, p_address);
+    RETURN NEXT;
+END $$;
+
+-- The history of one record, newest version first, before p_before_version: who, on which device, when, what.
+CREATE OR REPLACE FUNCTION read_versions(
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid,
+    p_before_version integer, p_limit integer, p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, items bytea, last_version integer)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    visit record;
+    held records;
+    page record;
+BEGIN
+    visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    outcome := visit.outcome;
+    IF outcome <> 'ok' THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = p_id AND kind = p_kind;
+    outcome := CASE WHEN held.id IS NULL THEN 'missing' ELSE 'ok' END;
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
+                  p_request, p_address);
+    IF outcome = 'ok' THEN
+        SELECT string_agg(version_json, ',' ORDER BY version DESC) FILTER (WHERE place <= p_limit) AS items,
+               max(version) FILTER (WHERE place = p_limit) AS last, count(*) > p_limit AS more
+        INTO page
+        FROM (
+            SELECT v.version, row_number() OVER (ORDER BY v.version DESC) AS place,
+                   '{"version":' || v.version || ',"change_seq":' || v.change_seq || ',"deleted":' || v.deleted::text
+                   || ',"author_id":"' || v.author_id || '"'
+                   || coalesce(',"device_name":' || to_json(s.device_name)::text, '')
+                   || ',"received_at":"' || to_char(v.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                   || '"' || CASE WHEN v.deleted THEN '' ELSE ',"record":' || wire(
+                        CASE WHEN p_kind = 'treatment_event'
+                             THEN beside_treatment(coalesce(v.document, held.document), p_patient, visit.data_from)
+                             ELSE coalesce(v.document, held.document) END,
+                        CASE WHEN visit.notes THEN CASE WHEN v.document IS NULL THEN held.note ELSE v.note END END) END
+                   || '}' AS version_json
+            FROM record_versions v
+            LEFT JOIN sessions s ON s.id = v.session_id
+            WHERE v.patient_id = p_patient AND v.record_id = p_id
+              AND v.version < coalesce(p_before_version, 2147483647)
+              -- A version is in the window of a grant by its own time; one of what holds for a time, until the next came.
+              AND (v.document IS NULL OR visit.data_from <= CASE
+                  WHEN held.valid_to IS NULL THEN (v.document ->> 'occurred_at')::timestamptz
+                  ELSE (SELECT next.received_at FROM record_versions next
+                        WHERE next.patient_id = p_patient AND next.record_id = p_id AND next.version = v.version + 1) END)
+            ORDER BY v.version DESC
+            LIMIT p_limit + 1
+        ) newest;
+        items := convert_to(page.items, 'UTF8');
+        IF page.more THEN
+            last_version := page.last;
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $$;

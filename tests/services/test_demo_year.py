@@ -1,0 +1,87 @@
+"""The demo patient and the year of entries: the same for everybody, believable, and what a phone could have sent."""
+
+from datetime import date, timedelta
+from statistics import mean
+
+from app.schemas.entries import EntryIn
+from app.schemas.profile import ProfileFields
+from app.services import demo_year
+
+LAST_DAY = date(2026, 11, 21)
+FIRST_DAY = demo_year.first_day(LAST_DAY)
+YEAR = list(demo_year.year_of_entries(LAST_DAY))
+
+
+def back_pain(first: int, last: int) -> float:
+    """The mean score of the back between two days of the year."""
+    scores = [
+        entry.sites[0].scores[0].value if entry.sites else 0
+        for entry in YEAR
+        if first <= (entry.occurred_at.date() - FIRST_DAY).days < last
+        if not entry.sites or entry.sites[0].region == "lower_back_left"
+    ]
+    return mean(scores)
+
+
+def test_the_year_is_the_same_each_time_it_is_made() -> None:
+    assert list(demo_year.year_of_entries(LAST_DAY)) == YEAR
+
+
+def test_a_year_that_ends_on_another_day_tells_the_same_story() -> None:
+    later = list(demo_year.year_of_entries(LAST_DAY + timedelta(days=3)))
+    assert [entry.sites for entry in later] == [entry.sites for entry in YEAR]
+    assert [entry.id for entry in later] == [entry.id for entry in YEAR]
+
+
+def test_the_year_has_days_with_several_entries_and_days_without_a_word() -> None:
+    days = [entry.occurred_at.date() for entry in YEAR]
+    assert FIRST_DAY <= min(days) < max(days) <= LAST_DAY
+    assert 1.0 < len(YEAR) / demo_year.DAYS < 2.0
+    assert 20 < demo_year.DAYS - len(set(days)) < 100
+
+
+def test_the_pain_gets_better_over_the_year_but_for_a_flare_in_the_middle() -> None:
+    before, flare, after = back_pain(0, 120), back_pain(175, 205), back_pain(260, 365)
+    assert after + 1 < before < flare - 1
+    assert back_pain(0, 60) > back_pain(305, 365) + 1
+
+
+def test_the_year_holds_what_real_diaries_hold() -> None:
+    used = {name for entry in YEAR for name in entry.model_dump(exclude_defaults=True)}
+    assert used >= {"sites", "no_pain", "note", "sleep", "mood", "triggers", "relief", "onset", "associated_symptoms"}
+    assert any(entry.sites and entry.sites[0].region == "head_front_right" for entry in YEAR)
+    assert {entry.occurred_at.utcoffset() for entry in YEAR} == {timedelta(hours=1), timedelta(hours=2)}
+    assert len({entry.id for entry in YEAR}) == len(YEAR)
+
+
+def test_an_entry_is_saved_soon_after_the_pain_it_tells_of() -> None:
+    for entry in YEAR:
+        assert entry.recorded_at is not None
+        assert timedelta() < entry.recorded_at - entry.occurred_at < timedelta(minutes=10)
+
+
+def test_every_entry_is_one_that_a_phone_could_have_sent() -> None:
+    for entry in YEAR:
+        assert EntryIn.model_validate(entry.model_dump(mode="json")) == entry
+
+
+def test_the_profile_is_one_that_a_phone_could_have_sent() -> None:
+    profile = demo_year.profile(LAST_DAY)
+    assert ProfileFields.model_validate(profile.model_dump(mode="json")) == profile
+    assert demo_year.profile(LAST_DAY) == profile
+
+
+def test_the_profile_names_what_the_entries_tell_of() -> None:
+    profile = demo_year.profile(LAST_DAY)
+    assert {"back_pain", "migraine"} <= set(profile.conditions)
+    assert (profile.birth_date, profile.locale) == (date(1974, 9, 12), "en")
+    assert profile.occurred_at.date() == FIRST_DAY
+    assert profile.weight is not None
+    assert profile.weight.on <= FIRST_DAY
+
+
+def test_whatever_its_last_day_a_year_has_that_many_days() -> None:
+    for last_day in (date(2024, 2, 29), date(2026, 3, 29), date(2026, 12, 31)):
+        days = {entry.occurred_at.date() for entry in demo_year.year_of_entries(last_day)}
+        assert demo_year.first_day(last_day) + timedelta(days=demo_year.DAYS - 1) == last_day
+        assert demo_year.first_day(last_day) <= min(days) < max(days) <= last_day
