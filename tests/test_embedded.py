@@ -370,7 +370,11 @@ def test_an_owner_that_never_gets_ready_is_reported(
 
 def test_a_server_that_ignores_a_fast_shutdown_is_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "STOP_SECONDS", 1)
-    script = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
+    # A shell that runs the tests in the background makes them, and what they start, ignore SIGQUIT.
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGQUIT, signal.SIG_DFL);"
+        "print(flush=True); signal.pause()"
+    )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout is not None
         stubborn.stdout.readline()
