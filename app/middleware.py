@@ -1,8 +1,10 @@
-"""What surrounds every request, as plain ASGI: id and headers, log line and metrics, the gate."""
+"""What surrounds every request, as plain ASGI: id and headers, log line and metrics, limits, the gate."""
 
 import asyncio
+import os
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from time import perf_counter
@@ -13,8 +15,10 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import errors, gate, logs, metrics, problems
+from app import errors, gate, limits, logs, metrics, problems
 from app.config import Settings
+from app.deps import State
+from app.limits import Standing, Windows
 
 CLIENT_LEFT = 499  # logged and counted when nobody waits for an answer any more; never sent
 LINGER_SECONDS = 2.0
@@ -40,12 +44,14 @@ _CLOSE = {"Connection": "close"}
 def install(app: FastAPI, settings: Settings) -> None:
     """Puts the middleware around the app; the last one added is the outermost."""
     app.add_middleware(BodyGate, settings=settings)
+    app.state.windows = Windows(os.environ.get(limits.FILE))
+    app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestContext)
 
 
 class RequestContext:
-    """Gives a request its id and address in `scope["state"]`, and its answer the headers of all answers."""
+    """Gives a request its id and address in `scope["state"]`, and its answer the headers that stand there."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -57,8 +63,8 @@ class RequestContext:
         request_id = _request_id(scope["headers"])
         client = scope.get("client")
         address = _address(client[0]) if client else None
-        scope.setdefault("state", {}).update(request_id=request_id, address=address)
         ours = [(b"x-request-id", str(request_id).encode()), *_HEADERS]
+        scope.setdefault("state", {}).update(request_id=request_id, address=address, headers=ours)
         if scope["scheme"] == "https":
             ours += _HTTPS_HEADERS
 
@@ -107,6 +113,50 @@ class AccessLog:
         finally:
             metrics.IN_PROGRESS.dec()
             _record(scope, status, perf_counter() - started, sent)
+
+
+class RateLimit:
+    """Refuses whoever sends too much, before anything is read or asked of the database.
+
+    A device that is signed in is counted by its session, anybody else by address: a token that is made up buys no
+    second allowance and takes nobody's.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, windows: Windows) -> None:
+        self.app = app
+        self.windows = windows
+        self.per_session = Policy(b"session", settings.requests_per_session)
+        self.per_address = Policy(b"address", settings.requests_per_address)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection; other protocols than HTTP pass."""
+        if scope["type"] != "http" or not scope["path"].startswith(limits.LIMITED):
+            return await self.app(scope, receive, send)
+        session = _session(scope)
+        policy = self.per_address if session is None else self.per_session
+        if policy.quota == 0:
+            return await self.app(scope, receive, send)
+        state = scope["state"]
+        client = limits.network(state["address"]) if session is None else session
+        standing = self.windows.count(policy.name + client, policy.quota)
+        state["headers"] += policy.headers(standing)
+        if standing.allowed:
+            return await self.app(scope, receive, send)
+        problem = errors.TooManyRequests(retry_after=standing.seconds)
+        return await problems.respond(problem, state["request_id"])(scope, receive, send)
+
+
+class Policy:
+    """A limit and how it is told (draft-ietf-httpapi-ratelimit-headers-11)."""
+
+    def __init__(self, name: bytes, quota: int) -> None:
+        self.name = name
+        self.quota = quota
+        self._header = (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, quota, limits.WINDOW_SECONDS))
+
+    def headers(self, standing: Standing) -> list[tuple[bytes, bytes]]:
+        """What the client is told: the limit, and where it stands."""
+        return [self._header, (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name, standing.remaining, standing.seconds))]
 
 
 class BodyGate:
@@ -167,6 +217,19 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> UUID:
         if name == b"x-request-id" and _UUID.fullmatch(value):
             return UUID(value.decode())
     return uuid4()
+
+
+def _session(scope: Scope) -> bytes | None:
+    """The session that a verified access token names."""
+    sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, token = sent.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    parts: State = scope["app"].state.diary
+    try:
+        return parts.tokens.verify(token, datetime.now(UTC)).session_id.bytes
+    except errors.Unauthenticated:
+        return None
 
 
 @lru_cache(4096)

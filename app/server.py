@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 from http import HTTPStatus
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 from uvloop import Loop as UvLoop
 
-from app import logs, problems
+from app import limits, logs, problems
 from app.config import Settings
 from app.errors import BadRequest, Problem, RequestTimeout
 from app.lifecycle import Lifecycle
@@ -29,6 +30,8 @@ MAX_OPEN_FILES = 65_536
 HANDSHAKE_SECONDS = 5
 FAREWELL_SECONDS = 1
 TICK = 0.1
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2 with forward secrecy and authenticated encryption only, as in 1.3
 
 NOT_HTTP = "This is not a well-formed HTTP/1.1 request."
 HEAD_TOO_LARGE = "The request line and header are too large: at most 32 KiB and 100 fields."
@@ -47,8 +50,10 @@ def run(settings: Settings, app: Any, listener: socket.socket | None = None) -> 
     if config.workers == 1:
         Server(config).run([listener])
         return
-    with TemporaryDirectory(prefix="diary-metrics-") as directory:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    with TemporaryDirectory(prefix="diary-workers-") as directory:
+        shared = Path(directory) / "limits"
+        limits.create(shared)
+        os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, limits.FILE: str(shared)}
         Supervisor(config, [listener]).run()
 
 
@@ -310,6 +315,8 @@ def _render(problem: Problem) -> bytes:
 def _tls(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     context = default()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 

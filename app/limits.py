@@ -1,0 +1,105 @@
+"""How many requests a client may send: windows of ten seconds, counted in memory that all workers share.
+
+A client's window begins with its first request. Nothing is locked: what two workers count in the same instant may
+count once, and where more clients come than there is room for, the oldest window is forgotten. Both favour the client.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import ip_address
+from mmap import mmap
+from pathlib import Path
+from secrets import token_bytes
+from struct import unpack
+from time import monotonic_ns
+from typing import NamedTuple
+
+LIMITED = "/v1/"  # the rest is for operators, and costs nothing
+WINDOW_SECONDS = 10
+FILE = "DIARY_LIMITS_FILE"  # tells workers where the memory is that they share
+
+# The memory: a key, then sets of cells. A cell holds who is counted, and when the window began with the count.
+KEY_BYTES = 32
+SETS = 65_536
+WAYS = 4
+CELL_BYTES = 16
+COUNTS = 2**24
+
+_WINDOW = WINDOW_SECONDS * 1000  # milliseconds, as all times here
+
+
+class Standing(NamedTuple):
+    """Whether the request is within the limit, how many more are, and for how many seconds that holds."""
+
+    allowed: bool
+    remaining: int
+    seconds: int
+
+
+class Windows:
+    """What each client has sent, to any process that opened the same file; without one, to this process."""
+
+    def __init__(self, file: str | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
+        self.clock = clock  # nanoseconds; the system's monotonic clock is the same for all workers
+        memory = _fresh() if file is None else _opened(Path(file))
+        self._key = memory[:KEY_BYTES]
+        self._cells = memoryview(memory)[KEY_BYTES:].cast("Q")
+
+    def count(self, client: bytes, quota: int) -> Standing:
+        """Counts a request, unless the client has sent as many as its quota in this window."""
+        cell = self._cell(client)
+        now = self.clock() // 1_000_000
+        begun, sent = divmod(self._cells[cell], COUNTS)
+        if abs(now - begun) >= _WINDOW:  # another worker's window may have begun since we looked at the clock
+            begun, sent = now, 0
+        allowed = sent < quota
+        if allowed:
+            sent += 1
+            self._cells[cell] = begun * COUNTS + sent
+        return Standing(allowed, quota - sent, -((now - begun - _WINDOW) // 1000))
+
+    def _cell(self, client: bytes) -> int:
+        """Where the client's window is. The key keeps others from choosing whose set they land in."""
+        choice, tag = unpack("QQ", blake2b(client, digest_size=16, key=self._key).digest())
+        cells = self._cells
+        first = choice % SETS * WAYS * 2
+        end = first + WAYS * 2
+        for place in range(first, end, 2):
+            if cells[place] == tag:
+                return place + 1
+        oldest = min(range(first + 1, end, 2), key=cells.__getitem__)
+        cells[oldest] = 0
+        cells[oldest - 1] = tag
+        return oldest
+
+
+def create(file: Path) -> None:
+    """Makes the memory as a file, for workers to open."""
+    with file.open("xb") as created:
+        created.write(token_bytes(KEY_BYTES))
+        created.truncate(_size())
+
+
+@lru_cache(4096)
+def network(address: str | None) -> bytes:
+    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits."""
+    if address is None:
+        return b""
+    found = ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).packed[:8]
+
+
+def _fresh() -> mmap:
+    memory = mmap(-1, _size())
+    memory[:KEY_BYTES] = token_bytes(KEY_BYTES)
+    return memory
+
+
+def _opened(file: Path) -> mmap:
+    with file.open("r+b") as opened:
+        return mmap(opened.fileno(), _size())
+
+
+def _size() -> int:
+    return KEY_BYTES + SETS * WAYS * CELL_BYTES

@@ -1,0 +1,288 @@
+"""How many requests a client may send: the windows, what HTTP tells of them, and workers that share them."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app import limits
+from app.config import Settings
+from app.limits import Standing, Windows, network
+from app.main import create_app
+from tests.conftest import connect
+from tests.people import Phone
+from tests.test_server import PATIENCE, TinyApp, _answer, answers, ask, port_of, start_process, until
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.nanoseconds = 10**15
+
+    def __call__(self) -> int:
+        return self.nanoseconds
+
+    def move(self, seconds: float) -> None:
+        self.nanoseconds += int(seconds * 1e9)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def windows(clock: Clock) -> Windows:
+    return Windows(clock=clock)
+
+
+# --- Windows
+
+
+def test_a_client_may_send_its_quota_and_then_waits_for_the_end_of_its_window(windows: Windows, clock: Clock) -> None:
+    assert windows.count(b"ada", 2) == Standing(True, 1, 10)
+    clock.move(3.5)
+    assert windows.count(b"ada", 2) == Standing(True, 0, 7)
+    clock.move(6.499)
+    assert windows.count(b"ada", 2) == Standing(False, 0, 1)
+    clock.move(0.001)
+    assert windows.count(b"ada", 2) == Standing(True, 1, 10)
+
+
+def test_asking_too_often_does_not_make_the_wait_longer(windows: Windows, clock: Clock) -> None:
+    assert windows.count(b"ada", 1).allowed
+    for second in range(9):
+        clock.move(1)
+        assert windows.count(b"ada", 1) == Standing(False, 0, 9 - second)
+    clock.move(1)
+    assert windows.count(b"ada", 1).allowed
+
+
+def test_one_client_does_not_use_up_what_another_may_send(windows: Windows) -> None:
+    for client in range(1000):
+        assert windows.count(b"%d" % client, 1) == Standing(True, 0, 10)
+    assert not any(windows.count(b"%d" % client, 1).allowed for client in range(1000))
+
+
+def test_a_window_that_another_worker_has_just_begun_counts(windows: Windows, clock: Clock) -> None:
+    assert windows.count(b"ada", 2).remaining == 1
+    clock.move(-0.001)
+    assert windows.count(b"ada", 2).remaining == 0
+
+
+def test_where_there_is_no_room_the_oldest_window_is_forgotten(
+    windows: Windows, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SETS", 1)
+    clients = [b"%d" % number for number in range(limits.WAYS)]
+    for client in clients:
+        assert windows.count(client, 1).allowed
+        clock.move(1)
+    assert windows.count(b"one more", 1) == Standing(True, 0, 10)
+    assert [windows.count(client, 1).allowed for client in clients[1:]] == [False] * (limits.WAYS - 1)
+    assert windows.count(clients[0], 1).allowed
+
+
+def test_nobody_can_foretell_whose_room_is_shared() -> None:
+    clients = [b"%d" % number for number in range(10)]
+    first, second = Windows(), Windows()
+    assert [first._cell(client) for client in clients] != [second._cell(client) for client in clients]
+
+
+def test_whoever_opens_the_same_file_counts_together(tmp_path: Path, clock: Clock) -> None:
+    for name in ("shared", "other"):
+        limits.create(tmp_path / name)
+    first, second, apart = (Windows(str(tmp_path / name), clock) for name in ("shared", "shared", "other"))
+    assert first.count(b"ada", 2) == Standing(True, 1, 10)
+    assert second.count(b"ada", 2) == Standing(True, 0, 10)
+    assert first.count(b"ada", 2) == Standing(False, 0, 10)
+    assert apart.count(b"ada", 2) == Standing(True, 1, 10)
+
+
+def test_a_file_that_is_there_is_not_emptied(tmp_path: Path) -> None:
+    limits.create(tmp_path / "shared")
+    with pytest.raises(FileExistsError):
+        limits.create(tmp_path / "shared")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.7", "192.0.2.8", False),
+        ("192.0.2.7", "::ffff:192.0.2.7", True),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.8", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        (None, "192.0.2.7", False),
+    ],
+)
+def test_a_subscriber_is_an_ipv4_address_or_an_ipv6_network(one: str | None, other: str, same: bool) -> None:
+    assert (network(one) == network(other)) is same
+
+
+# --- HTTP
+
+
+@asynccontextmanager
+async def limited(settings: Settings, clock: Clock, **quotas: int) -> AsyncIterator[FastAPI]:
+    """The application with these limits, started, at this clock."""
+    app = create_app(settings.model_copy(update=quotas))
+    app.state.windows.clock = clock
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def strict(settings: Settings, clock: Clock) -> AsyncIterator[FastAPI]:
+    """Three requests for a device that is signed in, two for an address."""
+    async with limited(settings, clock, requests_per_session=3, requests_per_address=2) as app:
+        yield app
+
+
+@pytest.fixture
+async def stranger(strict: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who is not signed in."""
+    async with connect(strict) as http:
+        yield http
+
+
+async def get(http: httpx.AsyncClient, signed_in: Phone | str, path: str = "/v1/me") -> httpx.Response:
+    """A request with the phone's access token, or with these credentials, over another connection."""
+    credentials = signed_in if isinstance(signed_in, str) else signed_in.http.headers["Authorization"]
+    return await http.get(path, headers={"Authorization": credentials})
+
+
+def told(answer: httpx.Response) -> tuple[str | None, str | None]:
+    """What an answer tells of the limit."""
+    return answer.headers.get("RateLimit-Policy"), answer.headers.get("RateLimit")
+
+
+async def test_every_answer_tells_where_the_client_stands(stranger: httpx.AsyncClient, ada: Phone) -> None:
+    policy = '"session";q=3;w=10'
+    assert told(await get(stranger, ada)) == (policy, '"session";r=2;t=10')
+    assert told(await get(stranger, ada, "/v1/nothing")) == (policy, '"session";r=1;t=10')
+    assert told(await get(stranger, ada, "/v1/me?q=%00")) == (policy, '"session";r=0;t=10')
+    assert told(await stranger.get("/v1/me")) == ('"address";q=2;w=10', '"address";r=1;t=10')
+
+
+async def test_above_the_limit_the_answer_is_429_until_the_window_is_over(
+    stranger: httpx.AsyncClient, ada: Phone, clock: Clock
+) -> None:
+    for _ in range(3):
+        assert (await get(stranger, ada)).status_code == 200
+    clock.move(4)
+    refused = await get(stranger, ada)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "6")
+    assert told(refused) == ('"session";q=3;w=10', '"session";r=0;t=6')
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["type"] == "/problems/too-many-requests"
+    assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
+    clock.move(6)
+    assert (await get(stranger, ada)).status_code == 200
+
+
+async def test_a_refusal_asks_nothing_of_the_database(settings: Settings, ada: Phone) -> None:
+    app = create_app(settings.model_copy(update={"requests_per_session": 1}))  # not started: it has no database
+    async with connect(app) as http:
+        first = await get(http, ada, f"{ada.diary}/timeline")
+        assert (first.status_code, told(first)[1]) == (500, '"session";r=0;t=10')
+        assert (await get(http, ada, f"{ada.diary}/timeline")).status_code == 429
+
+
+async def test_devices_are_counted_apart(stranger: httpx.AsyncClient, ada: Phone, bob: Phone) -> None:
+    hers = [(await get(stranger, ada)).status_code for _ in range(4)]
+    assert hers == [200, 200, 200, 429]
+    assert told(await get(stranger, bob))[1] == '"session";r=2;t=10'
+    tablet = (await ada.person.sign_in(ada.http)).json()
+    assert told(await get(stranger, f"Bearer {tablet['access_token']}"))[1] == '"session";r=2;t=10'
+
+
+async def test_made_up_tokens_count_for_the_address_and_for_nobody_else(
+    stranger: httpx.AsyncClient, ada: Phone
+) -> None:
+    signed, _, _ = ada.http.headers["Authorization"].rpartition(".")  # it names her session, but anybody can write it
+    got = [await get(stranger, f"{signed}.{'A' * 85}{last}") for last in "AQgw"]
+    assert [answer.status_code for answer in got] == [401, 401, 429, 429]
+    assert {told(answer)[0] for answer in got} == {'"address";q=2;w=10'}
+    assert (await get(stranger, "Basic YTpi")).status_code == 429
+    assert told(await get(stranger, ada))[1] == '"session";r=2;t=10'
+
+
+async def test_addresses_are_counted_apart(strict: FastAPI, stranger: httpx.AsyncClient) -> None:
+    assert [(await stranger.get("/v1/me")).status_code for _ in range(3)] == [401, 401, 429]
+    async with connect(strict) as another:
+        assert (await another.get("/v1/me")).status_code == 401
+
+
+async def test_what_operators_ask_is_not_limited(stranger: httpx.AsyncClient) -> None:
+    got = [await stranger.get(path) for path in ("/livez", "/readyz", "/metrics", "/openapi.json")]
+    assert {answer.status_code for answer in got} == {200}
+    assert {told(answer) for answer in got} == {(None, None)}
+
+
+async def test_zero_is_no_limit(settings: Settings, clock: Clock, ada: Phone) -> None:
+    async with (
+        limited(settings, clock, requests_per_session=0, requests_per_address=0) as app,
+        connect(app) as http,
+    ):
+        got = [await http.get("/v1/me"), await get(http, ada)]
+    assert [(answer.status_code, told(answer)) for answer in got] == [(401, (None, None)), (200, (None, None))]
+
+
+async def test_the_description_names_refusal_and_headers_wherever_they_are(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert set(document["components"]["headers"]) == {"RateLimit", "RateLimit-Policy"}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            described = {status for status, answer in operation["responses"].items() if _tells(answer)}
+            expected = {status for status in operation["responses"] if status < "400"} | {"429"}
+            assert described == (expected if path.startswith("/v1/") else set()), operation["operationId"]
+
+
+def _tells(answer: dict[str, Any]) -> bool:
+    return {"RateLimit", "RateLimit-Policy"}.issubset(answer.get("headers", ()))
+
+
+# --- Workers
+
+
+class CountingApp(TinyApp):
+    """Answers /count with who counted and whether it was allowed, while time stands still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows = Windows(os.environ[limits.FILE], Clock())
+
+    async def count(self, _: Any, send: Any) -> None:
+        """At most five."""
+        await _answer(send, 200, f"{os.getpid()} {self.windows.count(b'ada', 5).allowed}".encode())
+
+
+def test_workers_count_together() -> None:
+    code = "server.run(settings(workers=2), 'tests.test_limits:CountingApp')"
+    counted: list[list[bytes]] = []
+    with start_process(f"\nif __name__ == '__main__': {code}") as process:
+        try:
+            number = port_of(process)
+            until(lambda: answers(number))
+            until(lambda: _both_refuse(number, counted))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=PATIENCE)
+    assert [allowed for _, allowed in counted] == [b"True"] * 5 + [b"False"] * (len(counted) - 5)
+
+
+def _both_refuse(number: int, counted: list[list[bytes]]) -> bool:
+    """Counts once more; whether both workers have refused by now."""
+    counted.append(ask(number, b"/count").rpartition(b"\r\n\r\n")[2].split())
+    return len({worker for worker, allowed in counted if allowed == b"False"}) == 2
