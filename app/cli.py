@@ -1,14 +1,15 @@
 """`pain-diary`: serve, try out and look after the service. Nothing happens on import."""
 
+import asyncio
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from socket import socket
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -16,10 +17,13 @@ from pydantic import SecretStr, ValidationError
 from app import database, embedded, server, tokens
 from app.config import Settings
 from app.main import create_app
+from app.models.care_team import PROFESSIONS
 from app.services import demo as demo_data
+from app.services import invitations
 from app.services import verify as verification
 
 DATABASE = "diary"
+Result = TypeVar("Result")
 
 cli = typer.Typer(
     help="A pain diary service.",
@@ -61,11 +65,12 @@ def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")
 def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server) -> None:
     settings = settings.model_copy(update={"database_url": SecretStr(postgres.url("diary_app", DATABASE))})
     database.migrate(postgres.url("postgres", DATABASE))
-    demo_data.seed(settings)
+    demo_data.seed(settings, postgres.url("postgres", DATABASE))
     listener.listen()  # a caller who is quicker than the start waits in its queue
-    typer.echo(f"Docs:    {_address(settings, listener)}/docs")
-    typer.echo(f"Sign in: {demo_data.EMAIL} / {demo_data.PASSWORD}")
-    typer.echo("Stop:    Ctrl-C")
+    typer.echo(f"Docs:      {_address(settings, listener)}/docs")
+    typer.echo(f"Patient:   {demo_data.PATIENT} / {demo_data.PASSWORD}")
+    typer.echo(f"Clinician: {demo_data.CLINICIAN} / {demo_data.PASSWORD}")
+    typer.echo("Stop:      Ctrl-C")
     server.run(settings, create_app(settings), listener)
 
 
@@ -104,6 +109,57 @@ def rotate_keys() -> None:
     typer.echo(tokens.create_signing_key(settings.signing_keys_directory or settings.state_directory / "keys"))
 
 
+@admin.command()
+def create(
+    email: str, name: Annotated[str | None, typer.Option(help="As others see it; Administrator at first.")] = None
+) -> None:
+    """Make an admin; prints a one-time link. There is no default account."""
+    _print_link(_as_owner(lambda url: invitations.invite_admin(url, email, name)))
+
+
+@admin.command()
+def organisation(name: str) -> None:
+    """Add an organisation; prints its id."""
+    typer.echo(_as_owner(lambda url: invitations.add_organisation(url, name)))
+
+
+@admin.command()
+def clinician(
+    email: str,
+    name: Annotated[str, typer.Option(help="As patients see it.")],
+    profession: Annotated[str, typer.Option(help=f"One of {', '.join(PROFESSIONS)}.")],
+    organisation: Annotated[str | None, typer.Option(help="Whose consents they share; add it first.")] = None,
+    unverified: Annotated[bool, typer.Option("--unverified", help="No health data before verify-clinician.")] = False,
+) -> None:
+    """Make a clinician, whom you vouch for; prints a one-time link. Again: a new link, and what is given changes."""
+    facts = (email, name, profession, organisation)
+    _print_link(_as_owner(lambda url: invitations.invite_clinician(url, *facts, unverified=unverified)))
+
+
+@admin.command()
+def verify_clinician(email: str) -> None:
+    """Vouch for a clinician: what patients consented to is open from now on."""
+    _as_owner(lambda url: invitations.verify_clinician(url, email))
+
+
+@admin.command()
+def unverify_clinician(email: str) -> None:
+    """Vouch no longer: the clinician sees no health data from now on."""
+    _as_owner(lambda url: invitations.unverify_clinician(url, email))
+
+
+def _as_owner(work: Callable[[str], Coroutine[Any, Any, Result]]) -> Result:
+    """What becomes of work on accounts, which needs the owner's URL."""
+    with _said_plainly(), _owner_url(_settings()) as url:
+        return asyncio.run(work(url))
+
+
+def _print_link(token: str) -> None:
+    """The token stands behind the #: that part of an address is sent to no server, and so is in no log."""
+    typer.echo(f"{_settings().public_url.rstrip('/')}/activate#{token}")
+    typer.echo(f"It is good once, for {invitations.LIFE.days} days, and instead of any link before.", err=True)
+
+
 def _settings(**overrides: Any) -> Settings:
     """The settings, or the end of the command with one line per fault and no values."""
     try:
@@ -125,11 +181,13 @@ def _fail(text: str, code: int) -> NoReturn:
 
 @contextmanager
 def _said_plainly() -> Iterator[None]:
-    """Ends the command with one sentence where the machine, not the program, is at fault."""
+    """Ends the command with one sentence where the machine or the operator, not the program, is at fault."""
     try:
         yield
     except (server.PortTaken, embedded.CannotStart) as error:
         _fail(str(error), 1)
+    except invitations.Refused as error:
+        _fail(str(error), 2)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ SEQUENCES = (
 
 _hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1)  # OWASP's minimum for argon2id
 # A well-formed hash of no password at all, as expensive to check as a real one.
-_NOBODY = f"$argon2id$v=19$m={_hasher.memory_cost},t={_hasher.time_cost},p=1${'A' * 22}${'A' * 43}"
+NOBODY = f"$argon2id$v=19$m={_hasher.memory_cost},t={_hasher.time_cost},p=1${'A' * 22}${'A' * 43}"
 
 _WORKERS = os.cpu_count() or 1
 _threads = CapacityLimiter(_WORKERS)
@@ -49,7 +49,7 @@ async def hash_password(password: str) -> str:
 
 async def verify_password(password: str, encoded: str | None) -> bool:
     """Whether the password fits the stored hash; None (no such account) takes as long and is False."""
-    fits = await _in_thread(partial(_fits, _normal(password), encoded or _NOBODY))
+    fits = await _in_thread(partial(_fits, _normal(password), encoded or NOBODY))
     return fits and encoded is not None
 
 

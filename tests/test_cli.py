@@ -3,17 +3,21 @@
 import asyncio
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from app import cli, embedded
@@ -146,6 +150,78 @@ def test_rotating_keys_adds_a_private_file(run: Run, monkeypatch: pytest.MonkeyP
     keys = sorted((tmp_path / "keys").iterdir())
     assert [key.stem for key in keys] == [first.strip(), second.strip()]
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
+
+
+@pytest.fixture
+def admin(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`pain-diary admin …` on a migrated database, for a service that is reached at an address of its own."""
+    assert run("migrate")[0] == 0
+    monkeypatch.setenv("DIARY_PUBLIC_URL", "https://diary.example.org/")
+    return partial(run, "admin")
+
+
+def test_an_admin_or_clinician_gets_a_link_whose_token_no_server_sees(admin: Run) -> None:
+    code, organisation, _ = admin("organisation", "Pain clinic Mitte")
+    assert (code, str(UUID(organisation.strip())) + "\n") == (0, organisation)
+    weber = ("weber@example.org", "--name", "Dr. Weber", "--profession", "physician")
+    for arguments in (
+        ("create", "olga@example.org"),
+        ("create", "olga@example.org", "--name", "Olga"),
+        ("clinician", *weber, "--organisation", "Pain clinic Mitte"),
+        ("clinician", *weber, "--unverified"),
+    ):
+        code, link, hint = admin(*arguments)
+        assert (code, hint) == (0, "It is good once, for 7 days, and instead of any link before.\n")
+        assert re.fullmatch(r"https://diary\.example\.org/activate#[\w-]{43}\n", link)
+
+
+def test_a_clinician_is_verified_and_unverified_without_a_word(admin: Run, database_url: str) -> None:
+    admin("clinician", "weber@example.org", "--name", "Dr. Weber", "--profession", "nurse", "--unverified")
+
+    async def verified() -> bool:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return bool(await connection.fetchval("SELECT verified_at IS NOT NULL FROM clinicians"))
+        finally:
+            await connection.close()
+
+    assert not asyncio.run(verified())
+    for command, outcome in (("verify-clinician", True), ("verify-clinician", True), ("unverify-clinician", False)):
+        assert admin(command, "Weber@example.org") == (0, "", "")
+        assert asyncio.run(verified()) is outcome
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("create", "olga"), "This is no e-mail address.\n"),
+        (("create", "olga@example.org", "--name", ""), "A name has 1 to 120 characters, on one line.\n"),
+        (("organisation", " "), "A name has 1 to 120 characters, on one line.\n"),
+        (("verify-clinician", "olga@example.org"), "There is no clinician with this address.\n"),
+        (
+            ("clinician", "w@example.org", "--name", "W", "--profession", "wizard"),
+            "The profession is one of physician, nurse, physiotherapist, psychologist, pharmacist,"
+            " occupational_therapist, social_worker.\n",
+        ),
+    ],
+    ids=["address", "name", "organisation", "clinician", "profession"],
+)
+def test_what_an_operator_cannot_ask_for_is_one_plain_sentence(
+    admin: Run, arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert admin(*arguments) == (2, "", sentence)
+
+
+def test_the_page_for_operators_shows_commands_that_work(admin: Run) -> None:
+    page = (ROOT / "docs" / "operate.md").read_text().replace("\\\n", "")
+    shown = [shlex.split(line, comments=True) for line in re.findall(r"^pain-diary admin .+", page, re.MULTILINE)]
+    assert {words[2] for words in shown} > {"create", "organisation", "clinician", "verify-clinician"}
+    assert [admin(*words[2:])[0] for words in shown] == [0] * len(shown)
+
+
+def test_a_database_without_the_migrations_is_said_plainly(run: Run, database_url: str) -> None:
+    complaint = "The database is not migrated yet: `pain-diary migrate` comes first.\n"
+    assert run("admin", "create", "olga@example.org") == (2, "", complaint)
 
 
 def test_sigterm_ends_a_command_through_its_clean_up(tmp_path: Path) -> None:

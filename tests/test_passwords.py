@@ -41,7 +41,7 @@ class TestHashes:
         assert not needs_rehash(encoded)
 
     async def test_an_unknown_account_costs_the_same_work_and_is_refused(self) -> None:
-        known, unknown = extract_parameters(await hash_password(GOOD)), extract_parameters(passwords._NOBODY)
+        known, unknown = extract_parameters(await hash_password(GOOD)), extract_parameters(passwords.NOBODY)
         assert known == unknown
         for password in (GOOD, "", "nobody"):
             assert not await verify_password(password, None)
@@ -49,14 +49,14 @@ class TestHashes:
     async def test_an_unknown_account_is_really_checked_against_the_dummy(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(passwords, "_NOBODY", "no hash at all")
+        monkeypatch.setattr(passwords, "NOBODY", "no hash at all")
         with pytest.raises(InvalidHashError):
             await verify_password(GOOD, None)
 
     async def test_an_unknown_account_is_refused_even_if_the_password_fits_the_dummy(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(passwords, "_NOBODY", await hash_password(GOOD))
+        monkeypatch.setattr(passwords, "NOBODY", await hash_password(GOOD))
         assert not await verify_password(GOOD, None)
 
     async def test_a_hash_of_older_parameters_fits_and_asks_to_be_renewed(self) -> None:

@@ -25,6 +25,7 @@ _VENDOR = files("fastapi_offline") / "static"
 _STATIC = {
     "style.css": _PAGES,
     "docs.js": _PAGES,
+    "activate.js": _PAGES,
     "redoc.js": _PAGES,
     "favicon.png": _VENDOR,
     "swagger-ui.css": _VENDOR,
@@ -48,6 +49,12 @@ async def read_redoc(request: Request) -> HTMLResponse:
     page = _page("redoc.html", title=request.app.title, openapi=request.app.openapi_url)
     page.headers["Content-Security-Policy"] = REDOC_POLICY
     return page
+
+
+@router.get("/activate")
+async def read_activation() -> HTMLResponse:
+    """Where a one-time link leads: its token stays behind the #, and goes to the API only."""
+    return _page("activate.html")
 
 
 @router.get("/docs/static/{name}")

@@ -111,6 +111,7 @@ async def sign_in(
     if passwords.needs_rehash(account.password_hash):
         changes["password_hash"] = await passwords.hash_password(body.password)
     async with database.open_session() as session:
+        await _check_unchanged(session, account)
         await sign_in_delays.forgive(session, limits)
         if changes:
             await session.execute(update(User).where(User.id == account.id).values(changes))
@@ -164,6 +165,13 @@ async def account_of(session: AsyncSession, session_id: UUID) -> Row[*tuple[Any,
     return account
 
 
+async def _check_unchanged(session: AsyncSession, account: Row[*tuple[Any, ...]]) -> None:
+    """Locks the account; a password that was replaced while it was verified starts no session, and stays replaced."""
+    changed_at = select(User.password_changed_at).where(User.id == account.id).with_for_update(key_share=True)
+    if await session.scalar(changed_at) != account.password_changed_at:
+        raise SignInFailed
+
+
 def _refuse_unready(settings: Settings, account: Row[*tuple[Any, ...]]) -> None:
     if settings.require_second_factor and account.second_factor_at is None:
         raise AccountNotReady("Enrol a second factor first.")
@@ -176,6 +184,7 @@ def _accounts() -> Select[*tuple[Any, ...]]:
         User.id,
         User.role,
         User.password_hash,
+        User.password_changed_at,
         User.disabled_at,
         User.email_verified_at,
         User.second_factor_at,

@@ -1,12 +1,13 @@
 """A believable year of one patient, for whoever tries the service out: the same for the same last day.
 
-The patient registers, signs in and logs through the same calls as everybody; only the phone's last word is set back.
+The patient registers, signs in, logs and shares, and the clinician is invited, through the same calls as everybody;
+only the phone's last word is set back.
 """
 
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
 
@@ -15,7 +16,9 @@ from app.database import Database
 from app.models import DeviceSession, User
 from app.pagination import Cursors
 from app.schemas.auth import RegistrationIn, SignInIn
-from app.services import auth, records
+from app.schemas.care_team import ShareCodeIn
+from app.services import auth, care_team, invitations, records
+from app.services.auth import SignedIn
 from app.services.demo_treatments import last_word_at, treatment_events, treatments
 from app.services.demo_year import BIRTH_DATE, LOCALE, ZONE, profile, year_of_entries
 from app.services.entries import ENTRY
@@ -25,28 +28,84 @@ from app.services.records import Caller, Change, Diary
 from app.services.treatment_events import TREATMENT_EVENT
 from app.services.treatments import TREATMENT
 
-EMAIL = "patient@example.org"
+PATIENT = "patient@example.org"
+CLINICIAN = "clinician@example.org"
 PASSWORD = "demo-demo-demo-demo"  # noqa: S105 - it is printed at start; never seeded in production
+ORGANISATION = "Pain clinic Mitte"
+TERMS = ShareCodeIn(
+    scopes=["entries:read", "treatments:read", "treatments:write", "profile:read", "adherence:read", "summary:read"],
+    purpose="Treatment at the pain clinic",
+    days=365,
+)  # without notes:read, so that the difference can be seen
 BATCH = 100
+_SECRET = b"demo"  # makes a code that is redeemed at once, and keys of delays that nobody meets again
 
 
-def seed(settings: Settings) -> None:
-    """Adds the demo patient where there is none; refuses outside development."""
+def seed(settings: Settings, owner_url: str) -> None:
+    """Adds the demo patient, and the clinician whom they trust, where there are none; for development only."""
     if not settings.development:
         raise RuntimeError("demo data are for development only")
-    asyncio.run(_seed(settings))
+    asyncio.run(_seed(settings, owner_url))
 
 
-async def _seed(settings: Settings) -> None:
+async def _seed(settings: Settings, owner_url: str) -> None:
     database = Database(settings)
     await database.start()
     try:
         async with database.open_session() as session:
-            if await session.scalar(select(User.id).where(User.email == EMAIL)):
-                return
-        await _fill(await _open_diary(database, settings), datetime.now(UTC).date() - timedelta(days=1))
+            accounts = set(await session.scalars(select(User.email).where(User.email.in_((PATIENT, CLINICIAN)))))
+        if PATIENT not in accounts:
+            await _register(database)
+            phone = await _sign_in(database, settings, PATIENT, "Robin's phone")
+            await _fill(_own_diary(database, phone), datetime.now(UTC).date() - timedelta(days=1))
+        if CLINICIAN not in accounts:
+            await _invite(database, owner_url)
+            browser = await _sign_in(database, settings, PATIENT, "Robin's browser")
+            clinician = await _sign_in(database, settings, CLINICIAN, "Dr. Weber's desk")
+            await _consent(_own_diary(database, browser), _caller(clinician))
     finally:
         await database.stop()
+
+
+async def _register(database: Database) -> None:
+    registration = {"display_name": "Robin Demo", "birth_date": BIRTH_DATE, "time_zone": ZONE, "locale": LOCALE}
+    body = RegistrationIn.model_validate({"email": PATIENT, "password": PASSWORD} | registration)
+    await auth.register(database, body, None, _SECRET, datetime.now(UTC))
+
+
+async def _invite(database: Database, owner_url: str) -> None:
+    """Makes the clinician as an operator would, who then follows the link."""
+    await invitations.add_organisation(owner_url, ORGANISATION)
+    token = await invitations.invite_clinician(
+        owner_url, CLINICIAN, "Dr. Weber", "physician", ORGANISATION, unverified=False
+    )
+    await invitations.accept(database, token, PASSWORD, datetime.now(UTC))
+
+
+async def _consent(diary: Diary, clinician: Caller) -> None:
+    """Shared, redeemed and confirmed, as two people would do it."""
+    now = datetime.now(UTC)
+    async with diary.database.open_session() as session:
+        await care_team.own(session, diary, "demo.seed")
+        code = (await care_team.share(session, diary, _SECRET, uuid4().hex, TERMS, now)).code
+    grant = await care_team.redeem(diary.database, clinician, _SECRET, code, False, now)
+    async with diary.database.open_session() as session:
+        await care_team.own(session, diary, "demo.seed")
+        await care_team.confirm(session, diary, UUID(grant.id), now)
+
+
+async def _sign_in(database: Database, settings: Settings, email: str, device: str) -> SignedIn:
+    body = SignInIn(email=email, password=PASSWORD, device_name=device)
+    return await auth.sign_in(database, settings, body, None, _SECRET, datetime.now(UTC))
+
+
+def _own_diary(database: Database, signed_in: SignedIn) -> Diary:
+    assert signed_in.patient_id is not None  # noqa: S101 - a registration makes a patient
+    return Diary(database, Cursors(_SECRET), _caller(signed_in), signed_in.patient_id)
+
+
+def _caller(signed_in: SignedIn) -> Caller:
+    return Caller(signed_in.user_id, signed_in.session_id, uuid4(), None)
 
 
 async def _fill(diary: Diary, last_day: date) -> None:
@@ -64,15 +123,3 @@ async def _fill(diary: Diary, last_day: date) -> None:
 async def _write(diary: Diary, scope: str, changes: Sequence[Change]) -> None:
     for start in range(0, len(changes), BATCH):
         await records.write(diary, "demo.seed", scope, list(changes[start : start + BATCH]))
-
-
-async def _open_diary(database: Database, settings: Settings) -> Diary:
-    person = {"email": EMAIL, "password": PASSWORD}
-    registration = {"display_name": "Robin Demo", "birth_date": BIRTH_DATE, "time_zone": ZONE, "locale": LOCALE}
-    now = datetime.now(UTC)
-    await auth.register(database, RegistrationIn.model_validate(person | registration), None, b"demo", now)
-    body = SignInIn.model_validate(person | {"device_name": "Robin's phone"})
-    signed_in = await auth.sign_in(database, settings, body, None, b"demo", now)
-    assert signed_in.patient_id is not None  # noqa: S101 - a registration makes a patient
-    caller = Caller(signed_in.user_id, signed_in.session_id, uuid4(), None)
-    return Diary(database, Cursors(b"demo"), caller, signed_in.patient_id)

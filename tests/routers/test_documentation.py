@@ -12,7 +12,7 @@ from app.routers import documentation
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ["/docs", "/redoc", "/problems", *(f"/problems/{kind.slug}" for kind in problems.kinds())]
+PAGES = ["/docs", "/redoc", "/activate", "/problems", *(f"/problems/{kind.slug}" for kind in problems.kinds())]
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ async def test_no_page_holds_or_allows_an_inline_script(browser: httpx.AsyncClie
         ("style.css", "text/css"),
         ("swagger-ui.css", "text/css"),
         ("docs.js", "javascript"),
+        ("activate.js", "javascript"),
         ("redoc.standalone.js", "javascript"),
         ("favicon.png", "image/png"),
     ],
@@ -78,3 +79,15 @@ async def test_the_index_names_every_kind(browser: httpx.AsyncClient) -> None:
     index = (await browser.get("/problems")).text
     linked = set(re.findall(r'href="/problems/([^"]+)"', index))
     assert linked == {kind.slug for kind in problems.kinds()}
+
+
+async def test_the_activation_page_keeps_its_token_and_sends_it_to_the_api_only(browser: httpx.AsyncClient) -> None:
+    page = await browser.get("/activate")
+    assert page.headers["cache-control"] == "no-store"
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["content-security-policy"] == documentation.POLICY
+    script = (await browser.get("/docs/static/activate.js")).text
+    assert re.findall(r"fetch\(([^,]+),", script) == ['"/v1/auth/activate"']
+    assert set(re.findall(r'"(\w+)"', re.findall(r"\[([^]]+)\]\.map", script)[0])) <= set(
+        re.findall(r'id="(\w+)"', page.text)
+    )

@@ -1,0 +1,194 @@
+"""Accounts that an operator makes: admins and clinicians get a one-time link and choose their own password.
+
+What an operator asks for needs the owner's URL: the serving role can neither invite anybody nor verify a clinician.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from app import passwords
+from app.database import Database, owner_transaction
+from app.errors import Fault, Invalid, NotFound
+from app.models import Clinician, DeviceSession, Invitation, Organisation, User
+from app.models.care_team import PROFESSIONS
+from app.schemas.auth import Email
+from app.schemas.base import line
+
+LIFE = timedelta(days=7)
+_EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+_NAME: TypeAdapter[str] = TypeAdapter(Annotated[str, line(120)])
+_NOT_OURS = {
+    "42P01": "The database is not migrated yet: `pain-diary migrate` comes first.",
+    "42501": "This takes the owner's rights: set DIARY_MIGRATION_DATABASE_URL.",
+}
+
+
+class Refused(Exception):
+    """The operator asked for something that cannot be; the text says why in one sentence."""
+
+
+async def add_organisation(url: str, name: str) -> UUID:
+    """The id of the organisation of this name, made where there is none."""
+    name = _name(name)
+    async with _as_owner(url) as connection:
+        await connection.execute(upsert(Organisation).values(name=name).on_conflict_do_nothing())
+        return await _organisation(connection, name)
+
+
+async def invite_admin(url: str, email: str, name: str | None) -> str:
+    """The token of a one-time link for a new admin; for an old one another, in the place of the link before."""
+    email, name = _address(email), _name(name) if name is not None else None
+    async with _as_owner(url) as connection:
+        return await _invite(connection, await _account(connection, "admin", email, name))
+
+
+async def invite_clinician(
+    url: str, email: str, name: str, profession: str, organisation: str | None, *, unverified: bool
+) -> str:
+    """The token of a one-time link for a new clinician; for an old one another, and what is given here is changed.
+
+    The operator vouches for a new clinician, unless `unverified`. An old one stays as verified as before, or less.
+    """
+    email, name = _address(email), _name(name)
+    if profession not in PROFESSIONS:
+        raise Refused(f"The profession is one of {', '.join(PROFESSIONS)}.")
+    facts: dict[str, Any] = {"profession": profession}
+    async with _as_owner(url) as connection:
+        user_id = await _account(connection, "clinician", email, name)
+        if organisation is not None:
+            facts["organisation_id"] = await _organisation(connection, _name(organisation))
+        if unverified:
+            facts["verified_at"] = None
+        await _hold_writes(connection, user_id)
+        clinician = upsert(Clinician).values({"user_id": user_id, "verified_at": func.now()} | facts)
+        await connection.execute(clinician.on_conflict_do_update(index_elements=[Clinician.user_id], set_=facts))
+        return await _invite(connection, user_id)
+
+
+async def verify_clinician(url: str, email: str) -> None:
+    """Vouches for a clinician: from the next request on, what patients granted is open."""
+    async with _as_owner(url) as connection:
+        user_id = await _clinician(connection, email)
+        since = func.coalesce(Clinician.verified_at, func.now())
+        await connection.execute(update(Clinician).where(Clinician.user_id == user_id).values(verified_at=since))
+
+
+async def unverify_clinician(url: str, email: str) -> None:
+    """Vouches no longer: from the next request on, the clinician sees no health data."""
+    async with _as_owner(url) as connection:
+        user_id = await _clinician(connection, email)
+        await _hold_writes(connection, user_id)
+        await connection.execute(update(Clinician).where(Clinician.user_id == user_id).values(verified_at=None))
+
+
+async def accept(database: Database, token: str, password: str, now: datetime) -> None:
+    """Sets the password of the account that a one-time link is for, and signs its devices out.
+
+    A link that is wrong, used, replaced or over is just not found; one that met a weak password stays good.
+    """
+    good = (Invitation.digest == _digest(token), Invitation.used_at.is_(None), Invitation.expires_at > now)
+    async with database.open_session() as session:
+        invited = (await session.execute(select(User.id, User.email).join(Invitation).where(*good))).one_or_none()
+    if invited is None:
+        raise NotFound
+    weakness = passwords.weakness(password, second_factor=False, email=invited.email)
+    if weakness:
+        raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
+    encoded = await passwords.hash_password(password)
+    async with database.open_session() as session:
+        await _set_password(session, invited.id, encoded, now)
+        used = update(Invitation).where(*good).values(used_at=now).returning(Invitation.user_id)
+        if await session.scalar(used) is None:
+            raise NotFound  # somebody was quicker; the password is taken back with it
+
+
+async def _set_password(session: AsyncSession, user_id: UUID, encoded: str, now: datetime) -> None:
+    """The account comes first: whoever signs in to it, or invites anew, is done by then or waits for us."""
+    changes = {"password_hash": encoded, "password_changed_at": now, "email_verified_at": now}
+    await session.execute(update(User).where(User.id == user_id).values(changes))
+    devices = select(DeviceSession.id).where(DeviceSession.user_id == user_id)
+    await session.execute(select(func.revoke_sessions(user_id, func.array(devices.scalar_subquery()))))
+
+
+@asynccontextmanager
+async def _as_owner(url: str) -> AsyncIterator[AsyncConnection]:
+    """One transaction at this URL; raises Refused where the database is not migrated, or the URL not its owner's."""
+    try:
+        async with owner_transaction(url) as connection:
+            yield connection
+    except DBAPIError as failure:
+        sentence = _NOT_OURS.get(getattr(failure.orig, "sqlstate", ""))
+        if sentence is None:
+            raise
+        raise Refused(sentence) from None
+
+
+async def _account(connection: AsyncConnection, role: str, email: str, name: str | None) -> UUID:
+    """The account of this address, made where there is none; locked, so that invitations go one after another."""
+    account = upsert(User).values(
+        email=email, password_hash=passwords.NOBODY, display_name=name or "Administrator", role=role, locale="en"
+    )
+    same = account.on_conflict_do_update(
+        index_elements=[User.email], set_={"display_name": name or User.display_name}, where=User.role == role
+    )
+    user_id: UUID | None = await connection.scalar(same.returning(User.id))
+    if user_id is None:
+        raise Refused("This address has an account of another role already.")
+    return user_id
+
+
+async def _invite(connection: AsyncConnection, user_id: UUID) -> str:
+    token = token_urlsafe(32)
+    await connection.execute(delete(Invitation).where(Invitation.user_id == user_id, Invitation.used_at.is_(None)))
+    new = {"digest": _digest(token), "user_id": user_id, "expires_at": datetime.now(UTC) + LIFE}
+    await connection.execute(insert(Invitation).values(new))
+    return token
+
+
+async def _organisation(connection: AsyncConnection, name: str) -> UUID:
+    found = await connection.scalar(select(Organisation.id).where(Organisation.name == name))
+    if found is None:  # made on the way, a slip of the pen would be an organisation too
+        raise Refused("There is no organisation of this name: `pain-diary admin organisation` adds one.")
+    return found
+
+
+async def _clinician(connection: AsyncConnection, email: str) -> UUID:
+    clinicians = select(Clinician.user_id).join(User, User.id == Clinician.user_id)
+    found = await connection.scalar(clinicians.where(User.email == _address(email)))
+    if found is None:
+        raise Refused("There is no clinician with this address.")
+    return found
+
+
+async def _hold_writes(connection: AsyncConnection, user_id: UUID) -> None:
+    """Waits for what the account is writing, and lets nothing more be written until the transaction ends."""
+    await connection.execute(text("SELECT revoke_sessions(:user_id, '{}')"), {"user_id": user_id})  # which ends none
+
+
+def _address(email: str) -> str:
+    try:
+        return _EMAIL.validate_python(email).lower()
+    except ValidationError:
+        raise Refused("This is no e-mail address.") from None
+
+
+def _name(name: str) -> str:
+    try:
+        return _NAME.validate_python(name.strip())
+    except ValidationError:
+        raise Refused("A name has 1 to 120 characters, on one line.") from None
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()
