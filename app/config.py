@@ -25,6 +25,7 @@ class Settings(BaseSettings):
 
     secret_key: SecretStr | None = None  # authenticates cursors
     signing_keys_directory: Path | None = None  # ES256 private keys, `<kid>.pem`; the greatest kid signs
+    public_url: str = "http://127.0.0.1:8000"  # where people reach the service; one-time links begin with it
     token_issuer: str = "pain-diary"  # noqa: S105 - a name, not a secret
     token_audience: str = "pain-diary-api"  # noqa: S105
     access_token_seconds: int = Field(default=600, ge=30, le=3600)
@@ -40,6 +41,8 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # addresses whose X-Forwarded-* is believed
     max_body_bytes: int = Field(default=512 * 1024, ge=1024)
+    requests_per_session: int = Field(default=600, ge=0, le=1_000_000)  # in 10 seconds; 0: no limit
+    requests_per_address: int = Field(default=300, ge=0, le=1_000_000)  # of those who are not signed in
     receive_seconds: float = Field(default=20, gt=0, le=25)  # for a whole request, headers and body
     drain_seconds: float | None = Field(default=None, ge=0, le=60)  # ready says 503 so long before closing
     shutdown_seconds: int = Field(default=30, ge=1)  # for requests in flight
@@ -83,6 +86,8 @@ class Settings(BaseSettings):
             raise ValueError("DIARY_SECRET_KEY must hold at least 32 random characters in production")
         if not self.require_verified_email or not self.require_second_factor:
             raise ValueError("DIARY_REQUIRE_VERIFIED_EMAIL and DIARY_REQUIRE_SECOND_FACTOR stay on in production")
+        if not self.public_url.startswith("https://"):
+            raise ValueError("DIARY_PUBLIC_URL must begin with https:// in production: one-time links begin with it")
 
     @property
     def development(self) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.config import Settings
 from app.errors import Unavailable
@@ -105,8 +106,9 @@ class Database:
         [row] = await self.call(
             "SELECT current_setting('server_version_num')::int AS version,"
             " current_setting('synchronous_commit') AS durability, current_setting('fsync') AS fsync,"
-            " rolsuper OR rolbypassrls OR pg_has_role('diary_owner', 'MEMBER') AS mighty"
-            " FROM pg_roles WHERE rolname = current_user"
+            # What it is, and whatever it could become by SET ROLE.
+            " (SELECT bool_or(rolsuper OR rolbypassrls OR rolcreaterole OR rolname = 'diary_owner')"
+            " FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')) AS mighty"
         )
         if row["version"] < MINIMUM_VERSION:
             raise RuntimeError("PostgreSQL 15 or newer is needed")
@@ -155,6 +157,13 @@ def make_engine(url: str, connecting: dict[str, Any] | None = None, **options: A
     """An engine that leaves the URL to asyncpg: `?sslmode=` and the like mean the same wherever we connect."""
     connect = partial(asyncpg.connect, driver_url(url), **(connecting or {}))
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)
+
+
+@asynccontextmanager
+async def owner_transaction(url: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction of its own for what an operator does, over a connection that nobody else has."""
+    async with make_engine(url, poolclass=NullPool).begin() as connection:
+        yield connection
 
 
 def alembic_config(url: str) -> Config:

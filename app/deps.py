@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
@@ -19,7 +19,7 @@ from app.config import Settings
 from app.database import Database
 from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
 from app.pagination import Cursors
-from app.services import auth, records
+from app.services import auth, care_team, records
 from app.services.records import Caller, Diary
 from app.tokens import AccessTokens
 
@@ -63,7 +63,7 @@ class Identify(HTTPBearer):
         parts: State = request.app.state.diary
         claims = parts.tokens.verify(token, datetime.now(UTC))
         context = request.scope["state"]
-        return Caller(claims.user_id, claims.session_id, context["request_id"], context["address"])
+        return Caller(claims.user_id, claims.session_id, context["request_id"], context["address"], claims.role)
 
 
 identify = Identify(scheme_name="AccessToken", bearerFormat="JWT", description="The access token of a sign-in.")
@@ -75,6 +75,20 @@ async def open_session(parts: Annotated[State, Depends(state)]) -> AsyncIterator
         yield session
 
 
+def _plain_boolean(value: object) -> object:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise PydanticCustomError("boolean", "Give true or false.")
+    return value
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, str) and not PLAIN_NUMBER.fullmatch(value):
+        raise PydanticCustomError("number", "Give a number in plain digits.")
+    return value
+
+
+PlainBoolean = BeforeValidator(_plain_boolean)  # else "on", "y" and "1" are true too
+PlainNumber = BeforeValidator(_plain_number)  # else "1_0", "+5" and digits of other scripts are numbers too
 Parts = Annotated[State, Depends(state)]
 Now = Annotated[datetime, Depends(now)]
 # With FastAPI's default scope the commit would come after the answer, and a failed one would still say 201.
@@ -100,15 +114,16 @@ DiaryOf = Annotated[Diary, Depends(open_diary)]
 async def write_diary(
     diary: DiaryOf,
     outbox_empty: Annotated[
-        Literal["true", "false"],
+        bool,
+        PlainBoolean,
         Query(
             description="true: this device has nothing left to send after this call. A dose that nobody logged is "
             "called missed only once every device that writes the diary has said so; until then it is unknown."
         ),
-    ] = "false",
+    ] = False,
 ) -> Diary:
     """A patient's diary, for calls that write to it."""
-    return replace(diary, outbox_empty=outbox_empty == "true")
+    return replace(diary, outbox_empty=outbox_empty)
 
 
 CurrentUser = Annotated[Any, Depends(current_user)]
@@ -125,13 +140,16 @@ async def read_patient(request: Request, session: Session, diary: DiaryOf) -> UU
 PatientRead = Annotated[UUID, Depends(read_patient)]
 
 
-def _plain_number(value: object) -> object:
-    if isinstance(value, str) and not PLAIN_NUMBER.fullmatch(value):
-        raise PydanticCustomError("number", "Give a number in plain digits.")
-    return value
+async def own_patient(request: Request, session: Session, diary: DiaryOf) -> Diary:
+    """The caller's own diary, for what nobody else may decide: checked, audited, and its clock locked."""
+    verb, _, noun = request.scope["endpoint"].__name__.partition("_")
+    await care_team.own(session, diary, f"{noun}.{verb}")
+    return diary
 
 
-PlainNumber = BeforeValidator(_plain_number)  # else "1_0", "+5" and digits of other scripts are numbers too
+OwnDiary = Annotated[Diary, Depends(own_patient)]
+
+
 Limit = Annotated[int, PlainNumber, Query(ge=1, le=200, description="At most so many items.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="The `next_cursor` of the page before.")]
 IfNoneMatch = Annotated[

@@ -7,6 +7,8 @@
     │   └── SignInFailed         401  address, password or second factor do not fit together
     ├── Forbidden                403
     │   ├── InsufficientScope    403  a relationship exists, this right does not
+    │   ├── StepUpRequired       403  the sign-in is not fresh enough for this
+    │   ├── NotVerified          403  a clinician without verification, or without an organisation
     │   └── AccountNotReady      403  e-mail not verified, second factor not enrolled
     ├── NotFound                 404  also: a patient one may not know exists
     ├── MethodNotAllowed         405
@@ -102,6 +104,18 @@ class InsufficientScope(Forbidden):
     slug = "insufficient-scope"
     title = "The patient's consent does not cover this"
     advice = "Ask the patient for a grant with the scope that this call needs."
+
+
+class StepUpRequired(Forbidden):
+    slug = "step-up-required"
+    title = "A fresh sign-in is needed"
+    advice = "Sign in again with the password on this device, then repeat the call within 15 minutes."
+
+
+class NotVerified(Forbidden):
+    slug = "not-verified"
+    title = "The account is not verified for this"
+    advice = "Ask the operator to verify the clinician, or to add the account to an organisation."
 
 
 class AccountNotReady(Forbidden):

@@ -19,6 +19,7 @@ from app.pagination import Cursors
 from app.routers import (
     adherence,
     auth,
+    care_team,
     documentation,
     entries,
     me,
@@ -33,7 +34,7 @@ from app.routers import (
 from app.services import audit
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
-SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, me)
+SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, me)
 OPEN = (auth, vocabularies, operations, documentation)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app import problems
+from app import limits, problems
 from app.errors import (
     BadRequest,
     Gone,
@@ -15,6 +15,7 @@ from app.errors import (
     NotFound,
     Problem,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
@@ -25,7 +26,7 @@ DESCRIPTION = """\
 A pain diary: phones log where it hurts, how long, how much and of what character; whoever the patient trusts
 reads an honest timeline. Times are RFC 3339 with an offset, every failure is `application/problem+json`, and
 `next_cursor`, ETags and ids are opaque. Sign in with `POST /v1/auth/sessions` and send the access token as a
-bearer token.
+bearer token. Whoever sends more than `RateLimit` allows is answered 429 and waits as long as `Retry-After` says.
 """
 SERVERS = [{"url": "/", "description": "The server that answered this document."}]
 TAGS = [
@@ -40,10 +41,24 @@ TAGS = [
     {"name": "treatment-events", "description": "What was really done: doses and sessions, or why not."},
     {"name": "adherence", "description": "How much of what was agreed was done, and how much of that is known."},
     {"name": "profile", "description": "What is to be known of the patient to read the diary right."},
+    {"name": "consent", "description": "Who may see a diary, for how long, and who did."},
     {"name": "timeline", "description": "Records of every kind in one stream, newest first."},
     {"name": "vocabularies", "description": "The coded lists, with text to display."},
     {"name": "operations", "description": "For those who run the service."},
 ]
+RATE_LIMIT_HEADERS: dict[str, dict[str, Any]] = {
+    "RateLimit-Policy": {
+        "description": "How many requests (`q`) may be sent in how many seconds (`w`): by a `session`, or by an "
+        "`address` that is not signed in. After draft-ietf-httpapi-ratelimit-headers-11.",
+        "schema": {"type": "string"},
+        "example": '"session";q=600;w=10',
+    },
+    "RateLimit": {
+        "description": "How many requests more (`r`) may be sent in the next so many seconds (`t`).",
+        "schema": {"type": "string"},
+        "example": '"session";r=599;t=10',
+    },
+}
 
 
 def install(app: FastAPI) -> None:
@@ -62,12 +77,26 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _add_problems(operation["responses"], problems.responses(*_common(path, operation)))
+            if path.startswith(limits.LIMITED):
+                _add_rate_limit(operation["responses"])
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _never_null(parameter["schema"])
+                parameter["required"] |= parameter["name"] == "If-Match"  # declared optional, for 428 instead of 422
     schemas = document["components"]["schemas"]
+    document["components"]["headers"] = RATE_LIMIT_HEADERS
     schemas["Problem"] = problems.PROBLEM_SCHEMA
     schemas.update({name: schemas[name] | {"examples": examples} for name, examples in _examples() if name in schemas})
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which nothing answers
         schemas.pop(name, None)
     return {**document, "servers": SERVERS, "tags": TAGS}
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a parameter may be where it is given; FastAPI describes an optional one as if a URL could hold null."""
+    given: list[dict[str, Any]] = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(given) != 1:
+        return schema
+    return {name: value for name, value in schema.items() if name != "anyOf"} | given[0]
 
 
 def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, Any]]:
@@ -90,6 +119,8 @@ def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
         yield NotFound
     if "{patient_id}" in path:
         yield from (InsufficientScope, Gone)
+    if path.startswith(limits.LIMITED) and "429" not in operation["responses"]:
+        yield TooManyRequests
 
 
 def _add_problems(declared: dict[str, Any], common: dict[int | str, dict[str, Any]]) -> None:
@@ -105,3 +136,11 @@ def _add_problems(declared: dict[str, Any], common: dict[int | str, dict[str, An
     ordered = sorted(declared.items())
     declared.clear()
     declared.update(ordered)
+
+
+def _add_rate_limit(responses: dict[str, Any]) -> None:
+    """Tells of the headers where a client looks for them: at what succeeds, and at the refusal."""
+    for status, response in responses.items():
+        if status < "400" or status == "429":
+            references = {name: {"$ref": f"#/components/headers/{name}"} for name in RATE_LIMIT_HEADERS}
+            response["headers"] = response.get("headers", {}) | references

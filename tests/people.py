@@ -110,6 +110,51 @@ async def grant(superuser: "asyncpg.Connection[asyncpg.Record]", patient: Phone,
     return grant_id
 
 
+async def share(patient: Phone, key: str = "", **terms: Any) -> httpx.Response:
+    """Asks for a share code: for entries and treatments, unless the terms say otherwise."""
+    chosen = {"scopes": ["entries:read", "treatments:read"], "purpose": "Pain clinic", **terms}
+    return await patient.post("/share-codes", chosen, headers={"Idempotency-Key": key or uuid4().hex})
+
+
+async def redeem(phone: Phone, code: str, **fields: Any) -> httpx.Response:
+    """Enters a share code."""
+    return await phone.http.post("/v1/share-codes/redeem", json={"code": code, **fields})
+
+
+async def consent(patient: Phone, phone: Phone, as_organisation: bool = False, **terms: Any) -> str:
+    """The id of a grant that went the whole way."""
+    code = (await share(patient, **terms)).json()["code"]
+    pending = await redeem(phone, code, as_organisation=as_organisation)
+    assert pending.status_code == 202, pending.text
+    grant_id = str(pending.json()["id"])
+    assert (await patient.post(f"/grants/{grant_id}/confirm", {})).status_code == 200
+    return grant_id
+
+
+async def make_organisation(superuser: "asyncpg.Connection[asyncpg.Record]") -> UUID:
+    """An organisation as an operator would have made it."""
+    name = f"Clinic {uuid4().hex[:8]}"
+    made: UUID = await superuser.fetchval("INSERT INTO organisations (name) VALUES ($1) RETURNING id", name)
+    return made
+
+
+async def make_clinician(superuser: "asyncpg.Connection[asyncpg.Record]", phone: Phone, **fields: Any) -> Phone:
+    """The account as an operator would have made it: a clinician, verified unless the fields say otherwise."""
+    user_id = UUID(phone.user_id)
+    await superuser.execute("DELETE FROM patient_clocks USING patients WHERE patient_id = id AND user_id = $1", user_id)
+    await superuser.execute("DELETE FROM patients WHERE user_id = $1", user_id)
+    await superuser.execute("UPDATE users SET role = 'clinician', display_name = 'Dr. Weber' WHERE id = $1", user_id)
+    chosen = {"profession": "physician", "organisation_id": None, "verified_at": datetime.now(UTC), **fields}
+    await superuser.execute(
+        "INSERT INTO clinicians (user_id, profession, organisation_id, verified_at) VALUES ($1, $2, $3, $4)",
+        user_id,
+        *chosen.values(),
+    )
+    phone.tokens |= (await phone.person.sign_in(phone.http)).json()  # for a token that says so
+    phone.http.headers["Authorization"] = f"Bearer {phone.tokens['access_token']}"
+    return phone
+
+
 def entry(**fields: Any) -> dict[str, Any]:
     """The smallest valid entry with a new id, and whatever the test adds."""
     return {

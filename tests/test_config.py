@@ -14,6 +14,7 @@ PRODUCTION: dict[str, Any] = {
     "database_url": "postgresql://diary_app:pass-canary@db.example.org/diary",
     "signing_keys_directory": "/run/secrets/keys",
     "secret_key": "canary-0123456789-abcdefghijklmnop",
+    "public_url": "https://diary.example.org",
 }
 
 
@@ -52,6 +53,7 @@ def test_development_on_a_named_database_has_to_be_said() -> None:
         ({"secret_key": "canary" * 10}, "DIARY_SECRET_KEY must hold"),
         ({"require_verified_email": False}, "stay on"),
         ({"require_second_factor": False}, "stay on"),
+        ({"public_url": "http://diary.example.org"}, "DIARY_PUBLIC_URL must begin with https"),
         ({"tls_cert": "/cert.pem"}, "go together"),
         ({"tls_key": "/key.pem"}, "go together"),
         ({"trusted_proxies": "*"}, "trusted_proxies"),

@@ -29,6 +29,16 @@ from tests.people import Person
 from tests.waiting import until
 
 VERSIONS = ROOT / "migrations" / "versions"
+CARE_TEAM = """
+    WITH clinic AS (INSERT INTO organisations (name) VALUES (gen_random_uuid()::text) RETURNING id),
+         staff AS (INSERT INTO clinicians (user_id, organisation_id, profession) SELECT users.id, clinic.id, 'nurse'
+                   FROM users, clinic LIMIT 1),
+         link AS (INSERT INTO invitations (digest, user_id, expires_at)
+                  SELECT sha256(id::text::bytea), id, now() FROM users)
+    INSERT INTO share_codes (patient_id, code_digest, key_digest, terms_digest, scopes, purpose, grant_expires_at,
+                             expires_at)
+    SELECT id, sha256(id::text::bytea), '', '', '{entries:read}', 'care', now(), now() FROM patients
+"""
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()][::-1]
 MIGRATE = "import sys; from app.database import migrate; migrate(sys.argv[1])"
 
@@ -87,6 +97,7 @@ def fill(url: str, state: Path) -> None:
         " SELECT p.id, u.id, 'active', '{entries:read}', 'treatment', now() + interval '30 days'"
         " FROM patients p JOIN users u ON u.id <> p.user_id",
     )
+    execute(url, CARE_TEAM)
     execute(url, "SELECT seal_audit((SELECT settle_audit()))")
 
 

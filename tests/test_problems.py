@@ -270,6 +270,8 @@ def test_documented_responses_merge_kinds_of_one_status_and_are_valid_openapi() 
     assert set(documented[403]["content"]["application/problem+json"]["examples"]) == {
         "forbidden",
         "insufficient-scope",
+        "step-up-required",
+        "not-verified",
         "account-not-ready",
     }
     assert documented[401]["description"] == "Sign-in is needed · Sign-in failed"

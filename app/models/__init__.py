@@ -1,9 +1,9 @@
 """Tables, and beside them (`*.sql`) the functions, policies and views that guard them."""
 
 from app.models.audit import AuditEvent, AuditSegment
-from app.models.auth import DeviceSession, RefreshToken, SignInDelay, User
+from app.models.auth import DeviceSession, Invitation, RefreshToken, SignInDelay, User
 from app.models.base import Base
-from app.models.care_team import Grant
+from app.models.care_team import Clinician, Grant, Organisation, ShareCode
 from app.models.patients import Patient, PatientClock
 from app.models.records import Record, RecordVersion
 
@@ -11,13 +11,17 @@ __all__ = [
     "AuditEvent",
     "AuditSegment",
     "Base",
+    "Clinician",
     "DeviceSession",
     "Grant",
+    "Invitation",
+    "Organisation",
     "Patient",
     "PatientClock",
     "Record",
     "RecordVersion",
     "RefreshToken",
+    "ShareCode",
     "SignInDelay",
     "User",
 ]

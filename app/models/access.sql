@@ -1,17 +1,26 @@
 -- Who may see what: one function, asked by everything else, and the row security that holds even where a
 -- service forgets its WHERE. The context of the policies is set locally, so it ends with the transaction.
 
--- The consent by which `actor` may see `patient`: no row where there is none. One's own diary needs no grant.
+-- The consent by which `actor` may see `patient`: no row where there is none. One's own diary needs no grant. A
+-- clinician must be verified, and may also act on a grant to the organisation; a personal grant comes before it.
 CREATE OR REPLACE FUNCTION access(actor uuid, patient uuid)
 RETURNS TABLE (grant_id uuid, grant_version integer, scopes text[], data_from timestamptz)
 LANGUAGE sql STABLE AS $$
     SELECT NULL::uuid, 0, '{*}'::text[], '-infinity'::timestamptz
     FROM patients WHERE id = patient AND user_id = actor
     UNION ALL
-    SELECT id, version, grants.scopes, coalesce(grants.data_from, '-infinity')
-    FROM grants
-    WHERE patient_id = patient AND grantee_id = actor AND status = 'active' AND revoked_at IS NULL
-      AND expires_at > clock_timestamp()
+    (SELECT g.id, g.version, g.scopes, coalesce(g.data_from, '-infinity')
+     FROM grants g
+     JOIN users u ON u.id = actor
+     LEFT JOIN clinicians c ON c.user_id = actor AND c.verified_at IS NOT NULL
+     WHERE g.patient_id = patient AND g.status = 'active' AND g.revoked_at IS NULL
+       AND g.expires_at > clock_timestamp()
+       AND CASE u.role WHEN 'clinician' THEN c.user_id IS NOT NULL
+                                             AND (g.grantee_id = actor OR g.organisation_id = c.organisation_id)
+                       WHEN 'admin' THEN false
+                       ELSE g.grantee_id = actor END
+     ORDER BY g.grantee_id IS NULL
+     LIMIT 1)
 $$;
 
 -- The kinds of record that scopes open. A grant that lets somebody write also lets them read: see its CHECK.
@@ -108,7 +117,9 @@ DECLARE
 BEGIN
     PERFORM 1 FROM patient_clocks
     WHERE patient_id IN (SELECT id FROM patients WHERE user_id = p_user
-                         UNION SELECT patient_id FROM grants WHERE grantee_id = p_user AND revoked_at IS NULL)
+                         UNION SELECT patient_id FROM grants WHERE grantee_id = p_user AND revoked_at IS NULL
+                         UNION SELECT patient_id FROM grants JOIN clinicians USING (organisation_id)
+                               WHERE user_id = p_user AND revoked_at IS NULL)
     ORDER BY patient_id FOR UPDATE;
     UPDATE sessions SET revoked_at = clock_timestamp()
     WHERE user_id = p_user AND id = ANY (p_sessions) AND revoked_at IS NULL;
@@ -168,5 +179,11 @@ CREATE POLICY registering ON patient_clocks FOR INSERT WITH CHECK (head = 0);
 ALTER TABLE grants ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS in_context ON grants;
 CREATE POLICY in_context ON grants USING (
+    patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
+);
+
+ALTER TABLE share_codes ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS in_context ON share_codes;
+CREATE POLICY in_context ON share_codes USING (
     patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)
 );

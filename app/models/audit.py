@@ -14,7 +14,16 @@ class AuditEvent(Base):
     """One read, write or denial, in the transaction that did it. Append-only by role and by trigger."""
 
     __tablename__ = "audit_events"
-    __table_args__ = (Index(None, "patient_id", "id"),)
+    __table_args__ = (
+        Index(None, "patient_id", "id"),
+        # What others did, or were refused: the part of it that a patient looks for.
+        Index(
+            "ix_audit_events_others",
+            "patient_id",
+            "id",
+            postgresql_where=text("grant_id IS NOT NULL OR outcome IN ('not_found', 'insufficient_scope')"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

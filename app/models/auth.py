@@ -85,3 +85,15 @@ class SignInDelay(Base):
     key: Mapped[bytes] = mapped_column(primary_key=True)
     failures: Mapped[int]
     failed_at: Mapped[datetime]
+
+
+class Invitation(Base):
+    """A one-time link by which an operator lets somebody in: whoever follows it chooses the account's password."""
+
+    __tablename__ = "invitations"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]

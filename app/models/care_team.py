@@ -1,9 +1,9 @@
-"""Grants: a patient's consent to one person, for named scopes, from a date on, until it ends."""
+"""Who a patient trusts: clinicians and their organisations, share codes, and the grants that come of them."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, CreatedAt, NewId
@@ -20,23 +20,80 @@ SCOPES = (
     "summary:read",
     "export:create",
 )
+PROFESSIONS = (
+    "physician",
+    "nurse",
+    "physiotherapist",
+    "psychologist",
+    "pharmacist",
+    "occupational_therapist",
+    "social_worker",
+)
+_KNOWN_SCOPES = "scopes <@ ARRAY[" + ", ".join(f"'{scope}'" for scope in SCOPES) + "]"
+_READABLE_SCOPES = (  # Whoever writes sees what is there, and a note is a part of something.
+    "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
+    " AND (NOT 'treatments:write' = ANY (scopes) OR 'treatments:read' = ANY (scopes))"
+    " AND (NOT 'profile:write' = ANY (scopes) OR 'profile:read' = ANY (scopes))"
+    " AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}')"
+)
+
+
+class Organisation(Base):
+    """A practice, clinic or hospital. Its verified clinicians share the grants that it was given."""
+
+    __tablename__ = "organisations"
+
+    id: Mapped[NewId]
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[CreatedAt]
+
+
+class Clinician(Base):
+    """What makes an account with that role a clinician's; without `verified_at` it sees nobody's health data."""
+
+    __tablename__ = "clinicians"
+    __table_args__ = (CheckConstraint(f"profession IN {PROFESSIONS}", name="profession"),)
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    organisation_id: Mapped[UUID | None] = mapped_column(ForeignKey("organisations.id"))
+    profession: Mapped[str]
+    verified_at: Mapped[datetime | None]
+
+
+class ShareCode(Base):
+    """An offer of consent, good once and for minutes. The code itself is nowhere: only its keyed hash is stored."""
+
+    __tablename__ = "share_codes"
+    __table_args__ = (
+        CheckConstraint(_KNOWN_SCOPES, name="scopes"),
+        CheckConstraint(_READABLE_SCOPES, name="readable"),
+        Index("uq_share_codes_key", "patient_id", "key_digest", unique=True),
+    )
+
+    patient_id: Mapped[UUID] = mapped_column(ForeignKey("patients.id"), primary_key=True)
+    id: Mapped[NewId]
+    code_digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    key_digest: Mapped[bytes]  # of the Idempotency-Key that made it
+    terms_digest: Mapped[bytes]  # of what was asked for under that key
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    data_from: Mapped[datetime | None]
+    purpose: Mapped[str]
+    grant_expires_at: Mapped[datetime]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    redeemed_by: Mapped[UUID | None]
+    grant_id: Mapped[UUID | None]
 
 
 class Grant(Base):
-    """Consent as `access()` reads it. A change of scopes or window is a new `version`."""
+    """Consent as `access()` reads it: to one person or one organisation. A change of its terms is a new `version`."""
 
     __tablename__ = "grants"
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'active')", name="status"),
-        CheckConstraint("scopes <@ ARRAY[" + ", ".join(f"'{scope}'" for scope in SCOPES) + "]", name="scopes"),
-        # Whoever writes sees what is there, and a note is a part of something.
-        CheckConstraint(
-            "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
-            " AND (NOT 'treatments:write' = ANY (scopes) OR 'treatments:read' = ANY (scopes))"
-            " AND (NOT 'profile:write' = ANY (scopes) OR 'profile:read' = ANY (scopes))"
-            " AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}')",
-            name="readable",
-        ),
+        CheckConstraint("(grantee_id IS NULL) <> (organisation_id IS NULL)", name="grantee"),
+        CheckConstraint(_KNOWN_SCOPES, name="scopes"),
+        CheckConstraint(_READABLE_SCOPES, name="readable"),
         CheckConstraint("expires_at <= created_at + interval '365 days'", name="expiry"),
         Index(
             "uq_grants_active",
@@ -45,16 +102,28 @@ class Grant(Base):
             unique=True,
             postgresql_where=text("status = 'active' AND revoked_at IS NULL"),
         ),
+        Index(
+            "uq_grants_active_organisation",
+            "patient_id",
+            "organisation_id",
+            unique=True,
+            postgresql_where=text("status = 'active' AND revoked_at IS NULL"),
+        ),
+        Index(None, "grantee_id"),
+        Index(None, "organisation_id"),
     )
 
     id: Mapped[NewId]
     patient_id: Mapped[UUID] = mapped_column(ForeignKey("patients.id"))
-    grantee_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    grantee_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    organisation_id: Mapped[UUID | None] = mapped_column(ForeignKey("organisations.id"))
+    redeemed_by: Mapped[UUID | None]  # who entered the code, also on behalf of an organisation
     status: Mapped[str]
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     data_from: Mapped[datetime | None]
     purpose: Mapped[str]
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[CreatedAt]
+    confirmed_at: Mapped[datetime | None]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]

@@ -2,13 +2,22 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app import problems
 from app.deps import Now, Parts
-from app.errors import AccountNotReady, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
-from app.schemas.auth import JWKS_EXAMPLE, RefreshIn, RegistrationIn, RegistrationOut, SignInIn, TokensOut, UserRef
-from app.services import auth
+from app.errors import AccountNotReady, NotFound, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
+from app.schemas.auth import (
+    JWKS_EXAMPLE,
+    ActivationIn,
+    RefreshIn,
+    RegistrationIn,
+    RegistrationOut,
+    SignInIn,
+    TokensOut,
+    UserRef,
+)
+from app.services import auth, invitations
 from app.services.auth import SignedIn
 
 router = APIRouter(tags=["sign-in"])
@@ -25,6 +34,18 @@ async def register(request: Request, parts: Parts, now: Now, body: RegistrationI
     address = request.scope["state"]["address"]
     await auth.register(parts.database, body, address, parts.secret, now)
     return RegistrationOut(status="accepted")
+
+
+@router.post(
+    "/v1/auth/activate",
+    status_code=204,
+    response_class=Response,
+    summary="Activate an account",
+    responses=problems.responses(NotFound, Unavailable),
+)
+async def activate(parts: Parts, now: Now, body: ActivationIn) -> None:
+    """Follows a one-time link that an operator made: sets the password, and signs every device out."""
+    await invitations.accept(parts.database, body.token, body.password, now)
 
 
 @router.post(

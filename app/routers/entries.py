@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import Field, WithJsonSchema
 
 from app import problems
 from app.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit, PlainNumber
@@ -28,6 +29,12 @@ from app.services.records import Filters
 
 router = APIRouter(prefix="/v1/patients/{patient_id}/entries", tags=["entries"])
 EntryId = Annotated[UUID, Path(description="The id that the phone chose.")]
+MinScore = Annotated[
+    Decimal,
+    PlainNumber,
+    Field(ge=0, le=100, decimal_places=2),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100}),  # else also any string: a Decimal may be one
+]
 
 
 async def entry_filters(
@@ -36,9 +43,7 @@ async def entry_filters(
     region: Annotated[Region | None, Query(description="A site is in this region.")] = None,
     character: Annotated[Character | None, Query(description="A site has this character.")] = None,
     scale: Annotated[PainScale | None, Query(description="Its main scale: that of most sites.")] = None,
-    min_score: Annotated[
-        Decimal | None, PlainNumber, Query(ge=0, le=100, decimal_places=2, description="Needs `scale`.")
-    ] = None,
+    min_score: Annotated[MinScore | None, Query(description="Needs `scale`.")] = None,
 ) -> Filters:
     """Which entries are asked for."""
     if min_score is not None and scale is None:

@@ -3,11 +3,12 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 
-from app.deps import CallerOf, CurrentUser, Now, Parts, Session
+from app.deps import CallerOf, CurrentUser, Cursor, Limit, Now, Parts, Session, current_user
 from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
-from app.services import auth
+from app.schemas.care_team import GrantList, Panel
+from app.services import auth, care_team
 
 router = APIRouter(prefix="/v1/me", tags=["me"])
 
@@ -62,3 +63,15 @@ async def revoke_other_sessions(parts: Parts, session: Session, user: CurrentUse
     """Ends every session but this one."""
     devices = await auth.live_sessions(session, user.user_id, now)
     await auth.revoke(parts.database, user.user_id, [device.id for device in devices if device.id != caller.session_id])
+
+
+@router.get("/patients", dependencies=[Depends(current_user)], summary="List the diaries I may see")
+async def list_patients(parts: Parts, caller: CallerOf, limit: Limit = 50, cursor: Cursor = None) -> Panel:
+    """By name: how far each has come, by which consent, and the last seven days at a glance."""
+    return await care_team.read_panel(parts.database, parts.cursors, caller, limit, cursor)
+
+
+@router.get("/grants", dependencies=[Depends(current_user)], summary="List the consents I hold")
+async def list_held_grants(session: Session, caller: CallerOf) -> GrantList:
+    """Consents to me or to my organisation, in the words that the patient sees."""
+    return GrantList(items=await care_team.list_held(session, caller))

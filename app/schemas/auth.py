@@ -3,10 +3,11 @@
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, EmailStr, Field
+from typing_extensions import TypeAliasType
 
 from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
 
-Role = Literal["patient", "caregiver", "clinician", "admin"]
+Role = TypeAliasType("Role", Literal["patient", "caregiver", "clinician", "admin"])
 Locale = Annotated[
     str,
     Field(
@@ -57,6 +58,19 @@ class RegistrationIn(Strict):
     birth_date: LocalDate
     time_zone: TimeZone
     locale: Locale = "en"
+
+
+class ActivationIn(Strict):
+    """The token of a one-time link, and the password its holder chooses."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"token": "Zm9yZXhhbXBsZW9ubHk", "password": "a long sentence nobody else has"}]
+        }
+    )
+
+    token: Token
+    password: Password
 
 
 class RegistrationOut(Strict):

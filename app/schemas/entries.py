@@ -33,6 +33,12 @@ SymptomCode = TypeAliasType("SymptomCode", Annotated[str, CodeOf("associated_sym
 RedFlagCode = TypeAliasType("RedFlagCode", Annotated[str, CodeOf("red_flags")])
 Measure = TypeAliasType("Measure", Literal["now", "worst", "least", "average"])
 Severity = TypeAliasType("Severity", Literal["mild", "moderate", "severe"])
+Depth = TypeAliasType("Depth", Literal["superficial", "deep", "both"])
+Worsening = TypeAliasType("Worsening", Literal["slight", "moderate", "strong"])
+ReliefRating = TypeAliasType("ReliefRating", Literal["none", "some", "good", "complete"])
+Pattern = TypeAliasType("Pattern", Literal["constant", "intermittent", "breakthrough", "episodic"])
+Onset = TypeAliasType("Onset", Literal["sudden", "gradual"])
+Course = TypeAliasType("Course", Literal["improving", "stable", "worsening", "fluctuating"])
 EntryMode = TypeAliasType("EntryMode", Literal["momentary", "end_of_day", "recall", "backfill", "imported"])
 Rating = Annotated[int, Field(ge=0, le=10)]
 
@@ -109,7 +115,7 @@ class Site(Strict):
     """One place that hurts, or one that was asked about and scored 0."""
 
     region: Region
-    depth: Literal["superficial", "deep", "both"] | None = None
+    depth: Depth | None = None
     scores: Annotated[list[Score], Distinct("measure", "scale")] = Field(min_length=1, max_length=4)
     characters: Annotated[list[Character], Distinct()] = Field(default=[], max_length=32)
     radiates_to: Annotated[list[Region], Distinct()] = Field(default=[], max_length=20)
@@ -119,14 +125,14 @@ class Trigger(Strict):
     """What set the pain off or made it worse, as the patient sees it."""
 
     code: TriggerCode
-    effect: Literal["slight", "moderate", "strong"] | None = Field(default=None, description="How much it worsened.")
+    effect: Worsening | None = Field(default=None, description="How much it worsened.")
 
 
 class Relief(Strict):
     """What was tried against the pain, and how well it helped."""
 
     code: ReliefCode
-    effect: Literal["none", "some", "good", "complete"] | None = Field(default=None, description="How much it helped.")
+    effect: ReliefRating | None = Field(default=None, description="How much it helped.")
     treatment_event_id: RecordId | None = Field(
         default=None, description="The treatment event meant; it may arrive after the entry."
     )
@@ -189,9 +195,9 @@ class EntryShape(RecordFields):
     sites: Annotated[list[Site], Distinct("region", "depth")] = Field(
         default=[], max_length=20, description="Where it hurts; a region may come once for each depth."
     )
-    pattern: Literal["constant", "intermittent", "breakthrough", "episodic"] | None = None
-    onset: Literal["sudden", "gradual"] | None = None
-    course: Literal["improving", "stable", "worsening", "fluctuating"] | None = None
+    pattern: Pattern | None = None
+    onset: Onset | None = None
+    course: Course | None = None
     triggers: Annotated[list[Trigger], Distinct("code")] = Field(default=[], max_length=32)
     relief: Annotated[list[Relief], Distinct("code", "treatment_event_id")] = Field(default=[], max_length=32)
     associated_symptoms: Annotated[list[Symptom], Distinct("code")] = Field(default=[], max_length=32)

@@ -12,6 +12,7 @@ from app.schemas.base import CodeOf, Distinct, Fault, LocalDate, Strict, partial
 from app.schemas.envelope import Page, RecordFields, RecordOut, Version, example_history, example_stored
 
 Condition = TypeAliasType("Condition", Annotated[str, CodeOf("conditions")])
+SexAtBirth = TypeAliasType("SexAtBirth", Literal["female", "male", "intersex", "unknown"])
 Allergy = TypeAliasType("Allergy", Annotated[str, CodeOf("allergies")])
 
 MINIMAL_PROFILE: dict[str, Any] = {
@@ -59,7 +60,7 @@ class ProfileShape(RecordFields):
     """The members of a profile, without the rules between them."""
 
     birth_date: LocalDate = Field(description="Not after the local day of `occurred_at`.")
-    sex_at_birth: Literal["female", "male", "intersex", "unknown"] | None = None
+    sex_at_birth: SexAtBirth | None = None
     locale: Locale | None = None
     weight: Weight | None = None
     pregnancy: Pregnancy | None = None

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain import matching
 from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, partial, refuse
-from app.schemas.entries import EXAMPLE_ENTRY, Rating, Severity
+from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import (
     Note,
     Page,
@@ -105,9 +105,7 @@ class TreatmentEventShape(RecordFields):
         default=None,
         description="Why not, or not all; with `skipped`, `partial`, `held`, `not_attended`, `cancelled_by_patient`.",
     )
-    relief_rating: Literal["none", "some", "good", "complete"] | None = Field(
-        default=None, description="How much it helped."
-    )
+    relief_rating: ReliefRating | None = Field(default=None, description="How much it helped.")
     pain_before: Rating | None = Field(default=None, description="On the numeric rating scale, 0 to 10.")
     pain_after: Rating | None = Field(default=None, description="On the numeric rating scale, 0 to 10.")
     side_effects: Annotated[list[SideEffect], Distinct("code")] = Field(default=[], max_length=32)

@@ -1,7 +1,7 @@
 """What a phone may do with a record, whatever its kind: create, replace, revise, delete, read back."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -24,6 +24,9 @@ class Kind(Generic[Fields]):
     scope: str  # names it in grants: `<scope>:read` and `<scope>:write`
     fields: type[Fields]
     facts: Callable[[Fields], dict[str, Any]]  # the promoted columns of `records`
+    # What is wrong with this role writing these fields in the place of the present ones, or None, that nobody can
+    # tell from the fields alone.
+    faults: Callable[[str, Fields, Fields | None], Iterable[Fault]] | None = None
 
     @property
     def read(self) -> str:
@@ -49,6 +52,7 @@ async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields)
     """Stores a new record. The same content again answers the record as it is now; other content is a Conflict."""
     if (record_id == str(diary.patient_id)) != (kind.name == "profile"):
         raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
+    _check(kind, diary, body, None)
     outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
     if outcome.status == "outside_window":
         raise InsufficientScope
@@ -61,8 +65,11 @@ async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields)
 
 async def replace(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
     """Puts new content in the place of version `base_version`; content that is already there is no change."""
-    outcome = await _write(kind, diary, "replace", change_of(kind, body, str(record_id), base_version))
-    return _stored(_accepted(outcome))
+    if kind.faults is not None:
+        version, current = await _read_to_change(kind, diary, record_id)
+        if version == base_version:  # otherwise it is stale, whatever it says
+            _check(kind, diary, body, json.loads(current))
+    return await _put(kind, diary, record_id, base_version, body)
 
 
 async def revise(
@@ -74,12 +81,14 @@ async def revise(
     validate: Callable[[type[Fields], dict[str, Any]], Fields],
 ) -> Stored:
     """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
-    version, current = await records.read(diary, f"{kind.plural}.merge", kind.write, kind.name, record_id)
-    own = {name: value for name, value in json.loads(current).items() if name in kind.fields.model_fields}
+    version, current = await _read_to_change(kind, diary, record_id)
+    own = _own(kind, json.loads(current))
     merged = _merge(own, patch)
     if merged != own and version != base_version:
         raise Stale(current=current, etag=f'"{version}"')
-    return await replace(kind, diary, record_id, version, validate(kind.fields, merged))
+    body = validate(kind.fields, merged)
+    _check(kind, diary, body, own)
+    return await _put(kind, diary, record_id, version, body)
 
 
 async def delete(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
@@ -133,6 +142,30 @@ def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: in
             **kind.facts(body),
         },
     )
+
+
+async def _read_to_change(kind: Kind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:
+    return await records.read(diary, f"{kind.plural}.merge", kind.write, kind.name, record_id)
+
+
+async def _put(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
+    outcome = await _write(kind, diary, "replace", change_of(kind, body, str(record_id), base_version))
+    return _stored(_accepted(outcome))
+
+
+def _check(kind: Kind[Fields], diary: Diary, body: Fields, current: dict[str, Any] | None) -> None:
+    """Raises Invalid where the caller's role may not write this in the place of that."""
+    if kind.faults is None:
+        return
+    present = None if current is None else kind.fields.model_validate(_own(kind, current))
+    faults = tuple(kind.faults(diary.caller.role, body, present))
+    if faults:
+        raise Invalid(faults=faults)
+
+
+def _own(kind: Kind[Fields], record: dict[str, Any]) -> dict[str, Any]:
+    """The record without what the server adds."""
+    return {name: value for name, value in record.items() if name in kind.fields.model_fields}
 
 
 async def _write(kind: Kind[Fields], diary: Diary, verb: str, change: Change) -> Outcome:

@@ -13,7 +13,8 @@ from app.database import Database
 from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, Unauthenticated
 from app.pagination import Cursors
 
-OPEN_DIARY = "SELECT open_diary($1, $2, NULL, $3, $4, $5)"
+OPEN_DIARY = "SELECT open_diary($1, $2, $3, $4, $5, $6)"
+OWNER = "*"
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
     "not_found": NotFound,
@@ -31,6 +32,7 @@ class Caller:
     session_id: UUID
     request_id: UUID
     address: str | None
+    role: str = "patient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,13 @@ class Page:
         return b'{"items":[%b],"next_cursor":%b}' % (self.items or b"", json.dumps(self.next_cursor).encode())
 
 
-async def enter(session: AsyncSession, diary: Diary, action: str) -> None:
-    """Lets a session in to a diary: checked, audited and set as its row-security context; raises the refusal."""
-    visit = (diary.caller.session_id, diary.patient_id, action, diary.caller.request_id, diary.caller.address)
+async def enter(session: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
+    """Lets a session in to a diary: checked, audited and set as its row-security context; raises the refusal.
+
+    Without a scope any consent that opens a kind of record will do; OWNER is nobody's but the patient's.
+    """
+    caller = diary.caller
+    visit = (caller.session_id, diary.patient_id, scope, action, caller.request_id, caller.address)
     connection = await session.connection()
     outcome = (await connection.exec_driver_sql(OPEN_DIARY, visit)).scalar_one()
     if outcome != "ok":

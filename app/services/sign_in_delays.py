@@ -22,6 +22,7 @@ HERE_LIMIT = (5, 60)
 ACCOUNT_LIMIT = (100, 60)
 NETWORK_LIMIT = (50, 300)
 REGISTRATION_LIMIT = (100, 60)
+REDEEM_LIMIT = (5, 60)
 FORGET_FAILURES = timedelta(days=1)
 
 Limits = dict[bytes, tuple[int, int]]
@@ -40,6 +41,14 @@ def sign_in_limits(secret: bytes, email: str, address: str | None) -> Limits:
 def registration_limits(secret: bytes, address: str | None) -> Limits:
     """What a registration counts for."""
     return {_key(secret, "registration", _network(address)): REGISTRATION_LIMIT}
+
+
+def redeeming_limits(secret: bytes, user_id: str, address: str | None) -> Limits:
+    """What redeeming a share code counts for: the account, and the network."""
+    return {
+        _key(secret, "redeem", user_id): REDEEM_LIMIT,
+        _key(secret, "redeem network", _network(address)): NETWORK_LIMIT,
+    }
 
 
 async def count(database: Database, limits: Limits, now: datetime) -> None:

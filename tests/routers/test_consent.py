@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from tests.answers import ids, told
 from tests.conftest import connect
-from tests.people import Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
+from tests.people import Person, Phone, dose, entry, grant, lent, make_clinician, profile, treatment, without_id
 
 pytestmark = pytest.mark.anyio
 
@@ -38,9 +38,7 @@ async def let_in(app: FastAPI, ada: Phone, superuser: Connection) -> AsyncIterat
 
         async def sign_in(*scopes: str, **fields: Any) -> Phone:
             phone = await Person().register_and_sign_in(await stack.enter_async_context(connect(app)))
-            await superuser.execute("UPDATE users SET role = 'clinician' WHERE id = $1", UUID(phone.user_id))
-            await superuser.execute("DELETE FROM patient_clocks WHERE patient_id = $1", UUID(phone.patient_id))
-            await superuser.execute("DELETE FROM patients WHERE id = $1", UUID(phone.patient_id))
+            await make_clinician(superuser, phone)
             await grant(superuser, ada, phone, scopes=list(scopes), **fields)
             return lent(phone, ada)
 
@@ -130,7 +128,8 @@ async def test_a_plan_is_in_the_window_as_long_as_it_holds(ada: Phone, therapist
         await ada.post("/treatments", sent)
     assert set(ids(await therapist.get("/treatments"))) == {held["id"], ending["id"]}
     assert (await therapist.get(f"/treatments/{held['id']}")).json()["regimens"] == held["regimens"]
-    assert (await therapist.patch(f"/treatments/{held['id']}", {"prescriber": "Dr. Weber"})).status_code == 200
+    own = {"prescriber": "Dr. Weber", "authored_by": "clinician"}
+    assert (await therapist.patch(f"/treatments/{held['id']}", own)).status_code == 200
     assert len((await therapist.get(f"/treatments/{held['id']}/versions")).json()["items"]) == 2
     path = f"/treatments/{ended['id']}"
     for answer in (
@@ -146,11 +145,13 @@ async def test_a_plan_is_in_the_window_as_long_as_it_holds(ada: Phone, therapist
 
 
 async def test_a_plan_can_neither_end_before_the_window_nor_be_moved_there(ada: Phone, therapist: Phone) -> None:
-    ended = plan(2024, until="2024-12-31T00:00:00Z")
+    ended = plan(2024, until="2024-12-31T00:00:00Z", authored_by="clinician")
     assert told(await therapist.post("/treatments", ended)) == (403, "insufficient-scope")
     held = plan(2024)
     await ada.post("/treatments", held)
-    cut = await therapist.patch(f"/treatments/{held['id']}", {"regimens": ended["regimens"]})
+    cut = await therapist.patch(
+        f"/treatments/{held['id']}", {"regimens": ended["regimens"], "authored_by": "clinician"}
+    )
     assert told(cut) == (403, "insufficient-scope")
     assert (await ada.get()).json()["head"] == 1
 
@@ -245,10 +246,11 @@ async def test_an_id_that_is_taken_by_what_the_consent_does_not_open_is_a_confli
     scope = "treatments" if kind == "entry" else "entries"
     writer, other = await let_in(f"{scope}:read", f"{scope}:write"), "treatment" if kind == "entry" else "entry"
     path = f"{LISTS[other]}/{records[kind]['id']}"
+    own = {"id": records[kind]["id"]} | ({"authored_by": "clinician"} if other == "treatment" else {})
 
     async def answers() -> list[httpx.Response]:
         return [
-            await writer.post(LISTS[other], records[other] | {"id": records[kind]["id"]}),
+            await writer.post(LISTS[other], records[other] | own),
             await writer.get(path),
             await writer.get(f"{path}/versions"),
             await writer.put(path, without_id(records[other])),

@@ -20,7 +20,22 @@ from app.services import kinds
 from app.services.entries import ENTRY
 from tests.answers import told
 from tests.conftest import connect
-from tests.people import Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
+from tests.people import (
+    Person,
+    Phone,
+    consent,
+    dose,
+    entry,
+    grant,
+    lent,
+    make_clinician,
+    make_organisation,
+    profile,
+    redeem,
+    share,
+    treatment,
+    without_id,
+)
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -65,19 +80,37 @@ CALLS: dict[str, Call] = {
     "adherence.read": lambda phone, _: phone.get("/adherence", params=DAYS),
     "treatments.expand": lambda phone, i: phone.get(f"/treatments/{i}/slots", params=DAYS),
 }
+CONSENTING: dict[str, Call] = {
+    "share_code.create": lambda phone, _: share(phone),
+    "grants.list": lambda phone, _: phone.get("/grants"),
+    "grant.confirm": lambda phone, i: phone.post(f"/grants/{i}/confirm", {}),
+    "grant.narrow": lambda phone, i: phone.patch(f"/grants/{i}", {"scopes": ["entries:read"]}),
+    "grant.revoke": lambda phone, i: phone.delete(f"/grants/{i}"),
+    "accesses.list": lambda phone, _: phone.get("/access-log"),
+}
+CALLS |= CONSENTING
 for nothing in ("profile.list", "profile.delete"):
     del CALLS[nothing]
-ABOUT_NO_RECORD = {"patients.read", "adherence.read"}
+ABOUT_NO_RECORD = {"patients.read", "adherence.read", *CONSENTING}
 
 
-async def prepared(phone: Phone, action: str) -> str:
-    """The id of a record that is there for the call; the call that adds one only gets an id."""
+async def prepared(superuser: Connection, phone: Phone, action: str) -> str:
+    """The id of a record or consent that is there for the call; the call that adds one only gets an id."""
     name, _, verb = action.partition(".")
+    if name == "grant":
+        clinic = await make_organisation(superuser)
+        return str(await grant(superuser, phone, phone, grantee_id=None, organisation_id=clinic, status="pending"))
     record_id = phone.patient_id if name == "profile" else str(uuid4())
     if verb != "create":
         kind = KINDS.get(name, KINDS["entries"])
         assert (await VERBS["create"](kind, phone, record_id)).status_code in (200, 201)
     return record_id
+
+
+def steps(action: str) -> list[str]:
+    """What a call does, in order: whether something may be put in its place can depend on what is there."""
+    merge, replace = action.replace("replace", "merge"), action.replace("merge", "replace")
+    return [merge, replace] if "merge" in action or action == "treatments.replace" else [action]
 
 
 async def head_of(phone: Phone) -> int:
@@ -139,16 +172,17 @@ async def rolled_back(superuser: Connection) -> AsyncIterator[None]:
 async def test_every_call_writes_down_who_did_what_to_which_records_from_where(
     ada: Phone, superuser: Connection, action: str
 ) -> None:
-    record_id = await prepared(ada, action)
+    record_id = await prepared(superuser, ada, action)
     answer = await CALLS[action](ada, record_id)
     assert answer.status_code < 300
-    event, *more = await trail(superuser, answer)
-    assert (event["action"], event["actor_id"], event["role"]) == (action, UUID(ada.user_id), "patient")
-    assert (event["session_id"], event["patient_id"]) == (UUID(ada.session_id), UUID(ada.patient_id))
-    assert event["record_ids"] == ([] if action in ABOUT_NO_RECORD else [UUID(record_id)])
-    assert event["host"] == ada.http._transport.client[0]  # type: ignore[attr-defined]  # httpx keeps it to itself
-    assert event["grant_id"] is None
-    assert [one["action"] for one in more] == ([action.replace("merge", "replace")] if "merge" in action else [])
+    events = await trail(superuser, answer)
+    assert [event["action"] for event in events] == steps(action)
+    for event in events:
+        assert (event["actor_id"], event["role"]) == (UUID(ada.user_id), "patient")
+        assert (event["session_id"], event["patient_id"]) == (UUID(ada.session_id), UUID(ada.patient_id))
+        assert event["record_ids"] == ([] if action in ABOUT_NO_RECORD else [UUID(record_id)])
+        assert event["host"] == ada.http._transport.client[0]  # type: ignore[attr-defined]  # httpx keeps it to itself
+        assert event["grant_id"] is None
 
 
 @pytest.mark.parametrize("action", CALLS)
@@ -167,27 +201,32 @@ async def test_every_call_is_written_down_before_its_answer_leaves(
 
         await app(scope, receive, count)
 
-    record_id = await prepared(ada, action)
+    record_id = await prepared(superuser, ada, action)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(watched), base_url="http://testserver") as http:
         http.headers["Authorization"] = ada.http.headers["Authorization"]
         await CALLS[action](Phone(http, ada.person, ada.tokens), record_id)
-    assert seen == [2 if "merge" in action else 1]
+    assert seen == [len(steps(action))]
 
 
 @pytest.mark.parametrize("action", CALLS)
 async def test_a_stranger_who_is_refused_is_written_down(
     phone: Phone, stranger: Phone, superuser: Connection, action: str
 ) -> None:
-    answer = await CALLS[action](stranger, await prepared(phone, action))
+    answer = await CALLS[action](stranger, await prepared(superuser, phone, action))
     assert told(answer) == (404, "not-found")
     [event] = await trail(superuser, answer)
-    assert (event["action"], event["outcome"]) == (action, "not_found")
+    assert (event["action"], event["outcome"]) == (steps(action)[0], "not_found")
     assert (event["actor_id"], event["patient_id"]) == (UUID(stranger.user_id), UUID(phone.patient_id))
 
 
-async def test_a_request_of_a_session_that_has_ended_is_written_down(ada: Phone, superuser: Connection) -> None:
-    await ada.http.delete(f"/v1/me/sessions/{ada.session_id}")
+@pytest.mark.parametrize("column", ["revoked_at", "expires_at"])
+async def test_a_request_of_a_session_that_has_ended_is_written_down(
+    ada: Phone, superuser: Connection, column: str
+) -> None:
+    await superuser.execute(f"UPDATE sessions SET {column} = now() WHERE id = $1", UUID(ada.session_id))
+    assert (await ada.http.get("/v1/me")).status_code == 401
     for answer in (await ada.get("/entries"), await ada.log(), await ada.get()):
+        assert told(answer) == (401, "unauthenticated")
         [event] = await trail(superuser, answer)
         assert (event["outcome"], event["session_id"]) == ("unauthenticated", UUID(ada.session_id))
 
@@ -195,11 +234,38 @@ async def test_a_request_of_a_session_that_has_ended_is_written_down(ada: Phone,
 async def test_who_acts_on_a_consent_is_written_down_with_it_also_where_it_does_not_reach(
     ada: Phone, bob: Phone, superuser: Connection
 ) -> None:
-    consent = await grant(superuser, ada, bob, scopes=["adherence:read"])
+    grant_id = await grant(superuser, ada, bob, scopes=["adherence:read"])
     for action, call in CALLS.items():
-        [event] = await trail(superuser, await call(lent(bob, ada), await prepared(ada, action)))
+        [event] = await trail(superuser, await call(lent(bob, ada), await prepared(superuser, ada, action)))
         outcome = "ok" if action == "adherence.read" else "insufficient_scope"
-        assert (event["action"], event["outcome"], event["grant_id"]) == (action, outcome, consent)
+        assert (event["action"], event["outcome"], event["grant_id"]) == (steps(action)[0], outcome, grant_id)
+
+
+async def test_redeeming_a_code_is_written_down_whatever_comes_of_it(
+    ada: Phone, bob: Phone, superuser: Connection
+) -> None:
+    code = (await share(ada)).json()["code"]
+    wrong, right = await redeem(bob, "ZZZZ-ZZZZ"), await redeem(bob, code)
+    [[failed], [made]] = [await trail(superuser, answer) for answer in (wrong, right)]
+    assert (failed["action"], failed["outcome"], failed["patient_id"]) == ("grants.redeem", "not_found", None)
+    assert (made["action"], made["outcome"], made["patient_id"]) == ("grants.redeem", "ok", UUID(ada.patient_id))
+    assert (made["actor_id"], made["grant_id"]) == (UUID(bob.user_id), UUID(right.json()["id"]))
+    await make_clinician(superuser, bob, verified_at=None)
+    [refused] = await trail(superuser, await redeem(bob, code))
+    assert (refused["outcome"], refused["patient_id"]) == ("unverified", None)
+
+
+async def test_a_panel_is_written_down_in_each_diary_that_it_shows(
+    ada: Phone, bob: Phone, app: FastAPI, superuser: Connection
+) -> None:
+    async with connect(app) as http:
+        weber = await make_clinician(superuser, await Person().register_and_sign_in(http))
+        grants = {ada.patient_id: await consent(ada, weber), bob.patient_id: await consent(bob, weber)}
+        events = await trail(superuser, await weber.http.get("/v1/me/patients"))
+    assert {str(event["patient_id"]): str(event["grant_id"]) for event in events} == grants
+    assert {(event["action"], event["outcome"], event["role"]) for event in events} == {
+        ("panel.read", "ok", "clinician")
+    }
 
 
 async def test_what_became_of_a_call_is_written_down(ada: Phone, superuser: Connection) -> None:
@@ -242,6 +308,7 @@ async def test_a_change_of_a_plan_is_written_down_as_the_plan(ada: Phone, superu
 
 async def test_no_value_of_a_record_is_written_down(ada: Phone, superuser: Connection) -> None:
     record_ids = {name: ada.patient_id if name == "profile" else str(uuid4()) for name in KINDS}
+    record_ids["grant"] = await prepared(superuser, ada, "grant.confirm")
     for _ in range(2):
         for action, call in CALLS.items():
             await call(ada, record_ids.get(action.partition(".")[0], ""))
@@ -386,7 +453,7 @@ async def unwritable(superuser: Connection, sqlstate: str) -> AsyncIterator[None
 async def test_what_cannot_be_written_down_is_not_done(
     phone: Phone, superuser: Connection, action: str, sqlstate: str
 ) -> None:
-    record_id, head = await prepared(phone, action), await head_of(phone)
+    record_id, head = await prepared(superuser, phone, action), await head_of(phone)
     async with unwritable(superuser, sqlstate):
         answer = await CALLS[action](phone, record_id)
     assert told(answer) == (503, "unavailable")

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.answers import pointers, told
-from tests.people import Phone, dose, entry, grant, lent, profile, treatment, without_id
+from tests.people import Phone, dose, entry, grant, lent, make_clinician, profile, treatment, without_id
 from tests.routers.test_me import another_device
 
 pytestmark = pytest.mark.anyio
@@ -208,11 +208,15 @@ async def test_a_word_is_of_one_diary_only(ada: Phone, bob: Phone, superuser: Co
 async def test_who_logs_doses_for_a_patient_has_a_word_in_it(
     ada: Phone, bob: Phone, superuser: Connection, role: str, scopes: list[str], *, counted: bool
 ) -> None:
-    await superuser.execute("UPDATE users SET role = $2 WHERE id = $1", UUID(bob.user_id), role)
+    if role == "clinician":
+        await make_clinician(superuser, bob)
+    else:
+        await superuser.execute("UPDATE users SET role = $2 WHERE id = $1", UUID(bob.user_id), role)
     consent = await grant(superuser, ada, bob, scopes=scopes)
     await log_last(ada)
     helper = lent(bob, ada)
-    place, record = ("/entries", entry()) if "entries:write" in scopes else ("/treatments", treatment())
+    plan = treatment(authored_by="clinician" if role == "clinician" else "patient")
+    place, record = ("/entries", entry()) if "entries:write" in scopes else ("/treatments", plan)
     assert (await helper.post(place, record)).status_code == 201
     word = await own_word(superuser, ada)
     assert await last_word(superuser, ada) == (None if counted else word)

@@ -1,0 +1,97 @@
+"""Consent: the patient shares a code, sees who redeemed it, confirms, narrows, ends; and sees who looked."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+
+from app import problems
+from app.deps import CallerOf, Cursor, Limit, Now, OwnDiary, Parts, PlainBoolean, Session, own_patient
+from app.errors import NotFound, NotVerified, StepUpRequired, TooManyRequests
+from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
+from app.services import care_team
+
+router = APIRouter(prefix="/v1", tags=["consent"])
+OWN = [Depends(own_patient)]
+GrantId = Annotated[UUID, Path(description="A consent.")]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        min_length=8,
+        max_length=100,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Chosen anew for each code: with it a repeated request answers the same code instead of another.",
+        examples=["0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90"],
+    ),
+]
+
+
+@router.post(
+    "/patients/{patient_id}/share-codes",
+    status_code=201,
+    summary="Share a code",
+    responses=problems.responses(StepUpRequired),
+)
+async def create_share_code(
+    parts: Parts, session: Session, diary: OwnDiary, key: IdempotencyKey, now: Now, body: ShareCodeIn
+) -> ShareCodeOut:
+    """A code of eight characters, good once and for ten minutes, for a clinician or caregiver to redeem."""
+    return await care_team.share(session, diary, parts.secret, key, body, now)
+
+
+@router.post(
+    "/share-codes/redeem",
+    status_code=202,
+    summary="Redeem a share code",
+    responses=problems.responses(NotFound, NotVerified, TooManyRequests),
+)
+async def redeem_share_code(parts: Parts, caller: CallerOf, now: Now, body: RedeemIn) -> GrantOut:
+    """A consent that waits for the patient to confirm it. A code that is wrong, used or over is just not found."""
+    return await care_team.redeem(parts.database, caller, parts.secret, body.code, body.as_organisation, now)
+
+
+@router.get("/patients/{patient_id}/grants", dependencies=OWN, summary="List the consents I gave")
+async def list_grants(session: Session) -> GrantList:
+    """Every consent to see this diary, newest first: waiting, active and ended."""
+    return GrantList(items=await care_team.list_given(session))
+
+
+@router.post(
+    "/patients/{patient_id}/grants/{grant_id}/confirm",
+    summary="Confirm a consent",
+    responses=problems.responses(StepUpRequired),
+)
+async def confirm_grant(session: Session, diary: OwnDiary, grant_id: GrantId, now: Now) -> GrantOut:
+    """Now that one sees who redeemed the code: it counts from the next request on, in the place of an earlier one."""
+    return await care_team.confirm(session, diary, grant_id, now)
+
+
+@router.patch("/patients/{patient_id}/grants/{grant_id}", dependencies=OWN, summary="Narrow a consent")
+async def narrow_grant(session: Session, grant_id: GrantId, now: Now, body: NarrowIn) -> GrantOut:
+    """Fewer scopes, a later start or an earlier end, from the next request on."""
+    return await care_team.narrow(session, grant_id, body, now)
+
+
+@router.delete(
+    "/patients/{patient_id}/grants/{grant_id}",
+    status_code=204,
+    response_class=Response,
+    dependencies=OWN,
+    summary="End a consent",
+)
+async def revoke_grant(session: Session, grant_id: GrantId, now: Now) -> None:
+    """The very next request under it is refused; doing it again is no error."""
+    await care_team.revoke(session, grant_id, now)
+
+
+@router.get("/patients/{patient_id}/access-log", summary="See who looked")
+async def list_accesses(
+    session: Session,
+    diary: OwnDiary,
+    include_own: Annotated[bool, PlainBoolean, Query(description="Also what I did myself.")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> AccessLogPage:
+    """Who read or changed the diary, when and by which consent, and who was refused; newest first."""
+    return await care_team.read_access_log(session, diary, include_own, limit, cursor)

@@ -1,0 +1,255 @@
+"""Consent: share codes, the grants that come of them, and who looked at what.
+
+A code becomes a pending grant when a clinician or caregiver redeems it, and an active one when the patient, who now
+sees who that is, confirms it. Whatever changes consent locks the patient's clock first, so that it is ordered with
+every write: what was granted less counts for the very next request.
+"""
+
+import hmac
+import json
+from base64 import b32encode
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import and_, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database
+from app.errors import Fault, Gone, Invalid, NotFound, NotVerified, StepUpRequired
+from app.models import DeviceSession, Grant, ShareCode
+from app.pagination import Cursors
+from app.schemas.care_team import (
+    AccessEvent,
+    AccessLogPage,
+    GrantOut,
+    NarrowIn,
+    Panel,
+    PanelPatient,
+    ShareCodeIn,
+    ShareCodeOut,
+)
+from app.services import records, sign_in_delays
+from app.services.records import OWNER, Caller, Diary
+
+CODE_LIFE = timedelta(minutes=10)
+FRESH = timedelta(minutes=15)
+READ_FOR_WRITE = {f"{kind}:write": f"{kind}:read" for kind in ("entries", "treatments", "profile")}
+# Crockford's alphabet: no letter that could be read as a digit.
+_ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_MISREAD = str.maketrans("OIL", "011", " -")
+
+
+async def own(session: AsyncSession, diary: Diary, action: str) -> None:
+    """Lets the patient, and nobody else, in to the own diary, with its clock locked until the transaction ends."""
+    await session.execute(select(func.lock_diary(diary.caller.session_id, diary.patient_id)))
+    await records.enter(session, diary, action, OWNER)
+
+
+async def share(
+    session: AsyncSession, diary: Diary, secret: bytes, key: str, body: ShareCodeIn, now: datetime
+) -> ShareCodeOut:
+    """A share code on these terms. The same key and terms again answer the same code; other terms are refused."""
+    _check_scopes(body.scopes)
+    await _check_fresh(session, diary.caller, now)
+    code = _code(secret, diary.patient_id, key)
+    terms = {
+        "scopes": body.scopes,
+        "data_from": body.data_from,
+        "purpose": body.purpose,
+        "grant_expires_at": now + timedelta(days=body.days),
+    }
+    terms_digest = hmac.digest(secret, body.model_dump_json().encode(), "sha256")
+    await session.execute(
+        upsert(ShareCode)
+        .values(
+            patient_id=diary.patient_id,
+            code_digest=_digest(secret, code),
+            key_digest=hmac.digest(secret, key.encode(), "sha256"),
+            terms_digest=terms_digest,
+            expires_at=now + CODE_LIFE,
+            **terms,
+        )
+        .on_conflict_do_nothing(index_elements=[ShareCode.code_digest])
+    )
+    made = await session.scalar(select(ShareCode).where(ShareCode.code_digest == _digest(secret, code)))
+    if made is None or made.terms_digest != terms_digest:  # None: somebody else's code, by a chance of one in 2**40
+        raise Invalid(faults=(Fault("#header/Idempotency-Key", "reused", "Use another key for other terms."),))
+    return ShareCodeOut(
+        id=str(made.id),
+        code=f"{code[:4]}-{code[4:]}",
+        expires_at=made.expires_at,
+        grant_expires_at=made.grant_expires_at,
+    )
+
+
+async def redeem(
+    database: Database, caller: Caller, secret: bytes, code: str, as_organisation: bool, now: datetime
+) -> GrantOut:
+    """The pending grant that comes of a code; the same caller may ask again. Wrong guesses make one wait."""
+    limits = sign_in_delays.redeeming_limits(secret, str(caller.user_id), caller.address)
+    await sign_in_delays.count(database, limits, now)
+    [row] = await database.call(
+        "SELECT * FROM redeem_share_code($1, $2, $3, $4, $5)",
+        caller.session_id,
+        _digest(secret, code.upper().translate(_MISREAD)),
+        as_organisation,
+        caller.request_id,
+        caller.address,
+    )
+    records.refuse(row["outcome"])
+    if row["outcome"] == "unverified":
+        raise NotVerified
+    async with database.open_session() as session:
+        await sign_in_delays.forgive(session, limits)
+    found = await database.call("SELECT * FROM grants_of_session($1, $2)", caller.session_id, row["grant_id"])
+    if not found:  # it went to an organisation that the caller has left since
+        raise NotFound
+    return GrantOut.model_validate_json(found[0][0])
+
+
+async def confirm(session: AsyncSession, diary: Diary, grant_id: UUID, now: datetime) -> GrantOut:
+    """Makes a pending grant active, in the place of the one that the grantee had; again, it changes nothing."""
+    await _check_fresh(session, diary.caller, now)
+    grant = await _live_grant(session, grant_id, now)
+    if grant.status == "pending":
+        same = and_(
+            Grant.grantee_id.is_not_distinct_from(grant.grantee_id),
+            Grant.organisation_id.is_not_distinct_from(grant.organisation_id),
+        )
+        await session.execute(
+            update(Grant).where(same, Grant.status == "active", Grant.revoked_at.is_(None)).values(revoked_at=now)
+        )
+        grant.status, grant.confirmed_at = "active", now
+        await session.flush()
+    return await read(session, grant_id)
+
+
+async def narrow(session: AsyncSession, grant_id: UUID, body: NarrowIn, now: datetime) -> GrantOut:
+    """Takes away from a grant what the body leaves out; raises Invalid where it would give more."""
+    _check_scopes(body.scopes or [])
+    grant = await _live_grant(session, grant_id, now)
+    faults = tuple(_widenings(grant, body))
+    if faults:
+        raise Invalid(faults=faults)
+    less = {name: value for name, value in body if value is not None}
+    if any(getattr(grant, name) != value for name, value in less.items()):
+        await session.execute(update(Grant).where(Grant.id == grant_id).values(**less, version=Grant.version + 1))
+    return await read(session, grant_id)
+
+
+async def revoke(session: AsyncSession, grant_id: UUID, now: datetime) -> None:
+    """Ends a grant, pending or active; ending it again changes nothing."""
+    grant = await session.get(Grant, grant_id)
+    if grant is None:
+        raise NotFound
+    if grant.revoked_at is None:
+        grant.revoked_at = now
+        await session.flush()
+
+
+async def read(session: AsyncSession, grant_id: UUID) -> GrantOut:
+    """One grant of the diary that the session was let in to."""
+    found = await session.scalar(select(func.grants_of_diary(grant_id)))
+    if found is None:
+        raise NotFound
+    return GrantOut.model_validate_json(json.dumps(found))
+
+
+async def list_given(session: AsyncSession) -> list[GrantOut]:
+    """Every grant of the diary that the session was let in to, newest first."""
+    found = await session.scalars(select(func.grants_of_diary(None)))
+    return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
+
+
+async def list_held(session: AsyncSession, caller: Caller) -> list[GrantOut]:
+    """Every grant to the caller or to their organisation, newest first."""
+    found = await session.scalars(select(func.grants_of_session(caller.session_id, None)))
+    return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
+
+
+async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit: int, cursor: str | None) -> Panel:
+    """The diaries that the caller may see now, by name."""
+    purpose = f"panel {caller.user_id}"
+    after = cursors.open(purpose, cursor)[0] if cursor else None  # by id: a name has no place in a URL
+    rows = await database.call(
+        "SELECT * FROM read_panel($1, $2, $3, $4, $5, $6)",
+        caller.session_id,
+        "panel.read",
+        after,
+        limit,
+        caller.request_id,
+        caller.address,
+    )
+    shown = rows[:limit]
+    last = (str(shown[-1]["patient_id"]),) if len(rows) > limit else None
+    return Panel(
+        items=[PanelPatient.model_validate_json(row["item"]) for row in shown],
+        next_cursor=cursors.seal(purpose, last) if last else None,
+    )
+
+
+async def read_access_log(
+    session: AsyncSession, diary: Diary, own_too: bool, limit: int, cursor: str | None
+) -> AccessLogPage:
+    """Who did what to the diary that the session was let in to, newest first."""
+    purpose = f"access log {diary.patient_id} {own_too}"
+    before = diary.cursors.open(purpose, cursor)[0] if cursor else None
+    log = text("SELECT * FROM access_log(:own, :before, :limit)")
+    rows = (await session.execute(log, {"own": own_too, "before": before, "limit": limit})).all()
+    shown = rows[:limit]
+    return AccessLogPage(
+        items=[AccessEvent.model_validate_json(json.dumps(row.item)) for row in shown],
+        next_cursor=diary.cursors.seal(purpose, (shown[-1].id,)) if len(rows) > limit else None,
+    )
+
+
+async def _live_grant(session: AsyncSession, grant_id: UUID, now: datetime) -> Grant:
+    """A grant that has not ended; row security shows those of the diary only."""
+    grant = await session.get(Grant, grant_id)
+    if grant is None:
+        raise NotFound
+    if grant.revoked_at is not None or grant.expires_at <= now:
+        raise Gone("The consent has ended; share a new code.")
+    return grant
+
+
+async def _check_fresh(session: AsyncSession, caller: Caller, now: datetime) -> None:
+    """Giving consent needs more than a phone that lies about unlocked: a sign-in of the last minutes."""
+    signed_in_at = await session.scalar(select(DeviceSession.created_at).where(DeviceSession.id == caller.session_id))
+    if signed_in_at is None or signed_in_at < now - FRESH:
+        raise StepUpRequired
+
+
+def _check_scopes(scopes: list[str]) -> None:
+    """Raises Invalid where somebody could write what they cannot read, or read notes of nothing."""
+    faults = [
+        Fault("/scopes", "unreadable", f"{write} needs {read}.")
+        for write, read in READ_FOR_WRITE.items()
+        if write in scopes and read not in scopes
+    ]
+    if "notes:read" in scopes and not {"entries:read", "treatments:read"} & set(scopes):
+        faults.append(Fault("/scopes", "unreadable", "notes:read needs entries:read or treatments:read."))
+    if faults:
+        raise Invalid(faults=tuple(faults))
+
+
+def _widenings(grant: Grant, body: NarrowIn) -> Iterator[Fault]:
+    """Where the body gives more than the grant."""
+    if body.scopes is not None and not set(body.scopes) <= set(grant.scopes):
+        yield Fault("/scopes", "wider", "A scope was not granted; share a new code.")
+    if body.data_from is not None and grant.data_from is not None and body.data_from < grant.data_from:
+        yield Fault("/data_from", "wider", "It lies before what was granted; share a new code.")
+    if body.expires_at is not None and body.expires_at > grant.expires_at:
+        yield Fault("/expires_at", "wider", "It lies after what was granted; share a new code.")
+
+
+def _code(secret: bytes, patient_id: UUID, key: str) -> str:
+    """Eight characters that follow from the key, so that a repeated request needs no stored code."""
+    derived = hmac.digest(secret, f"share code\n{patient_id}\n{key}".encode(), "sha256")
+    return b32encode(derived[:5]).decode().translate(_ALPHABET)
+
+
+def _digest(secret: bytes, code: str) -> bytes:
+    return hmac.digest(secret, f"share code digest\n{code}".encode(), "sha256")
