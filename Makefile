@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test test-pg15 check fuzz bench lock clean
+.PHONY: run test test-pg15 check fuzz consent mutants bench lock clean
 
 run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -32,10 +32,19 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.check
 	mkdir -p build && $(BIN)/pain-diary openapi > build/openapi.json && $(BIN)/python -m openapi_spec_validator build/openapi.json
+	$(BIN)/python -m openapi.check build/openapi.json
 
 # The long form of tests/test_schemathesis.py.
 fuzz: .venv/installed
 	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest -n0 tests/test_schemathesis.py
+
+# The long form of tests/test_consent_model.py: so many random walks, other ones than before from 8 on.
+consent: .venv/installed
+	CONSENT_SEEDS=$(or $(SEEDS),100) $(BIN)/pytest tests/test_consent_model.py
+
+# Takes each permission check away in turn: a test must notice. About ten minutes; WORDS="notes code" chooses some.
+mutants: .venv/installed
+	$(BIN)/python -m mutants.run $(WORDS)
 
 bench: .venv/installed
 	$(BIN)/python -m bench.run
@@ -45,4 +54,4 @@ lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build examples/python/.venv examples/typescript/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache

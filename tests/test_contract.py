@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
+from app.schemas.care_team import EXAMPLE_GRANT, GrantOut
 
 pytestmark = pytest.mark.anyio
 
@@ -23,51 +24,62 @@ JSON = ("application/json", "application/merge-patch+json")
 
 STATUSES = {
     "register": "202 400 413 415 422 429 503",
+    "activate": "204 400 404 413 415 422 429 503",
     "sign_in": "201 400 401 403 413 415 422 429 503",
-    "refresh_tokens": "200 400 401 413 415 422 503",
+    "refresh_tokens": "200 400 401 413 415 422 429 503",
     "read_jwks": "200 400 422",
-    "read_me": "200 400 401 422 503",
-    "list_sessions": "200 400 401 422 503",
-    "revoke_session": "204 400 401 404 422 503",
-    "revoke_other_sessions": "204 400 401 422 503",
-    "read_patient": "200 400 401 403 404 410 422 503",
-    "create_entry": "200 201 400 401 403 404 409 410 413 415 422 503",
-    "list_entries": "200 304 400 401 403 404 410 422 503",
-    "read_entry": "200 400 401 403 404 410 422 503",
-    "replace_entry": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "revise_entry": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "delete_entry": "204 400 401 403 404 410 412 422 428 503",
-    "list_entry_versions": "200 400 401 403 404 410 422 503",
-    "create_treatment": "200 201 400 401 403 404 409 410 413 415 422 503",
-    "list_treatments": "200 304 400 401 403 404 410 422 503",
-    "read_treatment": "200 400 401 403 404 410 422 503",
-    "replace_treatment": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "revise_treatment": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "delete_treatment": "204 400 401 403 404 410 412 422 428 503",
-    "list_treatment_versions": "200 400 401 403 404 410 422 503",
-    "read_slots": "200 400 401 403 404 410 422 503",
-    "create_treatment_event": "200 201 400 401 403 404 409 410 413 415 422 503",
-    "list_treatment_events": "200 304 400 401 403 404 410 422 503",
-    "read_treatment_event": "200 400 401 403 404 410 422 503",
-    "replace_treatment_event": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "revise_treatment_event": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "delete_treatment_event": "204 400 401 403 404 410 412 422 428 503",
-    "list_treatment_event_versions": "200 400 401 403 404 410 422 503",
-    "read_adherence": "200 400 401 403 404 410 422 503",
-    "create_profile": "200 201 400 401 403 404 409 410 413 415 422 503",
-    "read_profile": "200 400 401 403 404 410 422 503",
-    "replace_profile": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "revise_profile": "200 400 401 403 404 410 412 413 415 422 428 503",
-    "list_profile_versions": "200 400 401 403 404 410 422 503",
-    "read_timeline": "200 304 400 401 403 404 410 422 503",
-    "list_vocabularies": "200 400 422",
-    "read_vocabulary": "200 304 400 404 422",
+    "read_me": "200 400 401 422 429 503",
+    "list_patients": "200 400 401 422 429 503",
+    "list_held_grants": "200 400 401 422 429 503",
+    "list_sessions": "200 400 401 422 429 503",
+    "revoke_session": "204 400 401 404 422 429 503",
+    "revoke_other_sessions": "204 400 401 422 429 503",
+    "read_patient": "200 400 401 403 404 410 422 429 503",
+    "create_entry": "200 201 400 401 403 404 409 410 413 415 422 429 503",
+    "list_entries": "200 304 400 401 403 404 410 422 429 503",
+    "read_entry": "200 400 401 403 404 410 422 429 503",
+    "replace_entry": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "revise_entry": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "delete_entry": "204 400 401 403 404 410 412 422 428 429 503",
+    "list_entry_versions": "200 400 401 403 404 410 422 429 503",
+    "create_treatment": "200 201 400 401 403 404 409 410 413 415 422 429 503",
+    "list_treatments": "200 304 400 401 403 404 410 422 429 503",
+    "read_treatment": "200 400 401 403 404 410 422 429 503",
+    "replace_treatment": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "revise_treatment": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "delete_treatment": "204 400 401 403 404 410 412 422 428 429 503",
+    "list_treatment_versions": "200 400 401 403 404 410 422 429 503",
+    "read_slots": "200 400 401 403 404 410 422 429 503",
+    "create_treatment_event": "200 201 400 401 403 404 409 410 413 415 422 429 503",
+    "list_treatment_events": "200 304 400 401 403 404 410 422 429 503",
+    "read_treatment_event": "200 400 401 403 404 410 422 429 503",
+    "replace_treatment_event": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "revise_treatment_event": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "delete_treatment_event": "204 400 401 403 404 410 412 422 428 429 503",
+    "list_treatment_event_versions": "200 400 401 403 404 410 422 429 503",
+    "read_adherence": "200 400 401 403 404 410 422 429 503",
+    "create_profile": "200 201 400 401 403 404 409 410 413 415 422 429 503",
+    "read_profile": "200 400 401 403 404 410 422 429 503",
+    "replace_profile": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "revise_profile": "200 400 401 403 404 410 412 413 415 422 428 429 503",
+    "list_profile_versions": "200 400 401 403 404 410 422 429 503",
+    "read_timeline": "200 304 400 401 403 404 410 422 429 503",
+    "create_share_code": "201 400 401 403 404 410 413 415 422 429 503",
+    "redeem_share_code": "202 400 401 403 404 413 415 422 429 503",
+    "list_grants": "200 400 401 403 404 410 422 429 503",
+    "confirm_grant": "200 400 401 403 404 410 422 429 503",
+    "narrow_grant": "200 400 401 403 404 410 413 415 422 429 503",
+    "revoke_grant": "204 400 401 403 404 410 422 429 503",
+    "list_accesses": "200 400 401 403 404 410 422 429 503",
+    "list_vocabularies": "200 400 422 429",
+    "read_vocabulary": "200 304 400 404 422 429",
     "read_liveness": "200 400 422",
     "read_readiness": "200 400 422 503",
     "read_metrics": "200 400 422",
 }
 OPEN = {
     "register",
+    "activate",
     "sign_in",
     "refresh_tokens",
     "read_jwks",
@@ -181,6 +193,11 @@ def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
         validator = OAS31Validator(whole, format_checker=oas31_format_checker)
         for example in examples:
             assert list(validator.iter_errors(example)) == [], place
+
+
+def test_the_example_of_a_consent_says_in_words_what_it_says_in_fields() -> None:
+    fields = {name: value for name, value in EXAMPLE_GRANT.items() if name != "words"}
+    assert GrantOut.model_validate_json(json.dumps(fields)).words == EXAMPLE_GRANT["words"]
 
 
 async def test_every_failure_is_a_problem_whose_type_is_a_page(

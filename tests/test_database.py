@@ -61,7 +61,15 @@ async def test_a_superuser_or_owner_may_not_serve(server_url: str, database_name
         await Database(settings_for(url_of(server_url, user, database_name))).start()
 
 
-@pytest.mark.parametrize("rights", ["BYPASSRLS IN ROLE diary_app", "IN ROLE diary_app, diary_owner"])
+@pytest.mark.parametrize(
+    "rights",
+    [
+        "BYPASSRLS IN ROLE diary_app",
+        "CREATEROLE IN ROLE diary_app",
+        "IN ROLE diary_app, diary_owner",
+        "IN ROLE diary_app, postgres",
+    ],
+)
 async def test_a_role_that_could_get_round_row_security_may_not_serve(
     server_url: str, database_name: str, superuser: Superuser, rights: str
 ) -> None:

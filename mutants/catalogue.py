@@ -1,0 +1,511 @@
+"""The mutants: what is taken away, from where, and who must notice."""
+
+from mutants import Mutant
+
+ACCESS = "app/models/access.sql"
+CARE_TEAM = "app/models/care_team.sql"
+RECORDS = "app/models/records.sql"
+TREATMENTS = "app/models/treatments.sql"
+VIEWS = "app/models/views.sql"
+PRIVILEGES = "app/models/privileges.sql"
+SERVICE = "app/services/care_team.py"
+ROUTES = "app/routers/care_team.py"
+
+MATRIX = "tests/test_access_matrix.py"
+MODEL = "tests/test_consent_model.py"
+ROWS = "tests/test_row_security.py"
+CHANNELS = "tests/test_side_channels.py"
+TEAM = "tests/routers/test_care_team.py"
+WINDOW = "tests/routers/test_consent.py"
+AUDIT = "tests/services/test_audit.py"
+
+OF_PATIENT = "patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)"
+
+MUTANTS = (
+    # Who may see what: access().
+    Mutant(
+        "everybody owns every diary", ACCESS, "WHERE id = patient AND user_id = actor", "WHERE id = patient", MATRIX
+    ),
+    Mutant("a pending consent counts", ACCESS, "AND g.status = 'active' AND", "AND", MATRIX),
+    Mutant(
+        "a revoked consent counts",
+        ACCESS,
+        "g.status = 'active' AND g.revoked_at IS NULL",
+        "g.status = 'active'",
+        MATRIX,
+    ),
+    Mutant("a consent that is over counts", ACCESS, "AND g.expires_at > clock_timestamp()", "", MATRIX),
+    Mutant(
+        "a clinician needs no verification",
+        ACCESS,
+        "c.user_id = actor AND c.verified_at IS NOT NULL",
+        "c.user_id = actor",
+        MATRIX,
+    ),
+    Mutant("an admin reads by a consent", ACCESS, "WHEN 'admin' THEN false", "", MATRIX),
+    Mutant("the consent of any patient counts", ACCESS, "g.patient_id = patient AND", "", MATRIX),
+    Mutant(
+        "any clinician uses any consent",
+        ACCESS,
+        "(g.grantee_id = actor OR g.organisation_id = c.organisation_id)",
+        "true",
+        MATRIX,
+    ),
+    Mutant("any patient uses any consent", ACCESS, "ELSE g.grantee_id = actor END", "ELSE true END", MATRIX),
+    Mutant("no consent to an organisation counts", ACCESS, " OR g.organisation_id = c.organisation_id", "", MATRIX),
+    Mutant(
+        "an organisation's consent comes first",
+        ACCESS,
+        "ORDER BY g.grantee_id IS NULL",
+        "ORDER BY g.grantee_id IS NOT NULL",
+        MODEL,
+    ),
+    Mutant("the window is ignored", ACCESS, "coalesce(g.data_from, '-infinity')", "'-infinity'::timestamptz", WINDOW),
+    Mutant("treatments open entries", ACCESS, "'{*,entries:read}'", "'{*,entries:read,treatments:read}'", MATRIX),
+    Mutant("entries open treatments", ACCESS, "'{*,treatments:read}'", "'{*,entries:read,treatments:read}'", MATRIX),
+    Mutant("entries open the profile", ACCESS, "'{*,profile:read}'", "'{*,entries:read,profile:read}'", WINDOW),
+    # The door: enter_diary() and sessions.
+    Mutant(
+        "a session that was ended goes on",
+        ACCESS,
+        "WHEN s.revoked_at IS NOT NULL OR s.expires",
+        "WHEN s.expires",
+        MATRIX,
+    ),
+    Mutant(
+        "a session that is over goes on",
+        ACCESS,
+        "s.expires_at <= clock_timestamp() OR u.disabled_at",
+        "u.disabled_at",
+        AUDIT + " -k ended",
+    ),
+    Mutant("a disabled account goes on", ACCESS, " OR u.disabled_at IS NOT NULL", "", MATRIX),
+    Mutant("an erased diary opens", ACCESS, "WHEN p.erased_at IS NOT NULL THEN 'erased'", "", MATRIX),
+    Mutant("no scope is asked for", ACCESS, "WHEN NOT a.scopes && ARRAY['*', p_scope] AND", "WHEN false AND", MATRIX),
+    Mutant("everybody sees notes", ACCESS, "a.scopes && '{*,notes:read}'", "true", MATRIX + " -k notes"),
+    Mutant(
+        "a refusal is not written down",
+        ACCESS,
+        "    PERFORM audit(actor, role, p_session, grant_id,",
+        "    PERFORM concat(actor, role, p_session, grant_id,",
+        AUDIT,
+    ),
+    Mutant(
+        "a visit is not written down",
+        ACCESS,
+        "PERFORM audit(visit.actor,",
+        "PERFORM concat(visit.actor,",
+        AUDIT,
+    ),
+    Mutant(
+        "an ended session has an account", ACCESS, "AND s.revoked_at IS NULL AND s.expires", "AND s.expires", MATRIX
+    ),
+    Mutant(
+        "a disabled account has an account",
+        ACCESS,
+        "AND s.expires_at > clock_timestamp() AND u.disabled_at IS NULL",
+        "AND s.expires_at > clock_timestamp()",
+        MATRIX,
+    ),
+    Mutant(
+        "somebody else's session can be ended",
+        ACCESS,
+        "WHERE user_id = p_user AND id = ANY (p_sessions)",
+        "WHERE id = ANY (p_sessions)",
+        MATRIX,
+    ),
+    # Row security.
+    Mutant("records of any patient", ACCESS, f"    {OF_PATIENT}\n    AND greatest", "    greatest", ROWS),
+    Mutant(
+        "records of any kind", ACCESS, "    AND kind = ANY ((SELECT nullif", "    AND '' <> ALL ((SELECT nullif", ROWS
+    ),
+    Mutant("records of any time", ACCESS, "AND greatest(occurred_at, valid_to) >=", "AND 'infinity' >=", ROWS),
+    Mutant("records do not bind their owner", ACCESS, "ALTER TABLE records FORCE ROW LEVEL SECURITY;", "", ROWS),
+    Mutant(
+        "versions do not bind their owner", ACCESS, "ALTER TABLE record_versions FORCE ROW LEVEL SECURITY;", "", ROWS
+    ),
+    *(
+        Mutant(
+            f"{table} of any patient",
+            ACCESS,
+            f"ON {table} {verb} (\n    {column} =",
+            f"ON {table} {verb} (true OR {column} =",
+            ROWS,
+        )
+        for table, verb, column in (
+            ("record_versions", "USING", "patient_id"),
+            ("audit_events", "FOR SELECT USING", "patient_id"),
+            ("patients", "FOR SELECT USING", "id"),
+            ("patient_clocks", "FOR SELECT USING", "patient_id"),
+            ("grants", "USING", "patient_id"),
+            ("share_codes", "USING", "patient_id"),
+        )
+    ),
+    *(
+        Mutant(
+            f"the view {view} asks for its owner",
+            VIEWS,
+            f"VIEW {view} WITH (security_invoker = true)",
+            f"VIEW {view} WITH (security_invoker = false)",
+            ROWS,
+        )
+        for view in ("diary_entries", "pain_scores", "treatment_events")
+    ),
+    Mutant(
+        "the serving role selects notes",
+        PRIVILEGES,
+        "treatment_id, valid_to) ON records",
+        "treatment_id, valid_to, note) ON records",
+        ROWS,
+    ),
+    Mutant(
+        "the serving role selects versions",
+        PRIVILEGES,
+        "GRANT SELECT ON grants,",
+        "GRANT SELECT ON record_versions, grants,",
+        ROWS,
+    ),
+    Mutant(
+        "the serving role removes grants",
+        PRIVILEGES,
+        "GRANT SELECT ON grants,",
+        "GRANT DELETE ON grants TO diary_app;\nGRANT SELECT ON grants,",
+        ROWS,
+    ),
+    Mutant(
+        "a role that gets round row security may serve",
+        "app/database.py",
+        'if row["mighty"]:',
+        "if False:",
+        "tests/test_database.py",
+    ),
+    # Consent: how it comes about.
+    Mutant(
+        "a stranger locks a diary",
+        CARE_TEAM,
+        "WHERE s.id = p_session AND p.id = p_patient)",
+        "WHERE s.id = p_session)",
+        TEAM,
+    ),
+    Mutant("a code needs no confirmation", CARE_TEAM, "'pending', code.scopes", "'active', code.scopes", TEAM),
+    Mutant(
+        "an ended session redeems",
+        CARE_TEAM,
+        "WHERE s.id = p_session AND s.revoked_at IS NULL AND s.expires",
+        "WHERE s.id = p_session AND s.expires",
+        MATRIX + " -k redeem",
+    ),
+    Mutant("a disabled account redeems", CARE_TEAM, " AND u.disabled_at IS NULL;", ";", MATRIX + " -k redeem"),
+    Mutant(
+        "an unverified clinician redeems",
+        CARE_TEAM,
+        "WHEN redeemer.role = 'admin' OR redeemer.role = 'clinician' AND redeemer.verified_at IS NULL THEN",
+        "WHEN redeemer.role = 'admin' THEN",
+        MATRIX + " -k redeem",
+    ),
+    Mutant(
+        "an admin redeems",
+        CARE_TEAM,
+        "WHEN redeemer.role = 'admin' OR redeemer.role",
+        "WHEN redeemer.role",
+        MATRIX + " -k redeem",
+    ),
+    Mutant(
+        "anybody redeems for an organisation",
+        CARE_TEAM,
+        "WHEN p_as_organisation AND redeemer.organisation_id IS NULL THEN 'unverified'",
+        "",
+        TEAM,
+    ),
+    Mutant(
+        "a code is good for ever", CARE_TEAM, "code.expires_at <= clock_timestamp()", "false", MATRIX + " -k redeem"
+    ),
+    Mutant(
+        "a code is good twice",
+        CARE_TEAM,
+        "coalesce(code.redeemed_by, redeemer.id) <> redeemer.id",
+        "false",
+        MATRIX + " -k redeem",
+    ),
+    Mutant(
+        "a code of one's own is good",
+        CARE_TEAM,
+        "(user_id = redeemer.id OR erased_at IS NOT NULL)",
+        "erased_at IS NOT NULL",
+        MATRIX + " -k redeem",
+    ),
+    Mutant(
+        "the code of an erased patient is good", CARE_TEAM, " OR erased_at IS NOT NULL)", ")", MATRIX + " -k redeem"
+    ),
+    Mutant(
+        "everybody lists everybody's grants",
+        CARE_TEAM,
+        "JOIN grants g ON g.grantee_id = a.user_id OR",
+        "JOIN grants g ON true OR",
+        MATRIX + " -k told",
+    ),
+    Mutant(
+        "an unverified clinician lists grants",
+        CARE_TEAM,
+        "WHEN 'clinician' THEN c.user_id IS NOT NULL WHEN 'admin'",
+        "WHEN 'admin'",
+        MATRIX + " -k told",
+    ),
+    Mutant(
+        "the panel glances at entries by any consent",
+        CARE_TEAM,
+        "IF 'entry' = ANY (open_kinds(found.scopes)) THEN",
+        "IF true THEN",
+        TEAM,
+    ),
+    Mutant("the panel shows erased patients", CARE_TEAM, "AND p.erased_at IS NULL", "", MATRIX + " -k panel"),
+    Mutant(
+        "the panel is not written down",
+        CARE_TEAM,
+        "PERFORM audit(reader.user_id,",
+        "PERFORM concat(reader.user_id,",
+        AUDIT,
+    ),
+    Mutant("the access log hides refusals", CARE_TEAM, "OR e.outcome IN ('not_found', 'insufficient_scope')", "", TEAM),
+    Mutant(
+        "anybody decides about a diary",
+        SERVICE,
+        "await records.enter(session, diary, action, OWNER)",
+        "await records.enter(session, diary, action)",
+        MATRIX + " -k grant",
+    ),
+    Mutant(
+        "the clock is not locked",
+        SERVICE,
+        "await session.execute(select(func.lock_diary(diary.caller.session_id, diary.patient_id)))",
+        "pass",
+        TEAM,
+    ),
+    Mutant(
+        "a code is shared without a fresh sign-in",
+        SERVICE,
+        "    await _check_fresh(session, diary.caller, now)\n    code =",
+        "    code =",
+        TEAM,
+    ),
+    Mutant(
+        "consent is confirmed without a fresh sign-in",
+        SERVICE,
+        "    await _check_fresh(session, diary.caller, now)\n    grant =",
+        "    grant =",
+        TEAM,
+    ),
+    Mutant("guesses are not counted", SERVICE, "    await sign_in_delays.count(database, limits, now)\n", "", TEAM),
+    Mutant("a key is good for other terms", SERVICE, " or made.terms_digest != terms_digest:", ":", TEAM),
+    Mutant(
+        "confirming ends every other consent",
+        SERVICE,
+        "update(Grant).where(same, Grant.status",
+        "update(Grant).where(Grant.status",
+        MODEL,
+    ),
+    Mutant(
+        "an old consent stays beside the new",
+        SERVICE,
+        ".values(revoked_at=now)\n        )\n        grant.status",
+        ".values(version=Grant.version)\n        )\n        grant.status",
+        TEAM,
+    ),
+    Mutant(
+        "what has ended is changed",
+        SERVICE,
+        "if grant.revoked_at is not None or grant.expires_at <= now:",
+        "if False:",
+        MATRIX + " -k grant",
+    ),
+    Mutant(
+        "narrowing adds scopes",
+        SERVICE,
+        "if body.scopes is not None and not set(body.scopes) <= set(grant.scopes):",
+        "if False:",
+        TEAM,
+    ),
+    Mutant("narrowing widens the window", SERVICE, "body.data_from < grant.data_from:", "False:", TEAM),
+    Mutant("narrowing lengthens", SERVICE, "body.expires_at > grant.expires_at:", "False:", TEAM),
+    Mutant("narrowing keeps what makes no sense", SERVICE, "    _check_scopes(body.scopes or [])\n", "", MODEL),
+    *(
+        Mutant(f"{verb} asks nobody", ROUTES, old, old.replace("dependencies=OWN, ", ""), MATRIX + " -k grant")
+        for verb, old in (
+            ("listing grants", '"/patients/{patient_id}/grants", dependencies=OWN, summary'),
+            ("narrowing", '"/patients/{patient_id}/grants/{grant_id}", dependencies=OWN, summary'),
+        )
+    ),
+    Mutant("ending a consent asks nobody", ROUTES, "    dependencies=OWN,\n", "", MATRIX + " -k grant"),
+    *(
+        Mutant(
+            f"{name} needs no live session",
+            "app/routers/me.py",
+            f'"/{name}", dependencies=[Depends(current_user)], summary',
+            f'"/{name}", summary',
+            MATRIX + " -k list",
+        )
+        for name in ("patients", "grants")
+    ),
+    Mutant(
+        "a route may forget its permission",
+        "app/deps.py",
+        "if not {public, identify} & {node.call for node in tree}:",
+        "if False:",
+        MATRIX + " -k declares",
+    ),
+    # Records: scopes, window and notes where they are written and read.
+    Mutant(
+        "who may read may write",
+        "app/services/kinds.py",
+        'return f"{self.scope}:write"',
+        'return f"{self.scope}:read"',
+        MATRIX,
+    ),
+    Mutant(
+        "a stranger is let near the clock",
+        RECORDS,
+        "WHERE s.id = p_session AND a.scopes && ARRAY['*', p_scope])",
+        "WHERE s.id = p_session)\n          OR true",
+        "tests/services/test_write_path.py -k stranger",
+    ),
+    Mutant(
+        "every clock moves",
+        RECORDS,
+        "SET head = clock WHERE patient_id = p_patient",
+        "SET head = clock",
+        MATRIX + " -k create",
+    ),
+    Mutant(
+        "a profile changes every patient",
+        RECORDS,
+        "                WHERE id = p_patient RETURNING",
+        "                RETURNING",
+        MATRIX + " -k profile",
+    ),
+    Mutant(
+        "the ETag is of any diary",
+        RECORDS,
+        "INTO etag\n    FROM patient_clocks WHERE patient_id = p_patient;",
+        "INTO etag\n    FROM patient_clocks LIMIT 1;",
+        "tests/routers/test_timeline.py",
+    ),
+    Mutant(
+        "what a consent does not open is shown in conflicts",
+        RECORDS,
+        "hidden := coalesce(NOT held.kind = ANY (visit.kinds)\n                           OR greatest",
+        "hidden := coalesce(greatest",
+        WINDOW + " " + MODEL,
+    ),
+    Mutant(
+        "what lies before the window is changed",
+        RECORDS,
+        "\n                           OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false)",
+        ", false)",
+        WINDOW,
+    ),
+    Mutant(
+        "something is written before the window",
+        RECORDS,
+        "greatest(item.occurred_at, item.valid_to) < visit.data_from THEN",
+        "false THEN",
+        WINDOW,
+    ),
+    Mutant(
+        "who cannot read a note removes it",
+        RECORDS,
+        "                item.note := held.note;",
+        "                NULL;",
+        MATRIX + " -k notes",
+    ),
+    Mutant(
+        "a replay compares notes",
+        RECORDS,
+        "decide(item, base, mutation, NOT visit.notes, held, earlier)",
+        "decide(item, base, mutation, false, held, earlier)",
+        CHANNELS,
+    ),
+    Mutant(
+        "what is written answers the note",
+        RECORDS,
+        "                            CASE WHEN visit.notes THEN held.note END), 'UTF8') END;",
+        "                            held.note), 'UTF8') END;",
+        MATRIX + " -k notes",
+    ),
+    Mutant(
+        "a record shows its note",
+        RECORDS,
+        "                                           CASE WHEN visit.notes THEN held.note END), 'UTF8');",
+        "                                           held.note), 'UTF8');",
+        MATRIX + " -k notes",
+    ),
+    Mutant(
+        "a page shows notes",
+        RECORDS,
+        "wire(r.document, CASE WHEN visit.notes THEN r.note END)",
+        "wire(r.document, r.note)",
+        MATRIX + " -k notes",
+    ),
+    Mutant(
+        "a history shows notes",
+        RECORDS,
+        "CASE WHEN visit.notes THEN CASE WHEN v.document IS NULL THEN held.note ELSE v.note END END",
+        "CASE WHEN v.document IS NULL THEN held.note ELSE v.note END",
+        MATRIX + " -k notes",
+    ),
+    Mutant(
+        "a history reaches before the window",
+        RECORDS,
+        "AND (v.document IS NULL OR visit.data_from <= CASE",
+        "AND (true OR visit.data_from <= CASE",
+        WINDOW,
+    ),
+    Mutant(
+        "a page reaches before the window",
+        ACCESS,
+        "set_config('diary.data_from', data_from::text, true)",
+        "set_config('diary.data_from', '-infinity', true)",
+        WINDOW,
+    ),
+    Mutant(
+        "a page shows every kind",
+        ACCESS,
+        "set_config('diary.kinds', kinds::text, true)",
+        "set_config('diary.kinds', open_kinds('{*}')::text, true)",
+        WINDOW,
+    ),
+    Mutant(
+        "an event names a hidden plan",
+        TREATMENTS,
+        "\n          AND greatest(occurred_at, valid_to) >= p_data_from)",
+        ")",
+        WINDOW,
+    ),
+    Mutant(
+        "adherence reaches before the window",
+        "app/services/adherence.py",
+        'max(start, _first_day(course["data_from"], course["time_zone"]))',
+        "start",
+        WINDOW,
+    ),
+    Mutant(
+        "anybody writes as a clinician",
+        "app/services/treatments.py",
+        'elif body.authored_by == "clinician" and',
+        "elif False and",
+        TEAM,
+    ),
+    Mutant(
+        "a clinician acknowledges for the patient",
+        "app/services/treatments.py",
+        "if body.acknowledged_at is not None:",
+        "if False:",
+        TEAM,
+    ),
+    Mutant(
+        "a cursor is good for another reader",
+        "app/services/records.py",
+        "{diary.caller.user_id} {filters}",
+        "{filters}",
+        WINDOW + " tests/routers/test_timeline.py",
+    ),
+)
