@@ -96,10 +96,23 @@ def verify() -> None:
     """Look for damage in diaries and audit trail; prints each finding, and then exits with 1."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
-        findings = verification.run(url)
+        findings = verification.run(url, _show_progress if sys.stderr.isatty() else None)
     if findings:
         typer.echo("\n".join(findings))
         raise typer.Exit(1)
+
+
+def _show_progress(done: int, total: int) -> None:
+    filled = 40 * done // total
+    typer.echo(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done} of {total} diaries", nl=done == total, err=True)
+
+
+@cli.command()
+def restored() -> None:
+    """Run it once after restoring a backup: phones then offer again what the database lost."""
+    settings = _settings()
+    with _said_plainly(), _owner_url(settings) as url:
+        typer.echo(f"{verification.rotate_epochs(url)} diaries have a new epoch.")
 
 
 @admin.command()

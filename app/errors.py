@@ -15,6 +15,7 @@
     ├── RequestTimeout           408  the request did not arrive in time
     ├── Conflict                 409  the id is taken by other content; carries `current`
     ├── Gone                     410  deleted or erased
+    │   └── ResyncRequired       410  the place in the changes is gone; carries `action`
     ├── Stale                    412  If-Match names a version that is not current; carries `current`
     ├── TooLarge                 413
     ├── UnsupportedMediaType     415
@@ -28,7 +29,7 @@ No class takes a caller's value: a problem says what is wrong and where, never w
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,19 @@ class Gone(Problem):
     advice = "A deleted record stays deleted; write a new one under a new id."
 
 
+class ResyncRequired(Gone):
+    slug = "resync-required"
+    title = "The diary has to be pulled anew"
+    advice = (
+        "`action` is `reload` (consent or schema changed: forget the copy and pull from the start) or `reoffer` (the "
+        "server was restored: pull from the start, then push again whatever of one's own it lacks)."
+    )
+
+    def __init__(self, action: str = "reload", **known: Any) -> None:
+        super().__init__(**known)
+        self.action = action
+
+
 class Stale(Problem):
     status = 412
     slug = "stale"
@@ -177,9 +191,7 @@ class UnsupportedMediaType(Problem):
     status = 415
     slug = "unsupported-media-type"
     title = "The body is not JSON"
-    advice = (
-        "Send `Content-Type: application/json` (a PATCH may say `application/merge-patch+json`), no content coding."
-    )
+    advice = "Send `Content-Type: application/json` (a PATCH may say `application/merge-patch+json`), plain or in gzip."
 
 
 class Invalid(Problem):

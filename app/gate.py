@@ -3,12 +3,14 @@
 import json
 import math
 import re
+import zlib
 from codecs import BOM_UTF8
 from typing import NoReturn
 
-from app.errors import BadRequest
+from app.errors import BadRequest, TooLarge
 
 MAX_DEPTH = 32
+MAX_RATIO = 200  # of what gzip unpacks to what arrived; real pushes reach about 20
 MAX_MEMBERS = 20_000  # many times what a full push holds; each costs time before any field is known
 MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
 MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
@@ -24,6 +26,20 @@ _CLEAN_ESCAPES = re.compile(
     rb"|\\u(?!0000|[dD][89a-fA-F]))*+",
     re.DOTALL,
 )
+
+
+def inflate(packed: bytes, most: int) -> bytes:
+    """The body that was sent with gzip: TooLarge beyond `most` bytes or MAX_RATIO, BadRequest where it is none."""
+    unpacking = zlib.decompressobj(wbits=31)  # the gzip container only
+    try:
+        body = unpacking.decompress(packed, min(most, MAX_RATIO * len(packed)) + 1)
+    except zlib.error:
+        raise BadRequest("The body is not in gzip.") from None
+    if len(body) > min(most, MAX_RATIO * len(packed)):
+        raise TooLarge
+    if not unpacking.eof or unpacking.unused_data:
+        raise BadRequest("The body is not one whole gzip stream.")
+    return body
 
 
 def parse(body: bytes) -> object:

@@ -26,6 +26,7 @@ from app.routers import (
     operations,
     patients,
     profile,
+    sync,
     timeline,
     treatment_events,
     treatments,
@@ -34,7 +35,7 @@ from app.routers import (
 from app.services import audit
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
-SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, me)
+SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, sync, me)
 OPEN = (auth, vocabularies, operations, documentation)
 
 

@@ -175,6 +175,8 @@ class BodyGate:
             _check_address(scope)
             headers = dict(scope["headers"])
             body = await self._read(headers, receive)
+            if body and headers.get(b"content-encoding") == b"gzip":
+                body = gate.inflate(body, self.max_bytes)
             if body:
                 _check_body(scope["method"], headers, body)
         except errors.TooLarge as problem:
@@ -280,7 +282,7 @@ def _check_utf8(part: bytes) -> None:
 def _check_body(method: str, headers: dict[bytes, bytes], body: bytes) -> None:
     if method in ("GET", "HEAD"):
         raise errors.BadRequest(f"A {method} request has no body.")
-    if headers.get(b"content-encoding", b"identity") != b"identity":
+    if headers.get(b"content-encoding", b"identity") not in (b"identity", b"gzip"):
         raise errors.UnsupportedMediaType
     content_type = headers.get(b"content-type", b"")
     if not _JSON.fullmatch(content_type) and not (method == "PATCH" and _MERGE_PATCH.fullmatch(content_type)):

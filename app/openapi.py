@@ -42,6 +42,7 @@ TAGS = [
     {"name": "adherence", "description": "How much of what was agreed was done, and how much of that is known."},
     {"name": "profile", "description": "What is to be known of the patient to read the diary right."},
     {"name": "consent", "description": "Who may see a diary, for how long, and who did."},
+    {"name": "sync", "description": "For phones that are mostly offline: push, pull, compare."},
     {"name": "timeline", "description": "Records of every kind in one stream, newest first."},
     {"name": "vocabularies", "description": "The coded lists, with text to display."},
     {"name": "operations", "description": "For those who run the service."},

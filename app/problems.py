@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import errors
-from app.errors import Fault, Problem
+from app.errors import Fault, Problem, ResyncRequired
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 50
@@ -57,6 +57,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
                 },
             },
         },
+        "action": {"type": "string", "enum": ["reload", "reoffer"], "description": "How to sync again."},
         "current": {"type": "object", "description": "The record as the server has it now."},
     },
 }
@@ -108,6 +109,8 @@ def respond(problem: Problem, request_id: UUID) -> Response:
         "instance": request_id.urn,
         "request_id": str(request_id),
     }
+    if isinstance(problem, ResyncRequired):
+        members["action"] = problem.action
     if problem.faults:
         members["errors"] = [vars(fault) for fault in problem.faults]
     body = json.dumps(members, ensure_ascii=False).encode()

@@ -364,8 +364,9 @@ MUTANTS = (
     Mutant(
         "a stranger is let near the clock",
         RECORDS,
-        "WHERE s.id = p_session AND a.scopes && ARRAY['*', p_scope])",
-        "WHERE s.id = p_session)\n          OR true",
+        " AND a.scopes && CASE WHEN p_scope IS NULL\n"
+        "                      THEN '{*,entries:write,treatments:write,profile:write}' ELSE ARRAY['*', p_scope] END)",
+        ")\n          OR true",
         "tests/services/test_write_path.py -k stranger",
     ),
     Mutant(
@@ -378,8 +379,8 @@ MUTANTS = (
     Mutant(
         "a profile changes every patient",
         RECORDS,
-        "                WHERE id = p_patient RETURNING",
-        "                RETURNING",
+        "WHERE p.id = p_patient AND new.kind = 'profile'",
+        "WHERE new.kind = 'profile'",
         MATRIX + " -k profile",
     ),
     Mutant(
@@ -392,14 +393,14 @@ MUTANTS = (
     Mutant(
         "what a consent does not open is shown in conflicts",
         RECORDS,
-        "hidden := coalesce(NOT held.kind = ANY (visit.kinds)\n                           OR greatest",
+        "hidden := coalesce(NOT held.kind = ANY (visit.kinds)\n                               OR greatest",
         "hidden := coalesce(greatest",
         WINDOW + " " + MODEL,
     ),
     Mutant(
         "what lies before the window is changed",
         RECORDS,
-        "\n                           OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false)",
+        "\n                               OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false)",
         ", false)",
         WINDOW,
     ),
@@ -420,8 +421,8 @@ MUTANTS = (
     Mutant(
         "a replay compares notes",
         RECORDS,
-        "decide(item, base, mutation, NOT visit.notes, held, earlier)",
-        "decide(item, base, mutation, false, held, earlier)",
+        "decide(item, bases[i], mutations[i], NOT visit.notes, held, earliers[i])",
+        "decide(item, bases[i], mutations[i], false, held, earliers[i])",
         CHANNELS,
     ),
     Mutant(

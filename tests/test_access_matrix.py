@@ -254,8 +254,20 @@ class World:
             "create_share_code": {"scopes": ["entries:read"], "purpose": canary_of(self.ada)},
             "redeem_share_code": {"code": "ZZZZ-ZZZZ" if resource == "missing" else record},
             "narrow_grant": {"scopes": ["entries:read"]},
+            "push_changes": {
+                "device_id": "phone",
+                "client_now": "2026-03-29T08:00:00Z",
+                "mutations": [put(without_id(entry(note=canary_of(self.ada))))],
+            },
+            "compare_diaries": {"records": []},
         }
         return bodies.get(name)
+
+
+def put(data: dict[str, Any]) -> dict[str, Any]:
+    """A new entry as a phone pushes it."""
+    ids = {"mutation_id": str(uuid4()), "id": str(uuid4())}
+    return ids | {"op": "put", "kind": "entry", "base_version": 0, "data": data}
 
 
 def canary_of(phone: Phone) -> str:

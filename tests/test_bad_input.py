@@ -229,7 +229,7 @@ async def test_another_content_type_is_not_supported(phone: Phone, content_type:
     assert CANARY not in answer.text
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", CANARY])
+@pytest.mark.parametrize("coding", ["deflate", "br", "identity, gzip", CANARY])
 async def test_a_coded_body_is_not_supported(phone: Phone, coding: str) -> None:
     answer = await post(phone, ENCODED, **{"Content-Encoding": coding})
     assert told(answer) == (415, "unsupported-media-type")

@@ -129,9 +129,21 @@ def test_migrate_can_be_repeated_and_verify_then_finds_nothing(run: Run, databas
     assert run("verify") == (0, "", "")
 
 
+def test_restored_gives_every_diary_a_new_epoch(run: Run, database_url: str) -> None:
+    assert run("migrate")[0] == 0
+    assert run("restored") == (0, "0 diaries have a new epoch.\n", "")
+
+
+def test_progress_is_one_line_that_fills(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._show_progress(1, 4)
+    cli._show_progress(4, 4)
+    shown = capsys.readouterr().err
+    assert shown == f"\r[{'#' * 10}{'.' * 30}] 1 of 4 diaries\r[{'#' * 40}] 4 of 4 diaries\n"
+
+
 def test_verify_prints_what_it_finds_and_fails(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {database_url: ["audit segment 7", "audit segment 8"]}
-    monkeypatch.setattr(verify, "run", found.__getitem__)
+    monkeypatch.setattr(verify, "run", lambda url, _report: found[url])
     assert run("verify") == (1, "audit segment 7\naudit segment 8\n", "")
 
 

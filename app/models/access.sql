@@ -31,6 +31,12 @@ LANGUAGE sql IMMUTABLE AS $$
         || CASE WHEN scopes && '{*,profile:read}' THEN '{profile}'::text[] ELSE '{}' END
 $$;
 
+-- The scope to write records of a kind.
+CREATE OR REPLACE FUNCTION write_scope(kind text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE kind WHEN 'entry' THEN 'entries' WHEN 'profile' THEN 'profile' ELSE 'treatments' END || ':write'
+$$;
+
 -- Adds one row to the audit table. `action` is "module.verb"; a value of a record never comes here.
 CREATE OR REPLACE FUNCTION audit(
     actor uuid, role text, session uuid, grant_id uuid, patient uuid,
@@ -51,11 +57,12 @@ END $$;
 CREATE OR REPLACE FUNCTION enter_diary(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
-    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT sends boolean
+    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT sends boolean,
+    OUT scopes text[]
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), a.scopes && '{*,notes:read}', p.birth_date,
-           a.data_from, s.outbox_empty_at IS NOT NULL,
+           a.data_from, s.outbox_empty_at IS NOT NULL, a.scopes,
            CASE
                WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
                    THEN 'unauthenticated'
@@ -65,7 +72,7 @@ BEGIN
                    THEN 'insufficient_scope'
                ELSE 'ok'
            END
-    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, sends, outcome
+    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, sends, scopes, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient

@@ -48,6 +48,7 @@ class DeviceSession(Base):
     revoked_at: Mapped[datetime | None]
     # When the device last had nothing left to send; -infinity once it has sent something and never said so.
     outbox_empty_at: Mapped[datetime | None]
+    clock_skew_seconds: Mapped[int | None]  # by how much the device's clock was off when last it was far off
 
 
 class RefreshToken(Base):

@@ -10,7 +10,7 @@ GRANT SELECT, UPDATE (used_at) ON invitations TO diary_app;
 GRANT SELECT ON organisations, clinicians TO diary_app;
 GRANT SELECT, INSERT ON share_codes TO diary_app;
 GRANT UPDATE (status, confirmed_at, revoked_at, scopes, data_from, expires_at, version) ON grants TO diary_app;
-GRANT UPDATE (last_seen_at, expires_at, outbox_empty_at) ON sessions TO diary_app;
+GRANT UPDATE (last_seen_at, expires_at, outbox_empty_at, clock_skew_seconds) ON sessions TO diary_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens, sign_in_delays TO diary_app;
 GRANT SELECT, INSERT ON patients, patient_clocks TO diary_app;
 GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores, treatment_events TO diary_app;
@@ -24,6 +24,9 @@ GRANT EXECUTE ON FUNCTION
               text[], uuid, inet),
     read_versions(uuid, uuid, text, text, text, uuid, integer, integer, uuid, inet),
     read_course(uuid, uuid, text, text, date, date, integer, uuid, inet),
+    read_changes(uuid, uuid, text, uuid, bigint, uuid, uuid, integer, integer, uuid, inet),
+    compare_diary(uuid, uuid, text, uuid[], integer[], uuid, uuid, integer, uuid, inet),
+    heads(uuid),
     open_diary(uuid, uuid, text, text, uuid, inet),
     lock_diary(uuid, uuid),
     redeem_share_code(uuid, bytea, boolean, uuid, inet),

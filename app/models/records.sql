@@ -39,42 +39,63 @@ END $$;
 -- Writes records of one patient, in order, in one transaction, under the patient's clock. Every writer comes
 -- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
 -- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`.
--- Returns one row for an item, or a single row with a refusal of enter_diary() as its status. An item that lies
+-- Without p_scope each kind asks for its own; an item of a kind that may not be written is forbidden.
+-- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
+-- of enter_diary() as its status. An item that lies
 -- before the window of a grant is outside_window. p_outbox_empty: the device has nothing left to send after these.
+-- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean,
     p_request uuid, p_address inet
 ) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
-                 item_record bytea)
+                 item_record bytea, head bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+#variable_conflict use_column
 DECLARE
     clock bigint;
     old_head bigint;
     visit record;
+    batch json;
+    batches json[] := ARRAY[p_items];
     sent json;
+    items records[];
+    ids uuid[];
+    bases integer[];
+    mutations uuid[];
+    ages json[];
+    helds records[];
+    earliers record_versions[];
+    repeated uuid[];
+    place integer;
+    hidden boolean;
+    hiddens boolean[];
+    statuses text[];
     item records;
     held records;
     earlier record_versions;
-    hidden boolean;
-    base integer;
-    mutation uuid;
+    birth_date date;
+    profiled boolean;
+    stored records[];
+    stored_mutations uuid[];
+    replaced records[];
     refused boolean := false;
-    written uuid[] := '{}';
-    outcomes text;
+    named uuid[] := '{}';
+    outcomes text[] := '{}';
 BEGIN
     -- 1. A statement of its own: what follows must see what the previous holder of the lock committed. Somebody
     -- without consent to write is not let near the lock: a stranger can neither hold it up nor wait for it.
     SELECT head INTO clock FROM patient_clocks
     WHERE patient_id = p_patient
       AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) a
-                  WHERE s.id = p_session AND a.scopes && ARRAY['*', p_scope])
+                  WHERE s.id = p_session AND a.scopes && CASE WHEN p_scope IS NULL
+                      THEN '{*,entries:write,treatments:write,profile:write}' ELSE ARRAY['*', p_scope] END)
     FOR UPDATE;
     old_head := clock;
 
     -- 2. Still signed in, still allowed?
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
     IF visit.outcome = 'ok' AND clock IS NULL THEN
-        visit.outcome := 'not_found';
+        visit.outcome := CASE WHEN p_scope IS NULL THEN 'insufficient_scope' ELSE 'not_found' END;
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
                       p_request, p_address);
     END IF;
@@ -90,89 +111,158 @@ BEGIN
                 set_config('diary.kinds', open_kinds('{*}')::text, true);
     END IF;
 
-    FOR sent IN SELECT value FROM json_array_elements(p_items) LOOP
-        item := json_populate_record(NULL::records, sent);
-        base := (sent ->> 'base_version')::integer;
-        mutation := (sent ->> 'mutation_id')::uuid;
-        item.deleted := coalesce(item.deleted, false);
-        item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
+    IF json_array_length(p_items) > 1 AND EXISTS (
+        SELECT FROM json_array_elements(p_items) AS e, LATERAL (VALUES (e ->> 'id'), (e ->> 'mutation_id')) AS named (key)
+        WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1
+    ) THEN
+        batches := ARRAY(SELECT json_build_array(e) FROM json_array_elements(p_items) AS e);
+    END IF;
+    FOREACH batch IN ARRAY batches LOOP
+        items := '{}';
+        ids := '{}';
+        bases := '{}';
+        mutations := '{}';
+        ages := '{}';
+        FOR sent IN SELECT value FROM json_array_elements(batch) LOOP
+            item := json_populate_record(NULL::records, sent);
+            item.deleted := coalesce(item.deleted, false);
+            item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
+            items := items || item;
+            ids := ids || item.id;
+            bases := bases || (sent ->> 'base_version')::integer;
+            mutations := mutations || (sent ->> 'mutation_id')::uuid;
+            ages := ages || (sent -> 'scale_birth_dates');
+        END LOOP;
 
-        -- 3. Decide. A version or mutation that was there before is looked for only where one can be.
-        SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = item.id;
-        earlier := NULL;
-        IF mutation IS NOT NULL THEN
-            SELECT * INTO earlier FROM record_versions WHERE patient_id = p_patient AND mutation_id = mutation;
+        -- 3. Look up what is there: the records, the changes that these mutations made, and of records that are created
+        -- again their first version. Then decide.
+        helds := array_fill(NULL::records, ARRAY[cardinality(ids)]);
+        earliers := array_fill(NULL::record_versions, ARRAY[cardinality(ids)]);
+        repeated := '{}';
+        FOR held IN SELECT * FROM records WHERE patient_id = p_patient AND id = ANY (ids) LOOP
+            helds[array_position(ids, held.id)] := held;
+            repeated := repeated || held.id;
+        END LOOP;
+        IF cardinality(array_remove(mutations, NULL)) > 0 THEN
+            FOR earlier IN SELECT * FROM record_versions
+                           WHERE patient_id = p_patient AND mutation_id = ANY (array_remove(mutations, NULL)) LOOP
+                earliers[array_position(mutations, earlier.mutation_id)] := earlier;
+            END LOOP;
         END IF;
-        IF earlier.record_id IS NULL AND held.id IS NOT NULL AND base = 0 THEN
-            SELECT * INTO earlier FROM record_versions
-            WHERE patient_id = p_patient AND record_id = item.id AND version = 1;
+        IF cardinality(repeated) > 0 AND 0 = ANY (bases) THEN
+            FOR earlier IN SELECT * FROM record_versions
+                           WHERE patient_id = p_patient AND record_id = ANY (repeated) AND version = 1 LOOP
+                place := array_position(ids, earlier.record_id);
+                IF bases[place] = 0 AND earliers[place] IS NULL THEN
+                    earliers[place] := earlier;
+                END IF;
+            END LOOP;
         END IF;
-        hidden := coalesce(NOT held.kind = ANY (visit.kinds)
-                           OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
-        status := CASE
-            WHEN hidden THEN CASE WHEN base = 0 THEN 'conflict' ELSE 'missing' END
-            WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
-            ELSE decide(item, base, mutation, NOT visit.notes, held, earlier)
-        END;
+        statuses := '{}';
+        hiddens := '{}';
+        FOR i IN 1..cardinality(items) LOOP
+            item := items[i];
+            held := helds[i];
+            hidden := coalesce(NOT held.kind = ANY (visit.kinds)
+                               OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
+            hiddens := hiddens || hidden;
+            statuses := statuses || CASE
+                WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', write_scope(item.kind)] THEN 'forbidden'
+                WHEN hidden THEN CASE WHEN bases[i] = 0 THEN 'conflict' ELSE 'missing' END
+                WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
+                ELSE decide(item, bases[i], mutations[i], NOT visit.notes, held, earliers[i]) END;
+        END LOOP;
 
-        -- 4. Write.
-        IF status IN ('created', 'updated', 'deleted') THEN
-            clock := clock + 1;
-            item.patient_id := p_patient;
-            item.version := coalesce(held.version, 0) + 1;
-            item.change_seq := clock;
-            item.received_at := clock_timestamp();
-            item.author_id := visit.actor;
-            item.session_id := p_session;
-            IF status = 'deleted' THEN
-                item.occurred_at := held.occurred_at;
-                item.utc_offset := held.utc_offset;
-                item.time_zone := held.time_zone;
-                item.local_date := held.local_date;
-                item.valid_to := held.valid_to;
-                item.performer := held.performer;
-            ELSIF status = 'updated' AND NOT visit.notes THEN
-                item.note := held.note;
+        -- 4. Complete what is to be written, in memory, ...
+        stored := '{}';
+        stored_mutations := '{}';
+        replaced := '{}';
+        birth_date := visit.birth_date;
+        profiled := false;
+        FOR i IN 1..cardinality(items) LOOP
+            IF statuses[i] IN ('created', 'updated', 'deleted') THEN
+                item := items[i];
+                held := helds[i];
+                clock := clock + 1;
+                item.patient_id := p_patient;
+                item.version := coalesce(held.version, 0) + 1;
+                item.change_seq := clock;
+                item.received_at := clock_timestamp();
+                item.author_id := visit.actor;
+                item.session_id := p_session;
+                IF statuses[i] = 'deleted' THEN
+                    item.occurred_at := held.occurred_at;
+                    item.utc_offset := held.utc_offset;
+                    item.time_zone := held.time_zone;
+                    item.local_date := held.local_date;
+                    item.valid_to := held.valid_to;
+                    item.performer := held.performer;
+                ELSIF statuses[i] = 'updated' AND NOT visit.notes THEN
+                    item.note := held.note;
+                END IF;
+                IF item.kind = 'profile' AND NOT item.deleted THEN
+                    profiled := true;
+                    birth_date := (item.document ->> 'birth_date')::date;
+                END IF;
+                item.document := compose(item, ages[i], birth_date);
+                IF held.id IS NOT NULL THEN
+                    replaced := replaced || held;
+                END IF;
+                stored := stored || item;
+                stored_mutations := stored_mutations || mutations[i];
+                helds[i] := item;
+            ELSIF statuses[i] <> 'unchanged' THEN
+                refused := true;
             END IF;
-            item.document := compose(item, sent -> 'scale_birth_dates', visit.birth_date);
-            IF held.id IS NOT NULL THEN
-                -- As cheap as an update, since change_seq is indexed, and no column can be forgotten.
-                UPDATE record_versions SET document = held.document, note = held.note
-                WHERE patient_id = p_patient AND change_seq = held.change_seq;
-                DELETE FROM records WHERE patient_id = p_patient AND id = held.id;
-            END IF;
-            INSERT INTO records VALUES (item.*);
+            named := named || (items[i]).id;
+        END LOOP;
+
+        -- ... and write it.
+        IF cardinality(replaced) > 0 THEN
+            -- As cheap as an update, since change_seq is indexed, and no column can be forgotten.
+            UPDATE record_versions v SET document = old.document, note = old.note
+            FROM unnest(replaced) AS old WHERE v.patient_id = p_patient AND v.change_seq = old.change_seq;
+            DELETE FROM records r USING unnest(replaced) AS old WHERE r.patient_id = p_patient AND r.id = old.id;
+        END IF;
+        IF cardinality(stored) > 0 THEN
+            INSERT INTO records SELECT * FROM unnest(stored);
             INSERT INTO record_versions (patient_id, change_seq, record_id, version, mutation_id, author_id, session_id,
                                          received_at, deleted, content_hash)
-            VALUES (p_patient, clock, item.id, item.version, mutation, visit.actor, p_session, item.received_at,
-                    item.deleted, item.content_hash);
-            held := item;
-            IF item.kind = 'profile' AND NOT item.deleted THEN
-                -- What sign-in and panels show of the patient, and by what scales are judged, follows the profile.
-                UPDATE patients SET birth_date = (item.document ->> 'birth_date')::date, time_zone = item.time_zone,
-                                    locale = coalesce(item.document ->> 'locale', locale)
-                WHERE id = p_patient RETURNING patients.birth_date INTO visit.birth_date;
-            END IF;
-        ELSIF status <> 'unchanged' THEN
-            refused := true;
+            SELECT p_patient, new.change_seq, new.id, new.version, stored_mutations[new.ordinality], visit.actor,
+                   p_session, new.received_at, new.deleted, new.content_hash
+            FROM unnest(stored) WITH ORDINALITY AS new;
+        END IF;
+        IF profiled THEN
+            -- What sign-in and panels show of the patient, and by what scales are judged, follows the profile.
+            UPDATE patients p SET birth_date = (new.document ->> 'birth_date')::date, time_zone = new.time_zone,
+                                  locale = coalesce(new.document ->> 'locale', p.locale)
+            FROM unnest(stored) AS new WHERE p.id = p_patient AND new.kind = 'profile' AND NOT new.deleted;
+            visit.birth_date := birth_date;
         END IF;
 
-        written := written || item.id;
-        IF outcomes IS NULL THEN
-            outcomes := status;
-        ELSIF position(status IN outcomes) = 0 THEN
-            outcomes := outcomes || ',' || status;
-        END IF;
-        item_id := item.id;
-        item_version := CASE WHEN NOT hidden THEN held.version END;
-        item_change_seq := CASE WHEN NOT hidden THEN held.change_seq END;
-        item_deleted := held.deleted AND held.kind = item.kind AND NOT hidden;
-        item_record := CASE WHEN held.kind = item.kind AND NOT held.deleted AND NOT hidden THEN
-            convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
-                                 ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
-                            CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
-        RETURN NEXT;
+        FOR i IN 1..cardinality(items) LOOP
+            held := helds[i];
+            status := statuses[i];
+            item_id := (items[i]).id;
+            item_version := CASE WHEN NOT hiddens[i] THEN held.version END;
+            item_change_seq := CASE WHEN NOT hiddens[i] THEN held.change_seq END;
+            item_deleted := held.deleted AND held.kind = (items[i]).kind AND NOT hiddens[i];
+            item_record := CASE WHEN held.kind = (items[i]).kind AND NOT held.deleted AND NOT hiddens[i] THEN
+                convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                                     ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                                CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
+            IF NOT status = ANY (outcomes) THEN
+                outcomes := outcomes || status;
+            END IF;
+            head := clock;
+            RETURN NEXT;
+        END LOOP;
     END LOOP;
+    IF json_array_length(p_items) = 0 THEN
+        status := 'empty';
+        head := clock;
+        RETURN NEXT;
+    END IF;
 
     IF clock > old_head THEN
         UPDATE patient_clocks SET head = clock WHERE patient_id = p_patient;
@@ -182,8 +272,8 @@ BEGIN
     ELSIF NOT visit.sends THEN
         UPDATE sessions SET outbox_empty_at = '-infinity' WHERE id = p_session;
     END IF;
-    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, written, outcomes,
-                  p_request, p_address);
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, named,
+                  coalesce(nullif(array_to_string(outcomes, ','), ''), 'ok'), p_request, p_address);
 END $$;
 
 -- The document of a new version: the server's fields, then the client's as they came.

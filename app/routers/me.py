@@ -38,6 +38,7 @@ async def list_sessions(session: Session, user: CurrentUser, caller: CallerOf, n
                 created_at=device.created_at,
                 last_seen_at=device.last_seen_at,
                 expires_at=device.expires_at,
+                clock_skew_seconds=device.clock_skew_seconds,
                 current=device.id == caller.session_id,
             )
             for device in devices

@@ -156,6 +156,9 @@ class DeviceSessionOut(Strict):
     created_at: Instant
     last_seen_at: Instant = Field(description="When it last signed in or refreshed.")
     expires_at: Instant
+    clock_skew_seconds: int | None = Field(
+        default=None, description="The server's clock minus the device's, when last it was two minutes off or more."
+    )
     current: bool = Field(description="Whether this request came from it.")
 
 

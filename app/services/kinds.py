@@ -52,7 +52,7 @@ async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields)
     """Stores a new record. The same content again answers the record as it is now; other content is a Conflict."""
     if (record_id == str(diary.patient_id)) != (kind.name == "profile"):
         raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
-    _check(kind, diary, body, None)
+    await check_author(kind, diary, UUID(record_id), 0, body)
     outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
     if outcome.status == "outside_window":
         raise InsufficientScope
@@ -65,11 +65,18 @@ async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields)
 
 async def replace(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
     """Puts new content in the place of version `base_version`; content that is already there is no change."""
-    if kind.faults is not None:
-        version, current = await _read_to_change(kind, diary, record_id)
-        if version == base_version:  # otherwise it is stale, whatever it says
-            _check(kind, diary, body, json.loads(current))
+    await check_author(kind, diary, record_id, base_version, body)
     return await _put(kind, diary, record_id, base_version, body)
+
+
+async def check_author(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> None:
+    """Raises Invalid where the caller's role may not put this in the place of that version."""
+    if kind.faults is None or base_version == 0:
+        _check(kind, diary, body, None)
+        return
+    version, current = await _read_to_change(kind, diary, record_id)
+    if version == base_version:  # otherwise it is stale, or a repetition, whatever it says
+        _check(kind, diary, body, json.loads(current))
 
 
 async def revise(

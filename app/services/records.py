@@ -48,11 +48,11 @@ class Diary:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One record to write: `base_version` 0 creates; `columns` are the promoted facts of `records`."""
+    """One record to write: `base_version` 0 creates, None deletes any; `columns`: the promoted facts of `records`."""
 
     kind: str
     id: str
-    base_version: int
+    base_version: int | None
     document: bytes = b"{}"  # the client's fields, without id and note
     columns: dict[str, Any] | None = None
     mutation_id: UUID | None = None
@@ -63,12 +63,24 @@ class Change:
 class Outcome:
     """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind)."""
 
-    status: Literal["created", "updated", "deleted", "unchanged", "conflict", "missing", "reused", "outside_window"]
+    status: Literal[
+        "created",
+        "updated",
+        "deleted",
+        "unchanged",
+        "conflict",
+        "missing",
+        "reused",
+        "outside_window",
+        "forbidden",
+        "empty",
+    ]
     id: UUID
     version: int | None
     change_seq: int | None
     deleted: bool | None
     record: bytes | None
+    head: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ async def enter(session: AsyncSession, diary: Diary, action: str, scope: str | N
         refuse(outcome)
 
 
-async def write(diary: Diary, action: str, scope: str, changes: list[Change]) -> list[Outcome]:
+async def write(diary: Diary, action: str, scope: str | None, changes: list[Change]) -> list[Outcome]:
     """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns."""
     items = b"[" + b",".join(map(_item, changes)) + b"]"
     rows = await diary.database.call(

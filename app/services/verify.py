@@ -1,24 +1,58 @@
 """Checks what must hold in every diary and in the audit trail, on the data as they lie there."""
 
 import asyncio
+from collections.abc import Callable
+from uuid import UUID
 
 import asyncpg
 
 from app.database import driver_url
 
-
-def run(url: str) -> list[str]:
-    """One line for each violation, empty when all is well; needs the owner's URL. No line holds health data."""
-    return asyncio.run(_run(url))
+AT_ONCE = 1000  # patients whose ids are held at a time
+Report = Callable[[int, int], None]
 
 
-async def _run(url: str) -> list[str]:
+def run(url: str, report: Report | None = None) -> list[str]:
+    """One line for each violation, empty when all is well; needs the owner's URL. No line holds health data.
+
+    `report` hears how many of how many diaries are done; one diary is looked at at a time.
+    """
+    return asyncio.run(_run(url, report))
+
+
+def rotate_epochs(url: str) -> int:
+    """After a restore: tells every phone to offer again what the database lost, and how many diaries that concerns."""
+    return asyncio.run(_rotate_epochs(url))
+
+
+async def _run(url: str, report: Report | None) -> list[str]:
     connection = await asyncpg.connect(driver_url(url))
     try:
-        diaries = await connection.fetch("SELECT patient, violation FROM verify_diaries()")
+        diaries = await _diaries(connection, report)
         segments = await connection.fetch("SELECT broken_audit_segments() AS number")
     finally:
         await connection.close()
-    return [f"diary {row['patient']}: {row['violation']}" for row in diaries] + [
-        f"audit segment {row['number']}: its events are not those that were sealed" for row in segments
-    ]
+    return diaries + [f"audit segment {row['number']}: its events are not those that were sealed" for row in segments]
+
+
+async def _diaries(connection: "asyncpg.Connection[asyncpg.Record]", report: Report | None) -> list[str]:
+    found: list[str] = []
+    done, total, last = 0, await connection.fetchval("SELECT count(*) FROM patients"), UUID(int=0)
+    while ids := await connection.fetch("SELECT id FROM patients WHERE id > $1 ORDER BY id LIMIT $2", last, AT_ONCE):
+        for row in ids:
+            last = row["id"]
+            violations = await connection.fetch("SELECT verify_diary($1) AS violation", last)
+            found += [f"diary {last}: {violation['violation']}" for violation in violations]
+            done += 1
+            if report is not None:
+                report(done, total)
+    return found
+
+
+async def _rotate_epochs(url: str) -> int:
+    connection = await asyncpg.connect(driver_url(url))
+    try:
+        done = await connection.execute("UPDATE patient_clocks SET epoch = gen_random_uuid()")
+    finally:
+        await connection.close()
+    return int(done.removeprefix("UPDATE "))

@@ -1,0 +1,225 @@
+"""Sync on the wire: what a phone pushes, what it pulls, and how both sides compare."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from app.schemas.base import Instant, RecordId, Strict, line
+from app.schemas.entries import MINIMAL_ENTRY
+from app.schemas.envelope import EXAMPLE_CURSOR
+
+KindName = Literal["entry", "treatment", "treatment_event", "profile"]
+MOST_MUTATIONS = 100
+MOST_COMPARED = 5_000
+
+EXAMPLE_MUTATION: dict[str, Any] = {
+    "mutation_id": "0195d3f4-a001-7c31-9b1e-5a2f6c7d8e90",
+    "op": "put",
+    "kind": "entry",
+    "id": MINIMAL_ENTRY["id"],
+    "base_version": 0,
+    "data": {name: value for name, value in MINIMAL_ENTRY.items() if name != "id"},
+}
+EXAMPLE_PUSH: dict[str, Any] = {
+    "device_id": "phone-7f3a",
+    "client_now": "2026-03-29T08:02:00+02:00",
+    "mutations": [EXAMPLE_MUTATION],
+    "outbox_empty": True,
+}
+EXAMPLE_RESULT: dict[str, Any] = {
+    "mutation_id": EXAMPLE_MUTATION["mutation_id"],
+    "id": MINIMAL_ENTRY["id"],
+    "status": "created",
+    "version": 1,
+    "change_seq": 42,
+}
+
+
+class Mutation(Strict):
+    """One change that a phone made: the record as it shall be, or its deletion."""
+
+    mutation_id: RecordId = Field(description="Chosen anew for each change; sent again, it is applied once.")
+    op: Literal["put", "delete"]
+    kind: KindName
+    id: RecordId = Field(description="The record; the profile's is the patient's.")
+    base_version: int | None = Field(
+        default=None,
+        ge=0,
+        le=2_000_000_000,
+        description="The version that was changed; 0 creates. A delete without it deletes any version: "
+        "some stores remember of what they deleted only the id.",
+    )
+    data: dict[str, Any] | None = Field(default=None, description="With `put`: the record's fields, without its id.")
+    reoffer: RecordId | None = Field(default=None, description="The epoch from before a restore, when pushing again.")
+
+
+class PushIn(Strict):
+    """What a phone has to send, in the order in which it happened. It may be empty, to say that it has nothing left."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PUSH]})
+
+    device_id: Annotated[str, line(100)]
+    client_now: Instant = Field(description="The phone's clock; how far it is off is answered, nothing is rewritten.")
+    mutations: list[Mutation] = Field(max_length=MOST_MUTATIONS)
+    outbox_empty: bool = Field(default=False, description="The phone has nothing left to send after these.")
+
+
+class ItemFault(Strict):
+    """What is wrong with one item, and where in its data."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class PushResult(Strict):
+    """What became of one mutation. A phone deletes its copy on nothing but created, updated, deleted or unchanged."""
+
+    mutation_id: RecordId
+    id: RecordId
+    status: Literal["created", "updated", "deleted", "unchanged", "conflict", "invalid", "forbidden"]
+    version: int | None = None
+    change_seq: int | None = None
+    deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
+    record: dict[str, Any] | None = Field(
+        default=None,
+        description="The server's copy: with `conflict`, and with `unchanged` where others changed it since.",
+    )
+    errors: list[ItemFault] | None = Field(default=None, description="With `invalid`.")
+
+
+class PushOut(Strict):
+    """One result for each mutation, in their order; all of it is durable."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "server_now": "2026-03-29T06:02:01.25Z",
+                    "clock_skew_seconds": 1,
+                    "head": 42,
+                    "results": [EXAMPLE_RESULT],
+                }
+            ]
+        }
+    )
+
+    server_now: Instant
+    clock_skew_seconds: int = Field(description="The server's clock minus the phone's.")
+    head: int = Field(ge=0)
+    results: list[PushResult] = Field(max_length=MOST_MUTATIONS)
+
+
+class Change(Strict):
+    """A record as it is now, or that it is no longer there: deleted, or withdrawn from this reader."""
+
+    kind: KindName
+    id: RecordId
+    version: int = Field(ge=1)
+    change_seq: int = Field(ge=1)
+    deleted: bool
+    reason: Literal["deleted", "withdrawn"] | None = None
+    record: dict[str, Any] | None = None
+
+
+class PullOut(Strict):
+    """Changes after the cursor, oldest first; each record once, as it is now."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "changes": [
+                        {
+                            "kind": "entry",
+                            "id": MINIMAL_ENTRY["id"],
+                            "version": 2,
+                            "change_seq": 43,
+                            "deleted": True,
+                            "reason": "deleted",
+                        }
+                    ],
+                    "cursor": EXAMPLE_CURSOR,
+                    "has_more": False,
+                    "head": 43,
+                    "server_now": "2026-03-29T06:02:01.25Z",
+                }
+            ]
+        }
+    )
+
+    changes: list[Change] = Field(max_length=500)
+    cursor: str = Field(description="Store it together with the changes, in one transaction.")
+    has_more: bool
+    head: int = Field(ge=0)
+    server_now: Instant
+
+
+class Compared(Strict):
+    """A record in one version."""
+
+    id: RecordId
+    version: int = Field(ge=1)
+
+
+class DigestIn(Strict):
+    """What the phone holds, between two ids: every record there with its version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"records": [{"id": MINIMAL_ENTRY["id"], "version": 1}]}]}
+    )
+
+    records: list[Compared] = Field(max_length=MOST_COMPARED)
+    after: RecordId | None = Field(default=None, description="Compare ids after this one only.")
+    up_to: RecordId | None = Field(default=None, description="Compare ids up to this one only.")
+
+
+class Difference(Strict):
+    """A record that both sides do not hold alike."""
+
+    id: RecordId
+    here: int | None = Field(description="The server's version; null where it has none that the reader may see.")
+    there: int | None = Field(description="The phone's version; null where it has none.")
+    deleted: bool = Field(description="The server's copy is a tombstone.")
+
+
+class DigestOut(Strict):
+    """What differs, by id; at most 1 000, then narrow the stretch."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"differences": [{"id": MINIMAL_ENTRY["id"], "here": 2, "there": 1, "deleted": False}]}]
+        }
+    )
+
+    differences: list[Difference] = Field(max_length=1000)
+
+
+class Head(Strict):
+    """How far a diary has come."""
+
+    patient_id: RecordId
+    epoch: RecordId
+    head: int = Field(ge=0)
+
+
+class HeadsOut(Strict):
+    """The diaries that one may see, by id."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "patient_id": "0195d3f4-0c1d-4b2e-8f3a-4d5e6f708192",
+                            "epoch": "5f0c1a9e-3b2d-4c61-9a70-8e1d6b4f2c35",
+                            "head": 43,
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    items: list[Head]

@@ -1,0 +1,176 @@
+"""Sync for phones that are mostly offline: push what was done, pull what came after, compare.
+
+A push goes down the one write path; a pull walks the patient's dense order of changes. docs/sync.md is the protocol.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.domain.moments import render_instant
+from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound, ResyncRequired
+from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
+from app.services import kinds, records
+from app.services.entries import ENTRY
+from app.services.kinds import Kind
+from app.services.profile import PROFILE
+from app.services.records import Caller, Change, Diary, Outcome
+from app.services.treatment_events import TREATMENT_EVENT
+from app.services.treatments import TREATMENT
+
+KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE)}
+EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
+SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
+SCHEMA = 1  # of the records: another number makes every phone load them anew
+STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbidden"}
+REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
+
+Validate = Callable[[type[Any], dict[str, Any]], Any]
+Json = dict[str, Any]
+
+
+async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
+    """Decides the mutations in their order, in one transaction; a refused one blocks no other. Durable on return."""
+    changes: list[Change] = []
+    refused: dict[int, tuple[Fault, ...]] = {}
+    for place, mutation in enumerate(body.mutations):
+        try:
+            changes.append(await _change(diary, mutation, validate, now))
+        except Invalid as invalid:
+            refused[place] = invalid.faults
+    said = replace(diary, outbox_empty=body.outbox_empty and not refused)
+    outcomes = await records.write(said, "sync.push", None, changes)
+    skew = round((now - body.client_now).total_seconds())
+    if abs(skew) >= SKEWED:
+        note = "UPDATE sessions SET clock_skew_seconds = $2 WHERE id = $1"
+        await diary.database.call(note, diary.caller.session_id, max(-MOST_SKEW, min(MOST_SKEW, skew)))
+    written = iter(outcomes)
+    results = [
+        _invalid(mutation, refused[place]) if place in refused else _result(mutation, next(written))
+        for place, mutation in enumerate(body.mutations)
+    ]
+    return {
+        "server_now": render_instant(now),
+        "clock_skew_seconds": skew,
+        "head": outcomes[-1].head,
+        "results": results,
+    }
+
+
+async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> bytes:
+    """What came after the cursor, as the answer's JSON; raises ResyncRequired where that place is gone."""
+    purpose = f"pull {diary.patient_id} {diary.caller.user_id} {SCHEMA}"
+    place = (None,) * 5 if cursor is None else diary.cursors.open(purpose, cursor)
+    [row] = await diary.database.call(
+        "SELECT * FROM read_changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        diary.caller.session_id,
+        diary.patient_id,
+        "sync.pull",
+        *place,
+        limit,
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    records.refuse(row["outcome"])
+    if row["outcome"] != "ok":
+        raise ResyncRequired(row["outcome"])
+    grant = row["grant_id"] and str(row["grant_id"])
+    nonce = row["nonce"] and str(row["nonce"])
+    sealed = diary.cursors.seal(purpose, (str(row["epoch"]), row["seq"], nonce, grant, row["grant_version"]))
+    rest = {"cursor": sealed, "has_more": row["more"], "head": row["head"], "server_now": render_instant(now)}
+    return b'{"changes":[%b],%b' % (row["changes"], json.dumps(rest).encode()[1:])
+
+
+async def compare(diary: Diary, body: DigestIn) -> DigestOut:
+    """What both sides do not hold alike."""
+    rows = await diary.database.call(
+        "SELECT * FROM compare_diary($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        diary.caller.session_id,
+        diary.patient_id,
+        "sync.digest",
+        [one.id for one in body.records],
+        [one.version for one in body.records],
+        body.after,
+        body.up_to,
+        1000,
+        diary.caller.request_id,
+        diary.caller.address,
+    )
+    if rows:
+        records.refuse(rows[0]["outcome"])
+    differences = [
+        {"id": str(row["id"]), "here": row["here"], "there": row["there"], "deleted": row["deleted"]} for row in rows
+    ]
+    return DigestOut.model_validate({"differences": differences})
+
+
+async def read_heads(database: Any, caller: Caller) -> list[Json]:
+    """How far each diary has come that the caller may see."""
+    rows = await database.call("SELECT * FROM heads($1)", caller.session_id)
+    return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
+
+
+async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: datetime) -> Change:
+    """The mutation as a change of a record; raises Invalid, pointing into its data."""
+    kind = KINDS[mutation.kind]
+    if (mutation.id == str(diary.patient_id)) != (kind is PROFILE):
+        raise Invalid(faults=(Fault("/id", "reserved", "The patient's id is the profile's, and only that."),))
+    if mutation.op == "delete":
+        return _deletion(mutation, kind)
+    if mutation.data is None:
+        raise Invalid(faults=(Fault("/data", "missing", "A put needs the record's fields."),))
+    if mutation.base_version is None:
+        raise Invalid(faults=(Fault("/base_version", "missing", "A put needs the version that it changes."),))
+    body = validate(kind.fields, mutation.data)
+    if not EARLIEST <= body.occurred_at <= now + AHEAD:
+        sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
+        raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
+    with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
+        await kinds.check_author(kind, diary, UUID(mutation.id), mutation.base_version, body)
+    change = kinds.change_of(kind, body, mutation.id, mutation.base_version)
+    return replace(change, mutation_id=UUID(mutation.mutation_id))
+
+
+def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:
+    if kind is PROFILE:
+        raise Invalid(faults=(Fault("/op", "not_deletable", "The profile stays; take out of it what is wrong."),))
+    return Change(
+        kind=kind.name,
+        id=mutation.id,
+        base_version=mutation.base_version,
+        mutation_id=UUID(mutation.mutation_id),
+        deleted=True,
+    )
+
+
+def _result(mutation: Mutation, outcome: Outcome) -> Json:
+    result: Json = {
+        "mutation_id": mutation.mutation_id,
+        "id": mutation.id,
+        "status": STATUSES.get(outcome.status, outcome.status),
+    }
+    if outcome.status == "reused":
+        return _invalid(mutation, (REUSED,))
+    if outcome.version is not None:
+        result |= {"version": outcome.version, "change_seq": outcome.change_seq}
+    # A repeated mutation may long be overtaken: its phone must not take the version for that of its own copy.
+    base = mutation.base_version
+    overtaken = outcome.status == "unchanged" and base is not None and (outcome.version or 0) > base + 1
+    if overtaken or result["status"] == "conflict":
+        result["deleted"] = bool(outcome.deleted)
+        if outcome.record is not None:
+            result["record"] = json.loads(outcome.record)
+    return result
+
+
+def _invalid(mutation: Mutation, faults: tuple[Fault, ...]) -> Json:
+    return {
+        "mutation_id": mutation.mutation_id,
+        "id": mutation.id,
+        "status": "invalid",
+        "errors": [vars(fault) for fault in faults],
+    }

@@ -1,0 +1,277 @@
+"""Push, pull and compare: what a phone that is mostly offline lives on."""
+
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.answers import told
+from tests.people import Phone, dose, entry, grant, lent, profile, treatment, without_id
+
+pytestmark = pytest.mark.anyio
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+def put(kind: str, record: dict[str, Any], base_version: int | None = 0, **fields: Any) -> dict[str, Any]:
+    return {
+        "mutation_id": str(uuid4()),
+        "op": "put",
+        "kind": kind,
+        "id": record["id"],
+        "base_version": base_version,
+        "data": without_id(record),
+        **fields,
+    }
+
+
+def delete(kind: str, record_id: str, base_version: int | None) -> dict[str, Any]:
+    return {
+        "mutation_id": str(uuid4()),
+        "op": "delete",
+        "kind": kind,
+        "id": record_id,
+        "base_version": base_version,
+    }
+
+
+async def push(phone: Phone, *mutations: dict[str, Any], **fields: Any) -> httpx.Response:
+    body = {"device_id": "phone", "client_now": "2026-03-29T08:00:00Z", "mutations": list(mutations), **fields}
+    return await phone.post("/sync/push", body)
+
+
+async def pushed(phone: Phone, *mutations: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    answer = await push(phone, *mutations, **fields)
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    assert [one["mutation_id"] for one in results] == [one["mutation_id"] for one in mutations]
+    return results
+
+
+async def pull(phone: Phone, cursor: str | None = None, limit: int = 200) -> dict[str, Any]:
+    params = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+    answer = await phone.get("/sync/pull", params=params)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def pull_all(phone: Phone, limit: int) -> dict[str, dict[str, Any]]:
+    """The reader's copy, folded from empty."""
+    copy: dict[str, dict[str, Any]] = {}
+    page = await pull(phone, limit=limit)
+    while True:
+        for change in page["changes"]:
+            if change["deleted"]:
+                copy.pop(change["id"], None)
+            else:
+                copy[change["id"]] = change["record"]
+        if not page["has_more"]:
+            return copy
+        page = await pull(phone, page["cursor"], limit)
+
+
+def statuses(results: list[dict[str, Any]]) -> list[str]:
+    return [one["status"] for one in results]
+
+
+async def test_a_push_of_every_kind_is_decided_in_order_and_pulled_back(ada: Phone) -> None:
+    plan, hurt = treatment("08:00"), entry(note="canary")
+    who = profile() | {"id": ada.patient_id}
+    mutations = [
+        put("profile", who),
+        put("treatment", plan),
+        put("treatment_event", dose(plan["id"])),
+        put("entry", hurt),
+    ]
+    results = await pushed(ada, *mutations)
+    assert statuses(results) == ["created"] * 4
+    assert [one["change_seq"] for one in results] == [1, 2, 3, 4]
+    page = await pull(ada)
+    assert [change["kind"] for change in page["changes"]] == ["profile", "treatment", "treatment_event", "entry"]
+    assert (page["head"], page["has_more"]) == (4, False)
+    assert page["changes"][3]["record"]["note"] == "canary"
+    assert (await pull(ada, page["cursor"]))["changes"] == []
+
+
+async def test_a_push_that_is_repeated_is_applied_once(ada: Phone) -> None:
+    first = put("entry", entry())
+    mutations = [first, put("entry", entry(id=first["id"], mood=3), 1), delete("entry", first["id"], 2)]
+    assert statuses(await pushed(ada, *mutations)) == ["created", "updated", "deleted"]
+    assert statuses(await pushed(ada, *mutations)) == ["unchanged"] * 3
+    assert statuses(await pushed(ada, mutations[2], mutations[0])) == ["unchanged"] * 2
+    assert (await pull(ada))["head"] == 3
+
+
+async def test_a_repeated_mutation_that_was_overtaken_is_answered_with_what_came_after(ada: Phone) -> None:
+    first = put("entry", entry())
+    await pushed(ada, first, put("entry", entry(id=first["id"], mood=3), 1))
+    [again] = await pushed(ada, first)
+    assert (again["status"], again["version"], again["record"]["mood"]) == ("unchanged", 2, 3)
+    await pushed(ada, delete("entry", first["id"], 2))
+    [again] = await pushed(ada, first)
+    assert (again["status"], again["version"], again["deleted"], "record" in again) == ("unchanged", 3, True, False)
+
+
+async def test_only_a_delete_may_come_without_the_version_that_it_changes(ada: Phone) -> None:
+    first, gone = put("entry", entry()), delete("entry", str(uuid4()), None)
+    removal = delete("entry", first["id"], None)
+    results = await pushed(ada, first, put("entry", entry(id=first["id"], mood=3), 1), removal, removal, gone)
+    assert statuses(results) == ["created", "updated", "deleted", "unchanged", "conflict"]
+    [refused] = await pushed(ada, put("entry", entry(), base_version=None))
+    assert (refused["status"], refused["errors"][0]["pointer"]) == ("invalid", "/base_version")
+
+
+async def test_what_is_refused_blocks_nothing_else(ada: Phone) -> None:
+    good, other = put("entry", entry()), put("entry", entry())
+    bad = put("entry", entry(mood=11))
+    early = put("entry", entry(occurred_at="1999-12-31T23:59:59Z"))
+    late = put("entry", entry(occurred_at="2099-01-01T00:00:00Z"))
+    results = await pushed(ada, good, bad, early, late, other)
+    assert statuses(results) == ["created", "invalid", "invalid", "invalid", "created"]
+    assert [one["errors"][0]["pointer"] for one in results[1:4]] == ["/mood", "/occurred_at", "/occurred_at"]
+    assert results[4]["change_seq"] == 2
+
+
+async def test_a_conflict_shows_the_servers_copy(ada: Phone) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record))
+    await pushed(ada, put("entry", record | {"mood": 4}, 1))
+    [stale] = await pushed(ada, put("entry", record | {"mood": 9}, 1))
+    assert (stale["status"], stale["version"], stale["record"]["mood"]) == ("conflict", 2, 4)
+    await pushed(ada, delete("entry", record["id"], 2))
+    [gone] = await pushed(ada, put("entry", record | {"mood": 9}, 2))
+    assert (gone["status"], gone["deleted"], "record" in gone) == ("conflict", True, False)
+
+
+async def test_a_mutation_id_is_good_for_one_change_only(ada: Phone) -> None:
+    first = put("entry", entry())
+    second = put("entry", entry(), mutation_id=first["mutation_id"])
+    assert statuses(await pushed(ada, first, second)) == ["created", "invalid"]
+    [again] = await pushed(ada, second)
+    assert (again["status"], again["errors"][0]["code"]) == ("invalid", "reused")
+
+
+async def test_an_empty_push_says_that_nothing_is_left(ada: Phone, superuser: Connection) -> None:
+    answer = await push(ada, outbox_empty=True)
+    assert (answer.status_code, answer.json()["results"], answer.json()["head"]) == (200, [], 0)
+    told_at = "SELECT outbox_empty_at > now() - interval '1 minute' FROM sessions WHERE id = $1"
+    assert await superuser.fetchval(told_at, UUID(ada.session_id))
+
+
+async def test_an_item_that_consent_does_not_cover_is_forbidden_and_the_rest_is_written(
+    ada: Phone, bob: Phone, superuser: Connection
+) -> None:
+    await grant(superuser, ada, bob, scopes=["entries:read", "entries:write"])
+    helper = lent(bob, ada)
+    assert statuses(await pushed(helper, put("treatment", treatment()), put("entry", entry()))) == [
+        "forbidden", "created",
+    ]  # fmt: skip
+    await superuser.execute("UPDATE grants SET scopes = '{entries:read}' WHERE grantee_id = $1", UUID(bob.user_id))
+    assert told(await push(helper, put("entry", entry()))) == (403, "insufficient-scope")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 500])
+async def test_folding_the_pages_gives_the_diary(ada: Phone, limit: int) -> None:
+    plans = [treatment() for _ in range(3)]
+    entries = [entry() for _ in range(9)]
+    await pushed(ada, *(put("treatment", one) for one in plans), *(put("entry", one) for one in entries))
+    await pushed(
+        ada, *(put("entry", one | {"mood": 5}, 1) for one in entries[:4]), delete("entry", entries[8]["id"], 1)
+    )
+    copy = await pull_all(ada, limit)
+    assert copy.keys() == {one["id"] for one in plans + entries[:8]}
+    assert {key for key, record in copy.items() if record.get("mood") == 5} == {one["id"] for one in entries[:4]}
+
+
+async def test_what_leaves_the_window_is_withdrawn_and_what_was_never_in_it_is_not_mentioned(
+    ada: Phone, bob: Phone, superuser: Connection
+) -> None:
+    await grant(superuser, ada, bob, scopes=["entries:read"], data_from=datetime(2026, 1, 1, tzinfo=UTC))
+    old, moved, new = entry(occurred_at="2025-06-01T08:00:00Z"), entry(), entry(note="canary")
+    await pushed(ada, put("entry", old), put("entry", moved), put("entry", new), put("treatment", treatment()))
+    reader = lent(bob, ada)
+    page = await pull(reader)
+    assert [change["id"] for change in page["changes"]] == [moved["id"], new["id"]]
+    assert "canary" not in str(page)
+    await pushed(ada, put("entry", moved | {"occurred_at": "2025-06-02T08:00:00Z"}, 1))
+    [withdrawn] = (await pull(reader, page["cursor"]))["changes"]
+    assert (withdrawn["id"], withdrawn["reason"], "record" in withdrawn) == (moved["id"], "withdrawn", False)
+
+
+async def test_another_consent_means_to_load_anew(ada: Phone, bob: Phone, superuser: Connection) -> None:
+    grant_id = await grant(superuser, ada, bob)
+    reader = lent(bob, ada)
+    await ada.log()
+    page = await pull(reader)
+    await superuser.execute("UPDATE grants SET version = 2 WHERE id = $1", grant_id)
+    answer = await reader.get("/sync/pull", params={"cursor": page["cursor"]})
+    assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reload")
+
+
+async def test_a_restored_server_asks_for_what_it_lost(ada: Phone, superuser: Connection) -> None:
+    await ada.log()
+    page = await pull(ada)
+    await superuser.execute(
+        "UPDATE record_versions SET nonce = gen_random_uuid() WHERE patient_id = $1", UUID(ada.patient_id)
+    )
+    answer = await ada.get("/sync/pull", params={"cursor": page["cursor"]})
+    assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reoffer")
+    page = await pull(ada)
+    epoch = "UPDATE patient_clocks SET epoch = gen_random_uuid() WHERE patient_id = $1"
+    await superuser.execute(epoch, UUID(ada.patient_id))
+    answer = await ada.get("/sync/pull", params={"cursor": page["cursor"]})
+    assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reoffer")
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "A" * 60])
+async def test_a_cursor_that_is_not_ours_is_refused(ada: Phone, cursor: str) -> None:
+    assert told(await ada.get("/sync/pull", params={"cursor": cursor})) == (400, "cursor-invalid")
+
+
+async def test_a_cursor_of_somebody_else_is_refused(ada: Phone, bob: Phone) -> None:
+    page = await pull(bob)
+    assert told(await ada.get("/sync/pull", params={"cursor": page["cursor"]})) == (400, "cursor-invalid")
+
+
+async def test_a_digest_names_what_differs(ada: Phone) -> None:
+    here, both, older = entry(), entry(), entry()
+    await pushed(ada, *(put("entry", one) for one in (here, both, older)))
+    await pushed(ada, put("entry", older | {"mood": 2}, 1))
+    there = str(uuid4())
+    held = [{"id": one, "version": 1} for one in (both["id"], older["id"], there)]
+    answer = await ada.post("/sync/digest", {"records": held})
+    differences = {one["id"]: (one["here"], one["there"]) for one in answer.json()["differences"]}
+    assert differences == {here["id"]: (1, None), older["id"]: (2, 1), there: (None, 1)}
+
+
+async def test_heads_tell_which_diaries_moved(ada: Phone, bob: Phone, superuser: Connection) -> None:
+    await grant(superuser, ada, bob)
+    before = {one["patient_id"]: one["head"] for one in (await bob.http.get("/v1/sync/heads")).json()["items"]}
+    await ada.log()
+    after = {one["patient_id"]: one["head"] for one in (await bob.http.get("/v1/sync/heads")).json()["items"]}
+    assert (before, after) == ({ada.patient_id: 0, bob.patient_id: 0}, {ada.patient_id: 1, bob.patient_id: 0})
+
+
+async def test_a_push_takes_a_hundred_and_no_more(ada: Phone) -> None:
+    assert statuses(await pushed(ada, *(put("entry", entry()) for _ in range(100)))) == ["created"] * 100
+    assert (await push(ada, *(put("entry", entry()) for _ in range(101)))).status_code == 422
+
+
+async def test_a_clock_that_is_off_is_told_and_noted_and_nothing_is_rewritten(ada: Phone) -> None:
+    record = entry()
+    answer = await push(ada, put("entry", record), client_now="2026-03-29T08:00:00Z")
+    assert answer.json()["clock_skew_seconds"] > 86_400
+    assert (await ada.get(f"/entries/{record['id']}")).json()["occurred_at"] == record["occurred_at"]
+    [device] = (await ada.http.get("/v1/me/sessions")).json()["items"]
+    assert device["clock_skew_seconds"] == answer.json()["clock_skew_seconds"]
+
+
+async def test_nobody_pushes_a_clinicians_plan_but_a_clinician(ada: Phone) -> None:
+    own, claimed = treatment(), treatment(authored_by="clinician")
+    first, second = await pushed(ada, put("treatment", own), put("treatment", claimed))
+    assert (first["status"], second["status"], second["errors"][0]["pointer"]) == ("created", "invalid", "/authored_by")
+    [changed] = await pushed(ada, put("treatment", own | {"authored_by": "clinician"}, 1))
+    assert changed["status"] == "invalid"
