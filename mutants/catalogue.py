@@ -61,8 +61,8 @@ MUTANTS = (
         MODEL,
     ),
     Mutant("the window is ignored", ACCESS, "coalesce(g.data_from, '-infinity')", "'-infinity'::timestamptz", WINDOW),
-    Mutant("treatments open entries", ACCESS, "'{*,entries:read}'", "'{*,entries:read,treatments:read}'", MATRIX),
-    Mutant("entries open treatments", ACCESS, "'{*,treatments:read}'", "'{*,entries:read,treatments:read}'", MATRIX),
+    Mutant("treatments open entries", ACCESS, "'{*,entries:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
+    Mutant("entries open treatments", ACCESS, "'{*,treatments:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
     Mutant("entries open the profile", ACCESS, "'{*,profile:read}'", "'{*,entries:read,profile:read}'", WINDOW),
     # The door: enter_diary() and sessions.
     Mutant(
