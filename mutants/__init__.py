@@ -37,7 +37,7 @@ class Mutant:
                 path.write_text(text)
 
     def files(self, root: Path) -> list[Path]:
-        """The file and, of SQL, the migrations' copies of today's text: databases are made by these."""
+        """The file and, of SQL, the migrations' copies that say the same there: databases are made by these."""
         today = root / self.path
         copies = sorted((root / "migrations" / "sql").glob(f"*/{today.name}"))
-        return [today, *(copy for copy in copies if copy.read_bytes() == today.read_bytes())]
+        return [today, *(copy for copy in copies if copy.read_text().count(self.old) == 1)]

@@ -372,8 +372,8 @@ MUTANTS = (
     Mutant(
         "every clock moves",
         RECORDS,
-        "SET head = clock WHERE patient_id = p_patient",
-        "SET head = clock",
+        "SET head = clock.head WHERE patient_id = p_patient",
+        "SET head = clock.head",
         MATRIX + " -k create",
     ),
     Mutant(
@@ -421,8 +421,8 @@ MUTANTS = (
     Mutant(
         "a replay compares notes",
         RECORDS,
-        "decide(item, bases[i], mutations[i], NOT visit.notes, held, earliers[i])",
-        "decide(item, bases[i], mutations[i], false, held, earliers[i])",
+        "was[i], NOT visit.notes, held,",
+        "was[i], false, held,",
         CHANNELS,
     ),
     Mutant(

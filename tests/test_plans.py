@@ -62,7 +62,7 @@ PAGE = """
                             NULL)
 """
 READ = "SELECT * FROM read_record($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
-WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3::text::json, false, NULL, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3::text::json, false, NULL, NULL, NULL)"
 COURSE = "SELECT * FROM read_course($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
 EXPLAIN = """
     LOAD 'auto_explain';
@@ -112,7 +112,7 @@ async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAP
     with statements_of(app) as sent:
         assert (await ada.log()).status_code == 201
         await asyncio.sleep(0)
-    assert sent == ["SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8)"]
+    assert sent == ["SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)"]
 
 
 @pytest.mark.parametrize("path", ["/entries", "/timeline"])

@@ -27,7 +27,9 @@ class Patient(Base):
 class PatientClock(Base):
     """`head` is the `change_seq` of the newest change; whoever writes, revokes or erases locks this row first.
 
-    `epoch` changes when the database was restored from a backup, because the same numbers then mean other changes.
+    `epoch` changes when the database was restored from a backup, because the same numbers then mean other changes:
+    what was written in `previous_epoch` after the backup is lost until phones offer it again, and what the backup had
+    ends with `restored_head`.
     """
 
     __tablename__ = "patient_clocks"
@@ -39,3 +41,5 @@ class PatientClock(Base):
     patient_id: Mapped[UUID] = mapped_column(ForeignKey("patients.id"), primary_key=True)
     head: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     epoch: Mapped[UUID] = mapped_column(Uuid, server_default=text("gen_random_uuid()"))
+    previous_epoch: Mapped[UUID | None] = mapped_column(Uuid)
+    restored_head: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -91,7 +91,10 @@ class Record(Base):
 
 
 class RecordVersion(Base):
-    """One change: who, on which device, when. `document` and `note` move here once a later version supersedes them."""
+    """One change: who, on which device, when. `document` and `note` move here once a later version supersedes them.
+
+    `reoffered_version`: what a phone offered again after a restore was this version in the epoch before.
+    """
 
     __tablename__ = "record_versions"
     __table_args__ = (
@@ -120,3 +123,4 @@ class RecordVersion(Base):
     content_hash: Mapped[bytes]
     document: Mapped[dict[str, object] | None] = mapped_column(JSON(none_as_null=True))
     note: Mapped[str | None]
+    reoffered_version: Mapped[int | None]

@@ -11,12 +11,15 @@ $$;
 
 -- What is to become of an item: created, updated, deleted; unchanged where it is already so;
 -- conflict, missing or reused where it is refused. `earlier` is version 1, or the change that the
--- item's mutation_id made.
+-- item's mutation_id made. What is offered again after a restore was `was_version` in the epoch before; what is held
+-- was `held_was` there, NULL where it was written since: then somebody has to look. The later version stays.
 CREATE OR REPLACE FUNCTION decide(
-    item records, base_version integer, mutation_id uuid, keep_note boolean, held records, earlier record_versions
+    item records, base_version integer, mutation_id uuid, was_version integer, keep_note boolean,
+    held records, held_was integer, earlier record_versions
 ) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
+    same boolean := held.content_hash = item.content_hash AND (keep_note OR held.note IS NOT DISTINCT FROM item.note);
     replay boolean := earlier.record_id = item.id AND earlier.deleted = item.deleted
         AND (item.deleted OR (earlier.content_hash = item.content_hash AND (keep_note OR item.note IS NOT DISTINCT FROM
              CASE WHEN earlier.change_seq = held.change_seq THEN held.note ELSE earlier.note END)));
@@ -24,12 +27,18 @@ BEGIN
     RETURN CASE
         WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id
             THEN CASE WHEN replay THEN 'unchanged' ELSE 'reused' END
+        WHEN held.id IS NULL AND was_version IS NOT NULL
+            THEN CASE WHEN item.deleted THEN 'deleted' ELSE 'created' END  -- a tombstone, that nobody brings it back
         WHEN held.id IS NULL THEN CASE WHEN base_version = 0 AND NOT item.deleted THEN 'created' ELSE 'missing' END
         WHEN held.kind <> item.kind THEN 'conflict'
         WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
+        WHEN was_version IS NOT NULL THEN CASE
+            WHEN held_was IS NULL THEN CASE WHEN same THEN 'unchanged' ELSE 'conflict' END
+            WHEN item.deleted THEN 'deleted'
+            WHEN held_was >= was_version THEN 'unchanged'
+            ELSE 'updated' END
         WHEN base_version = 0 AND replay THEN 'unchanged'
-        WHEN NOT item.deleted AND (base_version > 0 OR mutation_id IS NOT NULL) AND held.content_hash = item.content_hash
-            AND (keep_note OR held.note IS NOT DISTINCT FROM item.note) THEN 'unchanged'
+        WHEN NOT item.deleted AND (base_version > 0 OR mutation_id IS NOT NULL) AND same THEN 'unchanged'
         WHEN held.version <> base_version THEN 'conflict'
         WHEN item.deleted THEN 'deleted'
         ELSE 'updated'
@@ -38,21 +47,24 @@ END $$;
 
 -- Writes records of one patient, in order, in one transaction, under the patient's clock. Every writer comes
 -- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
--- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`.
+-- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`, `was_version` with
+-- `reoffer`, the epoch of that version: see decide().
 -- Without p_scope each kind asks for its own; an item of a kind that may not be written is forbidden.
+-- p_epoch: the epoch of which base versions speak; where it is over, nothing is done and the status is reoffer.
 -- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
--- of enter_diary() as its status. An item that lies
+-- of enter_diary() as its status. item_version and item_change_seq are what the item made, or found; where others
+-- changed the record after that, the item is overtaken. An item that lies
 -- before the window of a grant is outside_window. p_outbox_empty: the device has nothing left to send after these.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean,
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean, p_epoch uuid,
     p_request uuid, p_address inet
 ) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
-                 item_record bytea, head bigint)
+                 item_overtaken boolean, item_record bytea, head bigint, epoch uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    clock bigint;
+    clock patient_clocks;
     old_head bigint;
     visit record;
     batch json;
@@ -63,7 +75,9 @@ DECLARE
     bases integer[];
     mutations uuid[];
     ages json[];
+    was integer[];
     helds records[];
+    helds_were integer[];
     earliers record_versions[];
     repeated uuid[];
     place integer;
@@ -77,6 +91,7 @@ DECLARE
     profiled boolean;
     stored records[];
     stored_mutations uuid[];
+    stored_were integer[];
     replaced records[];
     refused boolean := false;
     named uuid[] := '{}';
@@ -84,18 +99,23 @@ DECLARE
 BEGIN
     -- 1. A statement of its own: what follows must see what the previous holder of the lock committed. Somebody
     -- without consent to write is not let near the lock: a stranger can neither hold it up nor wait for it.
-    SELECT head INTO clock FROM patient_clocks
+    SELECT * INTO clock FROM patient_clocks
     WHERE patient_id = p_patient
       AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) a
                   WHERE s.id = p_session AND a.scopes && CASE WHEN p_scope IS NULL
                       THEN '{*,entries:write,treatments:write,profile:write}' ELSE ARRAY['*', p_scope] END)
     FOR UPDATE;
-    old_head := clock;
+    old_head := clock.head;
+    epoch := clock.epoch;
 
     -- 2. Still signed in, still allowed?
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
-    IF visit.outcome = 'ok' AND clock IS NULL THEN
+    IF visit.outcome = 'ok' AND epoch IS NULL THEN
         visit.outcome := CASE WHEN p_scope IS NULL THEN 'insufficient_scope' ELSE 'not_found' END;
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
+                      p_request, p_address);
+    ELSIF visit.outcome = 'ok' AND p_epoch <> epoch THEN
+        visit.outcome := 'reoffer';
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
                       p_request, p_address);
     END IF;
@@ -123,6 +143,7 @@ BEGIN
         bases := '{}';
         mutations := '{}';
         ages := '{}';
+        was := '{}';
         FOR sent IN SELECT value FROM json_array_elements(batch) LOOP
             item := json_populate_record(NULL::records, sent);
             item.deleted := coalesce(item.deleted, false);
@@ -132,6 +153,9 @@ BEGIN
             bases := bases || (sent ->> 'base_version')::integer;
             mutations := mutations || (sent ->> 'mutation_id')::uuid;
             ages := ages || (sent -> 'scale_birth_dates');
+            -- Whoever does not see notes cannot offer the whole of a version.
+            was := was || CASE WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes
+                               THEN (sent ->> 'was_version')::integer END;
         END LOOP;
 
         -- 3. Look up what is there: the records, the changes that these mutations made, and of records that are created
@@ -158,6 +182,15 @@ BEGIN
                 END IF;
             END LOOP;
         END IF;
+        helds_were := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
+        IF cardinality(array_remove(was, NULL)) > 0 THEN
+            FOR earlier IN SELECT v.* FROM records r JOIN record_versions v USING (patient_id, change_seq)
+                           WHERE r.patient_id = p_patient AND r.id = ANY (ids) LOOP
+                helds_were[array_position(ids, earlier.record_id)] := CASE
+                    WHEN earlier.change_seq > clock.restored_head THEN earlier.reoffered_version
+                    ELSE earlier.version END;
+            END LOOP;
+        END IF;
         statuses := '{}';
         hiddens := '{}';
         FOR i IN 1..cardinality(items) LOOP
@@ -170,12 +203,13 @@ BEGIN
                 WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', write_scope(item.kind)] THEN 'forbidden'
                 WHEN hidden THEN CASE WHEN bases[i] = 0 THEN 'conflict' ELSE 'missing' END
                 WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
-                ELSE decide(item, bases[i], mutations[i], NOT visit.notes, held, earliers[i]) END;
+                ELSE decide(item, bases[i], mutations[i], was[i], NOT visit.notes, held, helds_were[i], earliers[i]) END;
         END LOOP;
 
         -- 4. Complete what is to be written, in memory, ...
         stored := '{}';
         stored_mutations := '{}';
+        stored_were := '{}';
         replaced := '{}';
         birth_date := visit.birth_date;
         profiled := false;
@@ -183,20 +217,22 @@ BEGIN
             IF statuses[i] IN ('created', 'updated', 'deleted') THEN
                 item := items[i];
                 held := helds[i];
-                clock := clock + 1;
+                clock.head := clock.head + 1;
                 item.patient_id := p_patient;
                 item.version := coalesce(held.version, 0) + 1;
-                item.change_seq := clock;
+                item.change_seq := clock.head;
                 item.received_at := clock_timestamp();
                 item.author_id := visit.actor;
                 item.session_id := p_session;
                 IF statuses[i] = 'deleted' THEN
-                    item.occurred_at := held.occurred_at;
-                    item.utc_offset := held.utc_offset;
-                    item.time_zone := held.time_zone;
-                    item.local_date := held.local_date;
-                    item.valid_to := held.valid_to;
-                    item.performer := held.performer;
+                    -- Of what was lost with its times nobody but those who see everything is told.
+                    item.occurred_at := coalesce(held.occurred_at, '-infinity');
+                    item.utc_offset := coalesce(held.utc_offset, 0);
+                    item.time_zone := coalesce(held.time_zone, 'UTC');
+                    item.local_date := coalesce(held.local_date, '-infinity');
+                    item.valid_to := CASE WHEN held.id IS NOT NULL THEN held.valid_to
+                                          WHEN item.kind = 'treatment' THEN '-infinity' END;
+                    item.performer := coalesce(held.performer, 'self');
                 ELSIF statuses[i] = 'updated' AND NOT visit.notes THEN
                     item.note := held.note;
                 END IF;
@@ -210,6 +246,7 @@ BEGIN
                 END IF;
                 stored := stored || item;
                 stored_mutations := stored_mutations || mutations[i];
+                stored_were := stored_were || was[i];
                 helds[i] := item;
             ELSIF statuses[i] <> 'unchanged' THEN
                 refused := true;
@@ -227,9 +264,9 @@ BEGIN
         IF cardinality(stored) > 0 THEN
             INSERT INTO records SELECT * FROM unnest(stored);
             INSERT INTO record_versions (patient_id, change_seq, record_id, version, mutation_id, author_id, session_id,
-                                         received_at, deleted, content_hash)
+                                         received_at, deleted, content_hash, reoffered_version)
             SELECT p_patient, new.change_seq, new.id, new.version, stored_mutations[new.ordinality], visit.actor,
-                   p_session, new.received_at, new.deleted, new.content_hash
+                   p_session, new.received_at, new.deleted, new.content_hash, stored_were[new.ordinality]
             FROM unnest(stored) WITH ORDINALITY AS new;
         END IF;
         IF profiled THEN
@@ -242,30 +279,34 @@ BEGIN
 
         FOR i IN 1..cardinality(items) LOOP
             held := helds[i];
+            earlier := earliers[i];
             status := statuses[i];
             item_id := (items[i]).id;
-            item_version := CASE WHEN NOT hiddens[i] THEN held.version END;
-            item_change_seq := CASE WHEN NOT hiddens[i] THEN held.change_seq END;
+            item_overtaken := status = 'unchanged' AND earlier.mutation_id = mutations[i]
+                AND earlier.change_seq < held.change_seq;
+            item_version := CASE WHEN item_overtaken THEN earlier.version WHEN NOT hiddens[i] THEN held.version END;
+            item_change_seq := CASE WHEN item_overtaken THEN earlier.change_seq
+                                    WHEN NOT hiddens[i] THEN held.change_seq END;
             item_deleted := held.deleted AND held.kind = (items[i]).kind AND NOT hiddens[i];
             item_record := CASE WHEN held.kind = (items[i]).kind AND NOT held.deleted AND NOT hiddens[i] THEN
-                convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                convert_to(wire(CASE WHEN held.treatment_id IS NULL OR p_scope IS NULL THEN held.document
                                      ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
                                 CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
             IF NOT status = ANY (outcomes) THEN
                 outcomes := outcomes || status;
             END IF;
-            head := clock;
+            head := clock.head;
             RETURN NEXT;
         END LOOP;
     END LOOP;
     IF json_array_length(p_items) = 0 THEN
         status := 'empty';
-        head := clock;
+        head := clock.head;
         RETURN NEXT;
     END IF;
 
-    IF clock > old_head THEN
-        UPDATE patient_clocks SET head = clock WHERE patient_id = p_patient;
+    IF clock.head > old_head THEN
+        UPDATE patient_clocks SET head = clock.head WHERE patient_id = p_patient;
     END IF;
     IF p_outbox_empty AND NOT refused THEN
         UPDATE sessions SET outbox_empty_at = clock_timestamp() WHERE id = p_session;

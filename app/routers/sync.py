@@ -15,7 +15,11 @@ from app.services import sync
 router = APIRouter(prefix="/v1", tags=["sync"])
 
 
-@router.post("/patients/{patient_id}/sync/push", summary="Push", responses={200: {"model": PushOut}})
+@router.post(
+    "/patients/{patient_id}/sync/push",
+    summary="Push",
+    responses={200: {"model": PushOut}, **problems.responses(ResyncRequired)},
+)
 async def push_changes(diary: DiaryOf, now: Now, body: PushIn) -> Response:
     """Up to 100 mutations, decided in their order; a refused one blocks no other. 200 means that all is durable."""
     return JSONResponse(await sync.push(diary, body, problems.validated, now))

@@ -12,6 +12,7 @@ KindName = Literal["entry", "treatment", "treatment_event", "profile"]
 MOST_MUTATIONS = 100
 MOST_COMPARED = 5_000
 
+EXAMPLE_EPOCH = "5f0c1a9e-3b2d-4c61-9a70-8e1d6b4f2c35"
 EXAMPLE_MUTATION: dict[str, Any] = {
     "mutation_id": "0195d3f4-a001-7c31-9b1e-5a2f6c7d8e90",
     "op": "put",
@@ -50,7 +51,14 @@ class Mutation(Strict):
         "some stores remember of what they deleted only the id.",
     )
     data: dict[str, Any] | None = Field(default=None, description="With `put`: the record's fields, without its id.")
-    reoffer: RecordId | None = Field(default=None, description="The epoch from before a restore, when pushing again.")
+    reoffer: RecordId | None = Field(default=None, description="When offering again after a restore: the old epoch.")
+    version: int | None = Field(
+        default=None,
+        ge=1,
+        le=2_000_000_000,
+        description="With `reoffer`: the version that this was then. The server keeps the latest, "
+        "whoever comes first; `base_version` plays no part.",
+    )
 
 
 class PushIn(Strict):
@@ -60,6 +68,10 @@ class PushIn(Strict):
 
     device_id: Annotated[str, line(100)]
     client_now: Instant = Field(description="The phone's clock; how far it is off is answered, nothing is rewritten.")
+    epoch: RecordId | None = Field(
+        default=None,
+        description="As last answered: base versions speak of it. After a restore the push is refused with 410.",
+    )
     mutations: list[Mutation] = Field(max_length=MOST_MUTATIONS)
     outbox_empty: bool = Field(default=False, description="The phone has nothing left to send after these.")
 
@@ -78,7 +90,7 @@ class PushResult(Strict):
     mutation_id: RecordId
     id: RecordId
     status: Literal["created", "updated", "deleted", "unchanged", "conflict", "invalid", "forbidden"]
-    version: int | None = None
+    version: int | None = Field(default=None, description="The version that the mutation made or found.")
     change_seq: int | None = None
     deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
     record: dict[str, Any] | None = Field(
@@ -97,6 +109,7 @@ class PushOut(Strict):
                 {
                     "server_now": "2026-03-29T06:02:01.25Z",
                     "clock_skew_seconds": 1,
+                    "epoch": EXAMPLE_EPOCH,
                     "head": 42,
                     "results": [EXAMPLE_RESULT],
                 }
@@ -106,6 +119,7 @@ class PushOut(Strict):
 
     server_now: Instant
     clock_skew_seconds: int = Field(description="The server's clock minus the phone's.")
+    epoch: RecordId = Field(description="Keep it: another one means that the server was restored from a backup.")
     head: int = Field(ge=0)
     results: list[PushResult] = Field(max_length=MOST_MUTATIONS)
 
@@ -141,6 +155,7 @@ class PullOut(Strict):
                     ],
                     "cursor": EXAMPLE_CURSOR,
                     "has_more": False,
+                    "epoch": EXAMPLE_EPOCH,
                     "head": 43,
                     "server_now": "2026-03-29T06:02:01.25Z",
                 }
@@ -151,6 +166,7 @@ class PullOut(Strict):
     changes: list[Change] = Field(max_length=500)
     cursor: str = Field(description="Store it together with the changes, in one transaction.")
     has_more: bool
+    epoch: RecordId = Field(description="As in the answer of a push.")
     head: int = Field(ge=0)
     server_now: Instant
 
@@ -213,7 +229,7 @@ class HeadsOut(Strict):
                     "items": [
                         {
                             "patient_id": "0195d3f4-0c1d-4b2e-8f3a-4d5e6f708192",
-                            "epoch": "5f0c1a9e-3b2d-4c61-9a70-8e1d6b4f2c35",
+                            "epoch": EXAMPLE_EPOCH,
                             "head": 43,
                         }
                     ]

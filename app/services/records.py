@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, Unauthenticated
+from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, ResyncRequired, Unauthenticated
 from app.pagination import Cursors
 
 OPEN_DIARY = "SELECT open_diary($1, $2, $3, $4, $5, $6)"
@@ -57,11 +57,15 @@ class Change:
     columns: dict[str, Any] | None = None
     mutation_id: UUID | None = None
     deleted: bool = False
+    reoffer: tuple[str, int] | None = None  # the epoch before a restore, and the version that this was there
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind)."""
+    """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind).
+
+    Of a mutation that comes again, `version` is the one it made; `overtaken` says that others came after.
+    """
 
     status: Literal[
         "created",
@@ -79,8 +83,10 @@ class Outcome:
     version: int | None
     change_seq: int | None
     deleted: bool | None
+    overtaken: bool | None
     record: bytes | None
     head: int
+    epoch: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +131,23 @@ async def enter(session: AsyncSession, diary: Diary, action: str, scope: str | N
         refuse(outcome)
 
 
-async def write(diary: Diary, action: str, scope: str | None, changes: list[Change]) -> list[Outcome]:
-    """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns."""
+async def write(
+    diary: Diary, action: str, scope: str | None, changes: list[Change], epoch: str | None = None
+) -> list[Outcome]:
+    """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns.
+
+    Raises ResyncRequired where `epoch`, of which the base versions speak, is over.
+    """
     items = b"[" + b",".join(map(_item, changes)) + b"]"
     rows = await diary.database.call(
-        "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8)",
+        "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)",
         diary.caller.session_id,
         diary.patient_id,
         scope,
         action,
         items.decode(),
         diary.outbox_empty,
+        epoch,
         diary.caller.request_id,
         diary.caller.address,
     )
@@ -226,6 +238,8 @@ def refuse(outcome: str) -> None:
     """Raises the problem behind a refusal of enter_diary(); other outcomes pass."""
     if outcome in REFUSALS:
         raise REFUSALS[outcome]
+    if outcome in ("reload", "reoffer"):
+        raise ResyncRequired(outcome)
 
 
 def _refuse_read(outcome: str) -> None:
@@ -243,6 +257,8 @@ def _item(change: Change) -> bytes:
     }
     if change.mutation_id is not None:
         item["mutation_id"] = str(change.mutation_id)
+    if change.reoffer is not None:
+        item["reoffer"], item["was_version"] = change.reoffer
     fields = json.dumps(item | (change.columns or {}), ensure_ascii=False).encode()
     return b'%b,"document":%b}' % (fields[:-1], change.document)
 

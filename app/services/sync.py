@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.moments import render_instant
-from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound, ResyncRequired
+from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import kinds, records
 from app.services.entries import ENTRY
@@ -43,7 +43,7 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
         except Invalid as invalid:
             refused[place] = invalid.faults
     said = replace(diary, outbox_empty=body.outbox_empty and not refused)
-    outcomes = await records.write(said, "sync.push", None, changes)
+    outcomes = await records.write(said, "sync.push", None, changes, body.epoch)
     skew = round((now - body.client_now).total_seconds())
     if abs(skew) >= SKEWED:
         note = "UPDATE sessions SET clock_skew_seconds = $2 WHERE id = $1"
@@ -56,6 +56,7 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
     return {
         "server_now": render_instant(now),
         "clock_skew_seconds": skew,
+        "epoch": str(outcomes[-1].epoch),
         "head": outcomes[-1].head,
         "results": results,
     }
@@ -76,12 +77,16 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
         diary.caller.address,
     )
     records.refuse(row["outcome"])
-    if row["outcome"] != "ok":
-        raise ResyncRequired(row["outcome"])
     grant = row["grant_id"] and str(row["grant_id"])
     nonce = row["nonce"] and str(row["nonce"])
     sealed = diary.cursors.seal(purpose, (str(row["epoch"]), row["seq"], nonce, grant, row["grant_version"]))
-    rest = {"cursor": sealed, "has_more": row["more"], "head": row["head"], "server_now": render_instant(now)}
+    rest = {
+        "cursor": sealed,
+        "has_more": row["more"],
+        "epoch": str(row["epoch"]),
+        "head": row["head"],
+        "server_now": render_instant(now),
+    }
     return b'{"changes":[%b],%b' % (row["changes"], json.dumps(rest).encode()[1:])
 
 
@@ -119,6 +124,8 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     kind = KINDS[mutation.kind]
     if (mutation.id == str(diary.patient_id)) != (kind is PROFILE):
         raise Invalid(faults=(Fault("/id", "reserved", "The patient's id is the profile's, and only that."),))
+    if mutation.version is not None and mutation.reoffer is None:
+        raise Invalid(faults=(Fault("/reoffer", "missing", "What was that version? Name its epoch."),))
     if mutation.op == "delete":
         return _deletion(mutation, kind)
     if mutation.data is None:
@@ -132,7 +139,7 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
         await kinds.check_author(kind, diary, UUID(mutation.id), mutation.base_version, body)
     change = kinds.change_of(kind, body, mutation.id, mutation.base_version)
-    return replace(change, mutation_id=UUID(mutation.mutation_id))
+    return replace(change, mutation_id=UUID(mutation.mutation_id), reoffer=_reoffer(mutation))
 
 
 def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:
@@ -144,7 +151,14 @@ def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:
         base_version=mutation.base_version,
         mutation_id=UUID(mutation.mutation_id),
         deleted=True,
+        reoffer=_reoffer(mutation),
     )
+
+
+def _reoffer(mutation: Mutation) -> tuple[str, int] | None:
+    if mutation.reoffer is None or mutation.version is None:
+        return None
+    return mutation.reoffer, mutation.version
 
 
 def _result(mutation: Mutation, outcome: Outcome) -> Json:
@@ -157,10 +171,7 @@ def _result(mutation: Mutation, outcome: Outcome) -> Json:
         return _invalid(mutation, (REUSED,))
     if outcome.version is not None:
         result |= {"version": outcome.version, "change_seq": outcome.change_seq}
-    # A repeated mutation may long be overtaken: its phone must not take the version for that of its own copy.
-    base = mutation.base_version
-    overtaken = outcome.status == "unchanged" and base is not None and (outcome.version or 0) > base + 1
-    if overtaken or result["status"] == "conflict":
+    if outcome.overtaken or result["status"] == "conflict":
         result["deleted"] = bool(outcome.deleted)
         if outcome.record is not None:
             result["record"] = json.loads(outcome.record)

@@ -9,6 +9,11 @@ import asyncpg
 from app.database import driver_url
 
 AT_ONCE = 1000  # patients whose ids are held at a time
+# Where nothing was written since the last restore, what phones lost is still of the epoch before that.
+NEW_EPOCHS = """
+UPDATE patient_clocks SET epoch = gen_random_uuid(), restored_head = head,
+    previous_epoch = CASE WHEN previous_epoch IS NULL OR head > restored_head THEN epoch ELSE previous_epoch END
+"""
 Report = Callable[[int, int], None]
 
 
@@ -52,7 +57,7 @@ async def _diaries(connection: "asyncpg.Connection[asyncpg.Record]", report: Rep
 async def _rotate_epochs(url: str) -> int:
     connection = await asyncpg.connect(driver_url(url))
     try:
-        done = await connection.execute("UPDATE patient_clocks SET epoch = gen_random_uuid()")
+        done = await connection.execute(NEW_EPOCHS)
     finally:
         await connection.close()
     return int(done.removeprefix("UPDATE "))

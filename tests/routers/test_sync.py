@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app.services.verify import NEW_EPOCHS
 from tests.answers import told
 from tests.people import Phone, dose, entry, grant, lent, profile, treatment, without_id
 
@@ -109,10 +110,11 @@ async def test_a_repeated_mutation_that_was_overtaken_is_answered_with_what_came
     first = put("entry", entry())
     await pushed(ada, first, put("entry", entry(id=first["id"], mood=3), 1))
     [again] = await pushed(ada, first)
-    assert (again["status"], again["version"], again["record"]["mood"]) == ("unchanged", 2, 3)
+    assert (again["status"], again["version"], again["change_seq"]) == ("unchanged", 1, 1)
+    assert (again["record"]["version"], again["record"]["mood"]) == (2, 3)
     await pushed(ada, delete("entry", first["id"], 2))
     [again] = await pushed(ada, first)
-    assert (again["status"], again["version"], again["deleted"], "record" in again) == ("unchanged", 3, True, False)
+    assert (again["status"], again["version"], again["deleted"], "record" in again) == ("unchanged", 1, True, False)
 
 
 async def test_only_a_delete_may_come_without_the_version_that_it_changes(ada: Phone) -> None:
@@ -220,10 +222,132 @@ async def test_a_restored_server_asks_for_what_it_lost(ada: Phone, superuser: Co
     answer = await ada.get("/sync/pull", params={"cursor": page["cursor"]})
     assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reoffer")
     page = await pull(ada)
-    epoch = "UPDATE patient_clocks SET epoch = gen_random_uuid() WHERE patient_id = $1"
-    await superuser.execute(epoch, UUID(ada.patient_id))
+    await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(ada.patient_id))
     answer = await ada.get("/sync/pull", params={"cursor": page["cursor"]})
     assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reoffer")
+
+
+async def test_a_push_that_speaks_of_an_epoch_that_is_over_does_nothing(ada: Phone, superuser: Connection) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record))
+    epoch = (await pull(ada))["epoch"]
+    assert (await push(ada, epoch=epoch)).json()["epoch"] == epoch
+    await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(ada.patient_id))
+    answer = await push(ada, put("entry", record | {"mood": 5}, 1), epoch=epoch)
+    assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reoffer")
+    page = await pull(ada)
+    assert (page["head"], page["epoch"] == epoch) == (1, False)
+
+
+class Restored:
+    """A diary in its second epoch: what the tests offer again was written in the first, after the backup."""
+
+    def __init__(self, phone: Phone, epoch: str) -> None:
+        self.phone, self.epoch = phone, epoch
+
+    async def offer(self, mutation: dict[str, Any], version: int) -> str:
+        """What became of something that was this version before."""
+        [result] = await pushed(self.phone, mutation | {"reoffer": self.epoch, "version": version})
+        return str(result["status"])
+
+
+@pytest.fixture
+async def restored(ada: Phone) -> Restored:
+    return Restored(ada, (await pull(ada))["epoch"])
+
+
+@pytest.fixture
+async def old(ada: Phone, superuser: Connection, restored: Restored) -> dict[str, Any]:
+    """A record that the backup has in version 1."""
+    record = entry(note="of the backup")
+    await pushed(ada, put("entry", record))
+    await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(ada.patient_id))
+    return record
+
+
+async def mood(phone: Phone, record_id: str) -> int | None:
+    record = (await pull_all(phone, 200)).get(record_id)
+    return None if record is None else record.get("mood", 0)
+
+
+@pytest.mark.parametrize("order", [(2, 3, 4), (4, 3, 2), (3, 4, 2)])
+async def test_the_latest_of_what_is_offered_again_stays_whoever_comes_first(
+    order: tuple[int, ...], restored: Restored, old: dict[str, Any]
+) -> None:
+    for version in order:
+        await restored.offer(put("entry", old | {"mood": version}), version)
+    assert await mood(restored.phone, old["id"]) == 4
+
+
+async def test_what_is_offered_again_is_told_from_what_the_backup_had(restored: Restored, old: dict[str, Any]) -> None:
+    assert await restored.offer(put("entry", old | {"mood": 1}), 1) == "unchanged"
+    assert await mood(restored.phone, old["id"]) == 0
+
+
+async def test_what_was_written_since_the_restore_is_not_overwritten(restored: Restored, old: dict[str, Any]) -> None:
+    await pushed(restored.phone, put("entry", old | {"mood": 7}, 1))
+    assert await restored.offer(put("entry", old | {"mood": 5}), 5) == "conflict"
+    assert await restored.offer(delete("entry", old["id"], None), 6) == "conflict"
+    assert await restored.offer(put("entry", old | {"mood": 7}), 5) == "unchanged"
+    assert await mood(restored.phone, old["id"]) == 7
+
+
+async def test_the_same_content_again_counts_as_the_later_version(restored: Restored, old: dict[str, Any]) -> None:
+    assert await restored.offer(put("entry", old | {"mood": 2}), 2) == "updated"
+    assert await restored.offer(put("entry", old | {"mood": 2}), 4) == "updated"
+    assert await restored.offer(put("entry", old | {"mood": 3}), 3) == "unchanged"
+    assert await mood(restored.phone, old["id"]) == 2
+
+
+async def test_a_record_that_was_lost_comes_back_once(restored: Restored, old: dict[str, Any]) -> None:
+    lost = put("entry", entry(mood=3))
+    assert [await restored.offer(lost, 2) for _ in range(2)] == ["created", "unchanged"]
+    assert await restored.offer(put("entry", {"id": lost["id"], **lost["data"], "mood": 1}), 1) == "unchanged"
+    assert await mood(restored.phone, lost["id"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["entry", "treatment", "treatment_event"])
+async def test_a_delete_that_was_lost_leaves_a_tombstone(
+    kind: str, restored: Restored, old: dict[str, Any], superuser: Connection
+) -> None:
+    record = {"entry": entry, "treatment": treatment, "treatment_event": lambda: dose(str(uuid4()))}[kind]()
+    assert await restored.offer(delete(kind, record["id"], None), 3) == "deleted"
+    assert await restored.offer(delete(kind, record["id"], None), 3) == "unchanged"
+    assert await restored.offer(put(kind, record), 2) == "conflict"
+    [change] = [one for one in (await pull(restored.phone))["changes"] if one["id"] == record["id"]]
+    assert (change["deleted"], change["reason"], change["version"]) == (True, "deleted", 1)
+    assert await superuser.fetch("SELECT * FROM verify_diary($1)", UUID(restored.phone.patient_id)) == []
+
+
+async def test_a_delete_is_later_than_any_edit_that_is_offered_again(restored: Restored, old: dict[str, Any]) -> None:
+    assert await restored.offer(put("entry", old | {"mood": 2}), 2) == "updated"
+    assert await restored.offer(delete("entry", old["id"], None), 3) == "deleted"
+    assert await restored.offer(put("entry", old | {"mood": 2}), 2) == "conflict"
+    assert await mood(restored.phone, old["id"]) is None
+
+
+async def test_of_an_epoch_longer_ago_the_base_version_decides(restored: Restored, old: dict[str, Any]) -> None:
+    restored.epoch = str(uuid4())
+    assert await restored.offer(put("entry", old | {"mood": 2}, 0), 5) == "conflict"
+    assert await restored.offer(put("entry", old | {"mood": 2}, 1), 5) == "updated"
+    assert await restored.offer(put("entry", entry()), 5) == "created"
+
+
+async def test_whoever_cannot_see_notes_cannot_offer_a_whole_version(
+    ada: Phone, bob: Phone, restored: Restored, old: dict[str, Any], superuser: Connection
+) -> None:
+    await grant(superuser, ada, bob, scopes=["entries:read", "entries:write"])
+    restored.phone = lent(bob, ada)
+    lost = entry(mood=3)
+    assert await restored.offer(put("entry", lost), 2) == "created"
+    assert await restored.offer(put("entry", old | {"mood": 2}, 0), 2) == "conflict"
+    restored.phone = ada
+    assert await restored.offer(put("entry", lost | {"note": "canary"}), 2) == "conflict"
+
+
+async def test_a_version_without_its_epoch_is_refused(ada: Phone) -> None:
+    [refused] = await pushed(ada, put("entry", entry()) | {"version": 2})
+    assert (refused["status"], refused["errors"][0]["pointer"]) == ("invalid", "/reoffer")
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "A" * 60])

@@ -325,10 +325,10 @@ async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser
     sent = EntryIn.model_validate(entry())
     change = kinds.change_of(ENTRY, sent, sent.id, 0)
     item = {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
-    events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test.write'"
+    events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test'"
     async with rolled_back(superuser):
         await superuser.fetch(
-            "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, false, NULL, NULL)",
+            "SELECT * FROM write_records($1, $2, 'entries:write', 'test', $3::text::json, false, NULL, NULL, NULL)",
             UUID(ada.session_id),
             UUID(ada.patient_id),
             json.dumps([item | (change.columns or {})]),

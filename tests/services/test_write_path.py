@@ -22,7 +22,7 @@ from tests.people import Phone, entry, site
 pytestmark = pytest.mark.anyio
 
 Connection = "asyncpg.Connection[asyncpg.Record]"
-WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, false, $4, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, false, NULL, $4, NULL)"
 
 
 def diary_of(app: FastAPI, phone: Phone) -> Diary:
