@@ -17,8 +17,10 @@ ROWS = "tests/test_row_security.py"
 CHANNELS = "tests/test_side_channels.py"
 TEAM = "tests/routers/test_care_team.py"
 WINDOW = "tests/routers/test_consent.py"
+SYNC = "tests/routers/test_sync.py"
 AUDIT = "tests/services/test_audit.py"
 
+SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
 OF_PATIENT = "patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)"
 
 MUTANTS = (
@@ -225,7 +227,7 @@ MUTANTS = (
         CARE_TEAM,
         "coalesce(code.redeemed_by, redeemer.id) <> redeemer.id",
         "false",
-        MATRIX + " -k redeem",
+        TEAM + " -k good_once",
     ),
     Mutant(
         "a code of one's own is good",
@@ -329,13 +331,13 @@ MUTANTS = (
     Mutant("narrowing lengthens", SERVICE, "body.expires_at > grant.expires_at:", "False:", TEAM),
     Mutant("narrowing keeps what makes no sense", SERVICE, "    _check_scopes(body.scopes or [])\n", "", MODEL),
     *(
-        Mutant(f"{verb} asks nobody", ROUTES, old, old.replace("dependencies=OWN, ", ""), MATRIX + " -k grant")
+        Mutant(f"{verb} asks any account", ROUTES, old, old.replace("OWN", SIGNED_IN), MATRIX + " -k grant")
         for verb, old in (
             ("listing grants", '"/patients/{patient_id}/grants", dependencies=OWN, summary'),
             ("narrowing", '"/patients/{patient_id}/grants/{grant_id}", dependencies=OWN, summary'),
         )
     ),
-    Mutant("ending a consent asks nobody", ROUTES, "    dependencies=OWN,\n", "", MATRIX + " -k grant"),
+    Mutant("ending a consent asks any account", ROUTES, "=OWN,\n", f"={SIGNED_IN},\n", MATRIX + " -k grant"),
     *(
         Mutant(
             f"{name} needs no live session",
@@ -395,7 +397,7 @@ MUTANTS = (
         RECORDS,
         "hidden := coalesce(NOT held.kind = ANY (visit.kinds)\n                               OR greatest",
         "hidden := coalesce(greatest",
-        WINDOW + " " + MODEL,
+        SYNC,
     ),
     Mutant(
         "what lies before the window is changed",

@@ -417,7 +417,8 @@ async def test_each_caller_is_answered_as_the_table_says(world: World, row: Row)
 
 
 async def test_the_panel_shows_the_diaries_that_a_consent_opens_and_no_other(world: World) -> None:
-    names = {phone.patient_id: name for name, phone in (("ada", world.ada), ("cyd", world.cyd), ("fay", world.fay))}
+    people = {"ada": world.ada, "cyd": world.cyd, "eve": world.eve, "fay": world.fay}
+    names = {phone.patient_id: name for name, phone in people.items()}
     seen = {}
     for caller in set(world.callers) - SIGNED_OUT:
         panel = (await world.callers[caller].http.get("/v1/me/patients")).json()["items"]
@@ -426,8 +427,10 @@ async def test_the_panel_shows_the_diaries_that_a_consent_opens_and_no_other(wor
     assert seen == dict.fromkeys(STRANGERS, "") | dict.fromkeys(readers, "ada fay") | {"own": "ada"}
 
 
-@pytest.mark.parametrize("caller", ["unverified", "admin"])
-async def test_who_is_no_verified_clinician_is_not_even_told_who_consented(world: World, caller: str) -> None:
+@pytest.mark.parametrize("caller", ["unverified", "admin", "stranger", "other"])
+async def test_nobody_but_a_caregiver_or_verified_clinician_is_even_told_who_consented(
+    world: World, caller: str
+) -> None:
     held = await world.callers[caller].http.get("/v1/me/grants")
     assert held.json() == {"items": []}
 

@@ -58,7 +58,8 @@ async def test_what_was_not_started_can_be_stopped(settings: Settings) -> None:
 @pytest.mark.parametrize("user", ["postgres", "diary_owner"])
 async def test_a_superuser_or_owner_may_not_serve(server_url: str, database_name: str, user: str) -> None:
     with pytest.raises(RuntimeError, match="not an owner or superuser"):
-        await Database(settings_for(url_of(server_url, user, database_name))).start()
+        async with started(url_of(server_url, user, database_name)):
+            pass  # where it starts after all it is stopped
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,8 @@ async def test_a_role_that_could_get_round_row_security_may_not_serve(
     await superuser.execute(f"CREATE ROLE {role} LOGIN {rights}")
     try:
         with pytest.raises(RuntimeError, match="not an owner or superuser"):
-            await Database(settings_for(url_of(server_url, role, database_name))).start()
+            async with started(url_of(server_url, role, database_name)):
+                pass
         held = "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = $1"
         await until(lambda: superuser.fetchval(held, role))  # the refused one has hung up
     finally:

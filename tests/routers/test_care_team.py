@@ -95,6 +95,8 @@ async def test_a_code_is_good_once_but_a_lost_answer_may_be_asked_for_again(
     assert (await redeem(weber, code)).json() == (await redeem(weber, code)).json()
     for phone, guess in ((bob, code), (bob, "ZZZZ-ZZZZ"), (ada, (await share(ada)).json()["code"])):
         assert told(await redeem(phone, guess)) == (404, "not-found")
+    log = (await ada.get("/access-log")).json()["items"]
+    assert {one["actor"]["id"] for one in log if one["action"] == "grants.redeem"} == {weber.user_id}
 
 
 async def test_a_code_ends_after_ten_minutes(ada: Phone, weber: Phone, superuser: Connection) -> None:
@@ -109,11 +111,13 @@ async def test_guessing_makes_one_wait(bob: Phone) -> None:
     assert statuses[-1] == 429
 
 
-async def test_consent_asks_for_a_fresh_sign_in(ada: Phone, superuser: Connection) -> None:
+async def test_consent_asks_for_a_fresh_sign_in(ada: Phone, weber: Phone, superuser: Connection) -> None:
+    pending = (await redeem(weber, (await share(ada)).json()["code"])).json()
     await superuser.execute(
         "UPDATE sessions SET created_at = now() - interval '16 minutes' WHERE id = $1", UUID(ada.session_id)
     )
-    assert told(await share(ada)) == (403, "step-up-required")
+    for answer in (await share(ada), await ada.post(f"/grants/{pending['id']}/confirm", {})):
+        assert told(answer) == (403, "step-up-required")
 
 
 async def test_a_clinician_who_is_not_verified_sees_nothing(app: FastAPI, ada: Phone, superuser: Connection) -> None:

@@ -148,6 +148,18 @@ async def test_a_conflict_shows_the_servers_copy(ada: Phone) -> None:
     assert (gone["status"], gone["deleted"], "record" in gone) == ("conflict", True, False)
 
 
+async def test_an_id_that_consent_does_not_open_is_taken_and_that_is_all_one_learns(
+    ada: Phone, bob: Phone, superuser: Connection
+) -> None:
+    plan = treatment("08:00")
+    await pushed(ada, put("treatment", plan), put("treatment", plan | {"name": "canary"}, 1))
+    await grant(superuser, ada, bob, scopes=["entries:read", "entries:write"])
+    [taken] = await pushed(lent(bob, ada), put("entry", entry(id=plan["id"])))
+    assert (taken["status"], set(taken)) == ("conflict", {"mutation_id", "id", "status", "deleted"})
+    [missing] = await pushed(lent(bob, ada), put("entry", entry(id=plan["id"]), 2))
+    assert (missing["status"], set(missing)) == ("conflict", {"mutation_id", "id", "status", "deleted"})
+
+
 async def test_a_mutation_id_is_good_for_one_change_only(ada: Phone) -> None:
     first = put("entry", entry())
     second = put("entry", entry(), mutation_id=first["mutation_id"])
