@@ -196,14 +196,15 @@ def declare_routes(app: FastAPI) -> None:
     for context in iter_route_contexts(app.routes):
         if not isinstance(context.original_route, APIRoute):
             continue
-        tree = list(_tree(context.dependant))
-        if not {public, identify} & {node.call for node in tree}:
+        nodes = list(tree(context.dependant))
+        if not {public, identify} & {node.call for node in nodes}:
             raise RuntimeError(f"{context.path} declares no permission")
-        names = {field.alias for node in tree for field in node.query_params}
+        names = {field.alias for node in nodes for field in node.query_params}
         app.state.query_names[context.endpoint] = frozenset(names)
 
 
-def _tree(dependant: Dependant) -> Iterator[Dependant]:
+def tree(dependant: Dependant) -> Iterator[Dependant]:
+    """A route or dependency and everything that it depends on."""
     yield dependant
     for inner in dependant.dependencies:
-        yield from _tree(inner)
+        yield from tree(inner)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors, gate, limits, logs, metrics, problems
 from app.config import Settings
 from app.deps import State
+from app.lanes import Lanes
 from app.limits import Standing, Windows
 
 CLIENT_LEFT = 499  # logged and counted when nobody waits for an answer any more; never sent
@@ -43,6 +44,7 @@ _CLOSE = {"Connection": "close"}
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Puts the middleware around the app; the last one added is the outermost."""
+    app.add_middleware(Lanes, api=app)
     app.add_middleware(BodyGate, settings=settings)
     app.state.windows = Windows(os.environ.get(limits.FILE))
     app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
@@ -178,7 +180,7 @@ class BodyGate:
             if body and headers.get(b"content-encoding") == b"gzip":
                 body = gate.inflate(body, self.max_bytes)
             if body:
-                _check_body(scope["method"], headers, body)
+                scope["state"]["body"] = _checked(scope["method"], headers, body)
         except errors.TooLarge as problem:
             return await _refuse_early(problem, scope, receive, send)
         except errors.Problem as problem:
@@ -279,7 +281,8 @@ def _check_utf8(part: bytes) -> None:
         raise errors.BadRequest("The address is not UTF-8.") from None
 
 
-def _check_body(method: str, headers: dict[bytes, bytes], body: bytes) -> None:
+def _checked(method: str, headers: dict[bytes, bytes], body: bytes) -> object:
+    """The JSON value of the body."""
     if method in ("GET", "HEAD"):
         raise errors.BadRequest(f"A {method} request has no body.")
     if headers.get(b"content-encoding", b"identity") not in (b"identity", b"gzip"):
@@ -287,7 +290,7 @@ def _check_body(method: str, headers: dict[bytes, bytes], body: bytes) -> None:
     content_type = headers.get(b"content-type", b"")
     if not _JSON.fullmatch(content_type) and not (method == "PATCH" and _MERGE_PATCH.fullmatch(content_type)):
         raise errors.UnsupportedMediaType
-    gate.parse(body)
+    return gate.parse(body)
 
 
 def _replay(body: bytes | None, receive: Receive) -> Receive:

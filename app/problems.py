@@ -94,8 +94,8 @@ _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 def install(app: FastAPI) -> None:
     """Makes the app answer problems, failed validations and the framework's own errors as problem+json."""
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(RequestValidationError, _on_failed_validation)
+    app.add_exception_handler(Problem, _on_failure)
+    app.add_exception_handler(RequestValidationError, _on_failure)
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
@@ -117,6 +117,16 @@ def respond(problem: Problem, request_id: UUID) -> Response:
     if problem.current is not None:
         body = b'%b, "current": %b}' % (body[:-1], problem.current)
     return Response(body, problem.status, _headers(problem), MEDIA_TYPE)
+
+
+def answer(request_id: UUID, failure: Problem | RequestValidationError) -> Response:
+    """What a problem, or a request that failed its validation, is answered with."""
+    if isinstance(failure, Problem):
+        return respond(failure, request_id)
+    failures = failure.errors()
+    if any(one["loc"][0] == "path" for one in failures):
+        return respond(errors.NotFound(), request_id)
+    return respond(errors.Invalid(faults=faults(failures, failure.body)), request_id)
 
 
 def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -155,26 +165,18 @@ def faults(failures: Sequence[Mapping[str, Any]], body: object) -> tuple[Fault, 
     return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
 
 
-async def _on_problem(request: Request, exception: Exception) -> Response:
-    assert isinstance(exception, Problem)  # noqa: S101 - for the type checker
-    return respond(exception, request.scope["state"]["request_id"])
-
-
-async def _on_failed_validation(request: Request, exception: Exception) -> Response:
-    assert isinstance(exception, RequestValidationError)  # noqa: S101 - for the type checker
-    failures = exception.errors()
-    if any(failure["loc"][0] == "path" for failure in failures):
-        return await _on_problem(request, errors.NotFound())
-    return await _on_problem(request, errors.Invalid(faults=faults(failures, exception.body)))
+async def _on_failure(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, Problem | RequestValidationError)  # noqa: S101 - for the type checker
+    return answer(request.scope["state"]["request_id"], exception)
 
 
 async def _on_http_exception(request: Request, exception: Exception) -> Response:
     assert isinstance(exception, HTTPException)  # noqa: S101 - for the type checker
     if exception.status_code == 405:
-        return await _on_problem(request, errors.MethodNotAllowed(headers={"Allow": _allowed(request)}))
+        return await _on_failure(request, errors.MethodNotAllowed(headers={"Allow": _allowed(request)}))
     fallback = errors.BadRequest if exception.status_code < 500 else errors.Internal
     kind = next((kind for kind in kinds() if kind.status == exception.status_code), fallback)
-    return await _on_problem(request, kind(headers=dict(exception.headers or {})))
+    return await _on_failure(request, kind(headers=dict(exception.headers or {})))
 
 
 def _allowed(request: Request) -> str:

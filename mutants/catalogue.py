@@ -351,7 +351,7 @@ MUTANTS = (
     Mutant(
         "a route may forget its permission",
         "app/deps.py",
-        "if not {public, identify} & {node.call for node in tree}:",
+        "if not {public, identify} & {node.call for node in nodes}:",
         "if False:",
         MATRIX + " -k declares",
     ),
@@ -430,15 +430,15 @@ MUTANTS = (
     Mutant(
         "what is written answers the note",
         RECORDS,
-        "                            CASE WHEN visit.notes THEN held.note END), 'UTF8') END;",
-        "                            held.note), 'UTF8') END;",
+        "                     CASE WHEN visit.notes THEN held.note END) END;",
+        "                     held.note) END;",
         MATRIX + " -k notes",
     ),
     Mutant(
         "a record shows its note",
         RECORDS,
-        "                                           CASE WHEN visit.notes THEN held.note END), 'UTF8');",
-        "                                           held.note), 'UTF8');",
+        "                                CASE WHEN visit.notes THEN held.note END);",
+        "                                held.note);",
         MATRIX + " -k notes",
     ),
     Mutant(

@@ -131,7 +131,7 @@ def test_what_is_for_the_signed_in_is_not_open_as_well() -> None:
 
 def _permissions(route: object) -> set[Any]:
     assert isinstance(route, APIRoute)
-    return {node.call for node in deps._tree(route.dependant)} & {deps.identify, deps.public}
+    return {node.call for node in deps.tree(route.dependant)} & {deps.identify, deps.public}
 
 
 async def test_every_operation_has_a_name_of_its_own(app: FastAPI) -> None:

@@ -134,7 +134,7 @@ async def test_every_route_with_a_session_commits_before_it_answers(app: FastAPI
 
 
 def _tree(route: Any) -> Iterator[Dependant]:
-    return deps._tree(route.dependant) if isinstance(route.original_route, APIRoute) else iter(())
+    return deps.tree(route.dependant) if isinstance(route.original_route, APIRoute) else iter(())
 
 
 def _opens_session(node: Dependant) -> bool:

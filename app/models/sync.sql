@@ -47,20 +47,21 @@ BEGIN
     -- What is hidden now is read as well: it may have to be withdrawn.
     PERFORM set_config('diary.data_from', '-infinity', true);
 
-    SELECT array_agg(r.id ORDER BY r.change_seq) FILTER (WHERE place <= p_limit) AS ids,
-           string_agg(r.change, ',' ORDER BY r.change_seq) FILTER (WHERE place <= p_limit) AS items,
+    SELECT array_agg(r.id) FILTER (WHERE place <= p_limit) AS ids,
+           string_agg(r.change, ',') FILTER (WHERE place <= p_limit) AS items,
            max(r.change_seq) FILTER (WHERE place <= p_limit) AS last, count(*) > p_limit AS more,
            -- In the same statement, so of the same moment.
            (SELECT patient_clocks.head FROM patient_clocks WHERE patient_id = p_patient) AS head
     INTO page
     FROM (
         SELECT id, change_seq, row_number() OVER () AS place,
-               '{"kind":"' || kind || '","id":"' || id || '","version":' || version || ',"change_seq":' || change_seq
+               convert_to('{"kind":"' || kind || '","id":"' || id || '","version":' || version || ',"change_seq":'
+                          || change_seq, 'UTF8')
                || CASE
-                   WHEN NOT visible THEN ',"deleted":true,"reason":"withdrawn"'
-                   WHEN deleted THEN ',"deleted":true,"reason":"deleted"'
-                   ELSE ',"deleted":false,"record":' || wire(document, CASE WHEN visit.notes THEN note END)
-               END || '}' AS change
+                   WHEN NOT visible THEN ',"deleted":true,"reason":"withdrawn"'::bytea
+                   WHEN deleted THEN ',"deleted":true,"reason":"deleted"'::bytea
+                   ELSE ',"deleted":false,"record":'::bytea || wire(document, CASE WHEN visit.notes THEN note END)
+               END || '}'::bytea AS change
         FROM (
             SELECT id, kind, version, change_seq, deleted, document, note,
                    greatest(occurred_at, valid_to) >= visit.data_from AS visible
@@ -77,7 +78,7 @@ BEGIN
         ) next
     ) r;
 
-    changes := convert_to(coalesce(page.items, ''), 'UTF8');
+    changes := coalesce(page.items, '');
     seq := coalesce(page.last, after);
     SELECT v.nonce INTO nonce FROM record_versions v WHERE v.patient_id = p_patient AND v.change_seq = seq;
     head := page.head;

@@ -12,7 +12,7 @@ down_revision: str | None = "2026_11_22_sync"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-REPLACED = ("decide", "write_records")
+REPLACED = ("decide", "wire", "write_records")
 
 
 def upgrade() -> None:
@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.add_column("record_versions", sa.Column("reoffered_version", sa.Integer(), nullable=True))
     for name in REPLACED:
         op.execute(f"DROP FUNCTION {name}")
-    run_sql(revision, "records", "privileges")
+    run_sql(revision, "records", "sync", "privileges")
 
 
 def downgrade() -> None:
@@ -34,4 +34,4 @@ def downgrade() -> None:
     op.drop_column("record_versions", "reoffered_version")
     op.drop_column("patient_clocks", "restored_head")
     op.drop_column("patient_clocks", "previous_epoch")
-    run_sql("2026_11_22_sync", "records", "privileges")
+    run_sql("2026_11_22_sync", "records", "sync", "privileges")

@@ -1,12 +1,13 @@
 -- The one write path, and the reads that cost one round trip each: session, consent, row-security context,
 -- rows and audit travel in one call. Documents are text all the way: a page is concatenation.
 
--- A document as its reader gets it: with the note, or without any trace of one. (STABLE, as to_json() is:
--- PostgreSQL then expands it in place.)
-CREATE OR REPLACE FUNCTION wire(document json, note text) RETURNS text
+-- A document as its reader gets it: with the note, or without any trace of one. In bytes, for of a text the characters
+-- would be counted first. (STABLE, as to_json() is: PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION wire(document json, note text) RETURNS bytea
 LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN note IS NULL THEN document::text
-                ELSE left(document::text, -1) || ',"note":' || to_json(note)::text || '}' END
+    SELECT CASE WHEN note IS NULL THEN convert_to(document::text, 'UTF8')
+                ELSE convert_to('{"note":' || to_json(note)::text || ',', 'UTF8')
+                     || substr(convert_to(document::text, 'UTF8'), 2) END
 $$;
 
 -- What is to become of an item: created, updated, deleted; unchanged where it is already so;
@@ -289,9 +290,9 @@ BEGIN
                                     WHEN NOT hiddens[i] THEN held.change_seq END;
             item_deleted := held.deleted AND held.kind = (items[i]).kind AND NOT hiddens[i];
             item_record := CASE WHEN held.kind = (items[i]).kind AND NOT held.deleted AND NOT hiddens[i] THEN
-                convert_to(wire(CASE WHEN held.treatment_id IS NULL OR p_scope IS NULL THEN held.document
-                                     ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
-                                CASE WHEN visit.notes THEN held.note END), 'UTF8') END;
+                wire(CASE WHEN held.treatment_id IS NULL OR p_scope IS NULL THEN held.document
+                          ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                     CASE WHEN visit.notes THEN held.note END) END;
             IF NOT status = ANY (outcomes) THEN
                 outcomes := outcomes || status;
             END IF;
@@ -356,9 +357,9 @@ BEGIN
                       p_request, p_address);
         IF outcome = 'ok' THEN
             item_version := held.version;
-            item_record := convert_to(wire(CASE WHEN held.treatment_id IS NULL THEN held.document
-                                                ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
-                                           CASE WHEN visit.notes THEN held.note END), 'UTF8');
+            item_record := wire(CASE WHEN held.treatment_id IS NULL THEN held.document
+                                     ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                                CASE WHEN visit.notes THEN held.note END);
         END IF;
     END IF;
     RETURN NEXT;
@@ -421,9 +422,8 @@ BEGIN
         INTO labels, agreed, changed
         FROM records WHERE patient_id = p_patient AND kind IN ('treatment', 'profile') AND NOT deleted;
     END IF;
-    SELECT array_agg(r.record_id ORDER BY place) FILTER (WHERE place <= p_limit) AS ids,
-           string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',' ORDER BY place)
-               FILTER (WHERE place <= p_limit) AS items,
+    SELECT array_agg(r.record_id) FILTER (WHERE place <= p_limit) AS ids,
+           string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',') FILTER (WHERE place <= p_limit) AS items,
            max(r.occurred_at) FILTER (WHERE place = p_limit) AS last_at,
            min(r.id::text) FILTER (WHERE place = p_limit) AS last_id,
            count(*) > p_limit AS more
@@ -473,7 +473,7 @@ BEGIN
         ) newest
     ) r;
 
-    items := convert_to(coalesce(page.items, ''), 'UTF8');
+    items := coalesce(page.items, '');
     IF page.more THEN
         last_at := page.last_at;
         last_id := page.last_id;
@@ -505,21 +505,21 @@ BEGIN
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
                   p_request, p_address);
     IF outcome = 'ok' THEN
-        SELECT string_agg(version_json, ',' ORDER BY version DESC) FILTER (WHERE place <= p_limit) AS items,
+        SELECT string_agg(version_json, ',') FILTER (WHERE place <= p_limit) AS items,
                max(version) FILTER (WHERE place = p_limit) AS last, count(*) > p_limit AS more
         INTO page
         FROM (
             SELECT v.version, row_number() OVER (ORDER BY v.version DESC) AS place,
-                   '{"version":' || v.version || ',"change_seq":' || v.change_seq || ',"deleted":' || v.deleted::text
+                   convert_to('{"version":' || v.version || ',"change_seq":' || v.change_seq || ',"deleted":' || v.deleted::text
                    || ',"author_id":"' || v.author_id || '"'
                    || coalesce(',"device_name":' || to_json(s.device_name)::text, '')
                    || ',"received_at":"' || to_char(v.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-                   || '"' || CASE WHEN v.deleted THEN '' ELSE ',"record":' || wire(
+                   || '"', 'UTF8') || CASE WHEN v.deleted THEN ''::bytea ELSE ',"record":'::bytea || wire(
                         CASE WHEN p_kind = 'treatment_event'
                              THEN beside_treatment(coalesce(v.document, held.document), p_patient, visit.data_from)
                              ELSE coalesce(v.document, held.document) END,
                         CASE WHEN visit.notes THEN CASE WHEN v.document IS NULL THEN held.note ELSE v.note END END) END
-                   || '}' AS version_json
+                   || '}'::bytea AS version_json
             FROM record_versions v
             LEFT JOIN sessions s ON s.id = v.session_id
             WHERE v.patient_id = p_patient AND v.record_id = p_id
@@ -532,7 +532,7 @@ BEGIN
             ORDER BY v.version DESC
             LIMIT p_limit + 1
         ) newest;
-        items := convert_to(page.items, 'UTF8');
+        items := page.items;
         IF page.more THEN
             last_version := page.last;
         END IF;

@@ -1,0 +1,185 @@
+"""The short way from the gate to an endpoint: what FastAPI works out anew for each request, worked out once.
+
+Routes are declared, described and checked by FastAPI. Those that answer a Response themselves and whose dependencies
+are plain coroutines get a lane: the same calls in the same order, with the same validation and errors, for a third of
+the processor time (docs/performance.md). Everything else, and everything while a dependency is overridden, goes on.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic_core import PydanticUndefined
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import problems
+from app.deps import tree
+from app.errors import Problem
+
+Fields = list[Any]  # FastAPI's ModelField
+
+
+class Lanes:
+    """Serves the routes that have a lane; hands on what has none."""
+
+    def __init__(self, app: ASGIApp, api: FastAPI) -> None:
+        self.app = app
+        self.api = api
+        self.lanes: dict[str, list[Lane]] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection; other protocols than HTTP pass."""
+        lane = self._find(scope) if scope["type"] == "http" and not self.api.dependency_overrides else None
+        if lane is None:
+            return await self.app(scope, receive, send)
+        try:
+            answer = await lane.answer(Request(scope, receive))
+        except (Problem, RequestValidationError) as failure:
+            answer = problems.answer(scope["state"]["request_id"], failure)
+        return await answer(scope, receive, send)
+
+    def _find(self, scope: Scope) -> "Lane | None":
+        if self.lanes is None:  # every route is declared by the time of the first request
+            self.lanes = build(self.api)
+        for lane in self.lanes.get(scope["method"], ()):
+            if found := lane.route.path_regex.match(scope["path"]):
+                scope.update(route=lane.route, endpoint=lane.route.endpoint, path_params=found.groupdict())
+                return lane
+        return None
+
+
+@dataclass(slots=True)
+class Step:
+    """One dependency, or at last the endpoint: what it takes, and where that comes from."""
+
+    call: Any
+    needs: list[tuple[str, int]]  # argument, number of the step that gives it
+    waits: list[int]  # steps that must not have failed
+    request: str | None
+    path: Fields
+    query: Fields
+    headers: Fields
+    absent: dict[str, Any] | None  # what the query gives where there is none; None where it must not be absent
+
+    def arguments(self, request: Request, done: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """What to call it with, and what is wrong with it."""
+        values = {name: done[number] for name, number in self.needs}
+        faults: list[Any] = []
+        if self.request is not None:
+            values[self.request] = request
+        if self.path:
+            _take(values, faults, self.path, request.path_params)
+        if self.query:
+            if self.absent is not None and not request.scope["query_string"]:
+                values |= self.absent
+            else:
+                _take(values, faults, self.query, request.query_params)
+        if self.headers:
+            _take(values, faults, self.headers, request.headers)
+        return values, faults
+
+
+@dataclass(slots=True)
+class Lane:
+    """A route as the steps that lead to its answer."""
+
+    route: Any  # FastAPI's RouteContext
+    body: Fields
+    steps: list[Step] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        """What the endpoint answers; raises what its dependencies raise, RequestValidationError as FastAPI would."""
+        done: list[Any] = [None] * len(self.steps)
+        failed: set[int] = set()
+        faults: list[Any] = []
+        *dependencies, endpoint = self.steps
+        for number, step in enumerate(dependencies):
+            values, found = step.arguments(request, done)
+            if found or not failed.isdisjoint(step.waits):
+                faults += found
+                failed.add(number)
+            else:
+                done[number] = await step.call(**values)
+        values, found = endpoint.arguments(request, done)
+        faults += found
+        sent = request.scope["state"].get("body", PydanticUndefined) if self.body else None
+        if self.body:
+            taken, found = await request_body_to_args(self.body, sent, embed_body_fields=False)
+            values |= taken
+            faults += found
+        if faults:
+            raise RequestValidationError(faults, body=sent)
+        answer: Response = await endpoint.call(**values)
+        return answer
+
+
+def build(api: FastAPI) -> dict[str, list[Lane]]:
+    """The lanes by method, in the order in which the routes were declared."""
+    lanes: dict[str, list[Lane]] = {}
+    for route in iter_route_contexts(api.routes):
+        if (
+            isinstance(route.original_route, APIRoute)
+            and all(map(_is_plain, tree(route.dependant)))
+            and _answers(route)
+        ):
+            lane = Lane(route, route.dependant.body_params)
+            _add(lane.steps, {}, route.dependant)
+            for method in route.methods or ():
+                lanes.setdefault(method, []).append(lane)
+    return lanes
+
+
+def _add(steps: list[Step], known: dict[Any, int], node: Dependant) -> int:
+    """The number of the step for this node, which comes after those it needs; one that is known comes once."""
+    if node.call in known:
+        return known[node.call]
+    inner = [(one.name, _add(steps, known, one)) for one in node.dependencies]
+    optional = all(not one.field_info.is_required() for one in node.query_params)
+    steps.append(
+        Step(
+            call=node.call,
+            needs=[(name, number) for name, number in inner if name is not None],
+            waits=[number for _, number in inner],
+            request=node.request_param_name,
+            path=node.path_params,
+            query=node.query_params,
+            headers=node.header_params,
+            absent={one.name: one.default for one in node.query_params} if optional else None,
+        )
+    )
+    known[node.call] = len(steps) - 1
+    return known[node.call]
+
+
+def _take(values: dict[str, Any], faults: list[Any], fields: Fields, received: Mapping[str, Any]) -> None:
+    taken, found = request_params_to_args(fields, received)
+    values |= taken
+    faults += found
+
+
+def _is_plain(node: Dependant) -> bool:
+    """Whether a lane can do it: a coroutine that asks for parameters, the request and other dependencies only."""
+    special = (
+        node.cookie_params,
+        node.websocket_param_name,
+        node.http_connection_param_name,
+        node.response_param_name,
+        node.background_tasks_param_name,
+        node.security_scopes_param_name,
+        node.concurrency,
+    )
+    call = node.call if inspect.isfunction(node.call) else getattr(node.call, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(call) and not any(special)
+
+
+def _answers(route: Any) -> bool:
+    """Whether the endpoint makes its own Response, from at most one body."""
+    returned = inspect.signature(route.endpoint).return_annotation
+    return returned is Response and len(route.dependant.body_params) <= 1
