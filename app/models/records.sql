@@ -11,8 +11,9 @@ $$;
 
 -- What is to become of an item: created, updated, deleted; unchanged where it is already so;
 -- conflict, missing or reused where it is refused. `earlier` is version 1, or the change that the
--- item's mutation_id made. What is offered again after a restore was `was_version` in the epoch before; what is held
--- was `held_was` there, NULL where it was written since: then somebody has to look. The later version stays.
+-- item's mutation_id made. What is offered again after a restore was `was_version` in the epoch before, 0 where that
+-- cannot be compared; what is held was `held_was` there, NULL where it was written since: then somebody has to look.
+-- The later version stays.
 CREATE OR REPLACE FUNCTION decide(
     item records, base_version integer, mutation_id uuid, was_version integer, keep_note boolean,
     held records, held_was integer, earlier record_versions
@@ -33,7 +34,7 @@ BEGIN
         WHEN held.kind <> item.kind THEN 'conflict'
         WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
         WHEN was_version IS NOT NULL THEN CASE
-            WHEN held_was IS NULL THEN CASE WHEN same THEN 'unchanged' ELSE 'conflict' END
+            WHEN held_was IS NULL OR was_version = 0 THEN CASE WHEN same THEN 'unchanged' ELSE 'conflict' END
             WHEN item.deleted THEN 'deleted'
             WHEN held_was >= was_version THEN 'unchanged'
             ELSE 'updated' END
@@ -153,9 +154,10 @@ BEGIN
             bases := bases || (sent ->> 'base_version')::integer;
             mutations := mutations || (sent ->> 'mutation_id')::uuid;
             ages := ages || (sent -> 'scale_birth_dates');
-            -- Whoever does not see notes cannot offer the whole of a version.
-            was := was || CASE WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes
-                               THEN (sent ->> 'was_version')::integer END;
+            -- Of an epoch longer ago nobody knows what came later; who does not see notes has no whole version.
+            was := was || CASE WHEN sent ->> 'reoffer' IS NULL THEN NULL
+                               WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes
+                               THEN (sent ->> 'was_version')::integer ELSE 0 END;
         END LOOP;
 
         -- 3. Look up what is there: the records, the changes that these mutations made, and of records that are created
@@ -246,7 +248,7 @@ BEGIN
                 END IF;
                 stored := stored || item;
                 stored_mutations := stored_mutations || mutations[i];
-                stored_were := stored_were || was[i];
+                stored_were := stored_were || nullif(was[i], 0);
                 helds[i] := item;
             ELSIF statuses[i] <> 'unchanged' THEN
                 refused := true;
