@@ -126,6 +126,8 @@ class Device:
         record_id, kind, status = sent["id"], sent["kind"], result["status"]
         if status in DONE | {"conflict", "invalid"}:
             self.outbox = [waiting for waiting in self.outbox if waiting["mutation_id"] != sent["mutation_id"]]
+        if status in DONE | {"invalid"}:
+            self._renumber(record_id, result.get("version", sent.get("base_version")))
         if status == "invalid":
             self.refused.append(sent)
         elif "record" in result:
@@ -136,6 +138,13 @@ class Device:
             self.copy.put(kind, record_id, result["version"], sent["data"])
         elif status == "conflict":
             self.copy.forget(kind, record_id, None)
+
+    def _renumber(self, record_id: str, version: int | None) -> None:
+        """What waits was made on this version, and on each other."""
+        for place, waiting in enumerate(self.outbox):
+            if waiting["id"] == record_id and version is not None and "base_version" in waiting:
+                self.outbox[place] = waiting | {"base_version": version}
+                version += 1
 
     def _rebase(self, record_id: str, sent: Json) -> None:
         """In the place of what waits, or was refused: one new mutation on what the copy holds now, or none."""
@@ -168,8 +177,6 @@ class Device:
             return
         copy = self.beside or self.copy
         for change in page["changes"]:
-            if self.beside is None and self.waiting(change["id"]):
-                continue  # the push will tell
             if change["deleted"]:
                 gone = change["version"] if change["reason"] == "deleted" else None
                 copy.forget(change["kind"], change["id"], gone)
@@ -187,6 +194,13 @@ class Device:
         else:
             self.beside = None
             self.copy = Copy(deletions=self.copy.deletions, epoch=self.copy.epoch)
+
+    def may_not_write(self) -> None:
+        """403 or 404 to a push: the outbox is kept; after a restore there is nothing to offer."""
+        if self.beside is not None and self.complete:
+            self.copy, self.beside = self.beside, None
+            for waiting in list(self.outbox):
+                self._rebase(waiting["id"], waiting)
 
     def crash(self) -> None:
         """What was not stored is gone."""

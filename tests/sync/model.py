@@ -70,20 +70,31 @@ class Diary:
     restored_head: int = -1
     head: int = 0
     shelves: dict[str, Shelf] = field(default_factory=dict)
-    made: dict[str, tuple[str, int, str, str | None]] = field(default_factory=dict)  # by mutation id
+    made: dict[str, int] = field(default_factory=dict)  # versions, by mutation
 
-    def take(self, mutation: Json, view: View) -> Json:
-        """What must be answered; the diary holds it from now on."""
+    def push(self, mutations: list[Json], view: View) -> list[Json]:
+        """What must be answered; the diary holds it from now on. What follows a refused mutation has no base."""
+        results: list[Json] = []
+        refused: set[str] = set()
+        for mutation in mutations:
+            follows = mutation["id"] in refused and mutation.get("base_version")
+            results.append(self._take(mutation | {"base_version": -1} if follows else mutation, view))
+            if results[-1]["status"] in ("conflict", "invalid", "forbidden"):
+                refused.add(mutation["id"])
+        return results
+
+    def _take(self, mutation: Json, view: View) -> Json:
         status = self._decide(mutation, view)
-        shelf = self.shelves.get(mutation["id"])
         if status in ("created", "updated", "deleted"):
-            shelf = self._store(mutation, view, keep_note=status == "updated" and not view.notes)
-            return {"status": status, "version": len(shelf.versions), "change_seq": self.head}
+            self._store(mutation, view, keep_note=status == "updated" and not view.notes)
+        shelf = self.shelves.get(mutation["id"])
+        if status in ("invalid", "forbidden") or shelf is None or not view.shows(shelf.kind, shelf.now.at):
+            return {"status": status}
+        version = len(shelf.versions)
         if status == "unchanged" and mutation["mutation_id"] in self.made:
-            return {"status": status, "version": self.made[mutation["mutation_id"]][1]}
-        if shelf and status == "unchanged":
-            return {"status": status, "version": len(shelf.versions)}
-        return {"status": status}
+            version = self.made[mutation["mutation_id"]]
+        other = status == "conflict" or (status == "unchanged" and shelf.now.content != content_of(mutation))
+        return {"status": status, "version": version} | ({"now": shelf.now.content} if other else {})
 
     def _decide(self, mutation: Json, view: View) -> str:
         held, kind = self.shelves.get(mutation["id"]), mutation["kind"]
@@ -128,7 +139,7 @@ class Diary:
         """Whether it is offered again, and its version is comparable with what the diary has from before."""
         return mutation.get("reoffer") == self.previous is not None and view.notes
 
-    def _store(self, mutation: Json, view: View, keep_note: bool) -> Shelf:
+    def _store(self, mutation: Json, view: View, keep_note: bool) -> None:
         shelf = self.shelves.setdefault(mutation["id"], Shelf(mutation["kind"]))
         content, before = content_of(mutation), shelf.now if shelf.versions else None
         at = (before.at if before else OLD) if content == GONE else content
@@ -136,8 +147,7 @@ class Diary:
         was = mutation["version"] if self._ordered(mutation, view) else None
         shelf.versions.append(Version(content, note, at, was))
         self.head += 1
-        self.made[mutation["mutation_id"]] = (mutation["id"], len(shelf.versions), content, note)
-        return shelf
+        self.made[mutation["mutation_id"]] = len(shelf.versions)
 
     def restored(self) -> None:
         """It begins a new epoch with what it holds; nobody knows its name before somebody asks."""

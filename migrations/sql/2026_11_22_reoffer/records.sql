@@ -94,7 +94,7 @@ DECLARE
     stored_mutations uuid[];
     stored_were integer[];
     replaced records[];
-    refused boolean := false;
+    refused uuid[] := '{}';
     named uuid[] := '{}';
     outcomes text[] := '{}';
 BEGIN
@@ -151,7 +151,9 @@ BEGIN
             item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
             items := items || item;
             ids := ids || item.id;
-            bases := bases || (sent ->> 'base_version')::integer;
+            -- The version that a refused mutation was to make may since be that of somebody else.
+            bases := bases || CASE WHEN item.id = ANY (refused) AND (sent ->> 'base_version')::integer > 0 THEN -1
+                                   ELSE (sent ->> 'base_version')::integer END;
             mutations := mutations || (sent ->> 'mutation_id')::uuid;
             ages := ages || (sent -> 'scale_birth_dates');
             -- Of an epoch longer ago nobody knows what came later; who does not see notes has no whole version.
@@ -251,7 +253,7 @@ BEGIN
                 stored_were := stored_were || nullif(was[i], 0);
                 helds[i] := item;
             ELSIF statuses[i] <> 'unchanged' THEN
-                refused := true;
+                refused := refused || (items[i]).id;
             END IF;
             named := named || (items[i]).id;
         END LOOP;
@@ -310,7 +312,7 @@ BEGIN
     IF clock.head > old_head THEN
         UPDATE patient_clocks SET head = clock.head WHERE patient_id = p_patient;
     END IF;
-    IF p_outbox_empty AND NOT refused THEN
+    IF p_outbox_empty AND refused = '{}' THEN
         UPDATE sessions SET outbox_empty_at = clock_timestamp() WHERE id = p_session;
     ELSIF NOT visit.sends THEN
         UPDATE sessions SET outbox_empty_at = '-infinity' WHERE id = p_session;
