@@ -90,8 +90,9 @@ class World:
 
     async def epoch(self) -> str:
         """The diary's epoch."""
-        return str(await self.superuser.fetchval("SELECT epoch FROM patient_clocks WHERE patient_id = $1",
-                                                 self.patient_id))
+        return str(
+            await self.superuser.fetchval("SELECT epoch FROM patient_clocks WHERE patient_id = $1", self.patient_id)
+        )
 
     async def back_up(self) -> list[list[asyncpg.Record]]:
         """The diary's rows."""
@@ -204,8 +205,12 @@ class Sync(RuleBasedStateMachine):
 
     # What the network and the phones do.
 
-    @rule(who=st.integers(0, 3), most=st.sampled_from([1, 2, 3, 100]),
-          fate=st.sampled_from(["answered", "answered", "lost", "lost and crashed"]), generous=st.booleans())
+    @rule(
+        who=st.integers(0, 3),
+        most=st.sampled_from([1, 2, 3, 100]),
+        fate=st.sampled_from(["answered", "answered", "lost", "lost and crashed"]),
+        generous=st.booleans(),
+    )
     def push(self, who: int, most: int, fate: str, generous: bool) -> None:
         self.generous = generous
         device = self.devices[who]
@@ -304,7 +309,9 @@ class Sync(RuleBasedStateMachine):
     def moment(self, year: str) -> str:
         """An instant of this year that nobody named yet."""
         self.clock += 1
-        return (datetime(int(year), 3, 2, tzinfo=UTC) + timedelta(seconds=self.clock)).isoformat().replace("+00:00", "Z")
+        return (
+            (datetime(int(year), 3, 2, tzinfo=UTC) + timedelta(seconds=self.clock)).isoformat().replace("+00:00", "Z")
+        )
 
     def merge(self, mine: Json, held: Held | None) -> Json | None:
         """Gives in where the other side knew better, or somebody decides so."""
@@ -453,10 +460,7 @@ class Sync(RuleBasedStateMachine):
         superuser, patient_id = self.world.superuser, self.world.patient_id
         assert await superuser.fetch("SELECT verify_diary($1)", patient_id) == []
         rows = await superuser.fetch("SELECT * FROM records WHERE patient_id = $1", patient_id)
-        found = {
-            str(row["id"]): (row["kind"], row["version"], row["deleted"], row["note"])
-            for row in rows
-        }
+        found = {str(row["id"]): (row["kind"], row["version"], row["deleted"], row["note"]) for row in rows}
         assert found == {
             record_id: (shelf.kind, len(shelf.versions), shelf.now.content == GONE, shelf.now.note)
             for record_id, shelf in self.diary.shelves.items()
