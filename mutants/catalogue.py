@@ -602,8 +602,8 @@ MUTANTS = (
     Mutant(
         "an offer takes the place of what is new",
         RECORDS,
-        "CASE\n                    WHEN earlier.change_seq > clock.restored_head THEN earlier.reoffered_version\n                    ELSE earlier.version END",
-        "earlier.version",
+        "WHEN earlier.change_seq > clock.restored_head THEN",
+        "WHEN false THEN",
         SYNC_MODEL,
     ),
     Mutant(

@@ -137,6 +137,16 @@ async def test_what_is_refused_blocks_nothing_else(ada: Phone) -> None:
     assert results[4]["change_seq"] == 2
 
 
+@pytest.mark.parametrize("refused", [{"mood": 4}, {"mood": 11}])
+async def test_what_was_made_on_a_refused_mutation_takes_no_others_place(ada: Phone, refused: dict[str, Any]) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record), put("entry", record | {"mood": 9}, 1))  # the second by another phone
+    first, second = put("entry", record | refused, 1), put("entry", record | {"mood": 5}, 2)
+    assert statuses(await pushed(ada, first, second))[1] == "conflict"
+    assert statuses(await pushed(ada, first, delete("entry", record["id"], 2)))[1] == "conflict"
+    assert statuses(await pushed(ada, second)) == ["updated"]
+
+
 async def test_a_conflict_shows_the_servers_copy(ada: Phone) -> None:
     record = entry()
     await pushed(ada, put("entry", record))
@@ -326,11 +336,21 @@ async def test_a_delete_is_later_than_any_edit_that_is_offered_again(restored: R
     assert await mood(restored.phone, old["id"]) is None
 
 
-async def test_of_an_epoch_longer_ago_the_base_version_decides(restored: Restored, old: dict[str, Any]) -> None:
-    restored.epoch = str(uuid4())
-    assert await restored.offer(put("entry", old | {"mood": 2}, 0), 5) == "conflict"
-    assert await restored.offer(put("entry", old | {"mood": 2}, 1), 5) == "updated"
-    assert await restored.offer(put("entry", entry()), 5) == "created"
+async def test_what_is_of_an_epoch_longer_ago_takes_no_others_place(restored: Restored, old: dict[str, Any]) -> None:
+    restored.epoch, lost = str(uuid4()), entry()
+    assert await restored.offer(put("entry", old | {"mood": 2}, 1), 5) == "conflict"
+    assert await restored.offer(delete("entry", old["id"], 1), 5) == "conflict"
+    assert await restored.offer(put("entry", old), 5) == "unchanged"
+    assert await restored.offer(put("entry", lost), 5) == "created"
+    assert await restored.offer(put("entry", lost | {"mood": 1}), 6) == "conflict"
+    assert await restored.offer(delete("entry", str(uuid4()), None), 5) == "deleted"
+
+
+async def test_whoever_offers_what_is_older_is_told_what_is_there(restored: Restored, old: dict[str, Any]) -> None:
+    later, earlier = (put("entry", old | {"mood": mood}) for mood in (4, 2))
+    await restored.offer(later, 4)
+    [result] = await pushed(restored.phone, earlier | {"reoffer": restored.epoch, "version": 2})
+    assert (result["status"], result["version"], result["record"]["mood"]) == ("unchanged", 2, 4)
 
 
 async def test_whoever_cannot_see_notes_cannot_offer_a_whole_version(

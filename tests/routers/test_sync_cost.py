@@ -24,7 +24,7 @@ from app.services import kinds, records
 from app.services.entries import ENTRY
 from tests.conftest import create_database, url_of
 from tests.people import Person, Phone, entry
-from tests.routers.test_sync import pull, push, put, pushed
+from tests.routers.test_sync import pull, pushed, put
 from tests.test_plans import EXPLAIN, drop_database, statements_of
 from tests.test_schemathesis import serve
 
@@ -40,13 +40,13 @@ READ = "SELECT * FROM read_changes($1, $2, 'test', NULL, NULL, NULL, NULL, NULL,
 DIARY = """
     INSERT INTO records (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date,
                          received_at, author_id, session_id, performer, deleted, content_hash, document, regions)
-    SELECT $1, md5(n::text)::uuid, 'entry', 1, n, at, 0, 'UTC', (at AT TIME ZONE 'UTC')::date, at, $1, $1, 'self', false,
-           sha256(n::text::bytea), ('{"said": "' || repeat('x', 500) || '"}')::json, '{abdomen}'
+    SELECT $1, md5(n::text)::uuid, 'entry', 1, n, at, 0, 'UTC', (at AT TIME ZONE 'UTC')::date, at, $1, $1, 'self',
+           false, sha256(n::text::bytea), ('{"said": "' || repeat('x', 500) || '"}')::json, '{abdomen}'
     FROM (SELECT n, timestamptz '2016-01-01' + n * interval '5 minutes' AS at FROM generate_series(1, $2) n) AS series
 """
 VERSIONS = """
-    INSERT INTO record_versions (patient_id, change_seq, record_id, version, author_id, session_id, received_at, deleted,
-                                 content_hash)
+    INSERT INTO record_versions (patient_id, change_seq, record_id, version, author_id, session_id, received_at,
+                                 deleted, content_hash)
     SELECT patient_id, change_seq, id, version, author_id, session_id, received_at, deleted, content_hash
     FROM records WHERE patient_id = $1
 """

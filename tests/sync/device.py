@@ -95,10 +95,12 @@ class Device:
     # Push.
 
     def outgoing(self, most: int = 100) -> Json | None:
-        """The next push; None while a restored server is not pulled to the end."""
-        if self.beside is None:
-            return self._push(self.outbox[:most], self.copy.epoch, len(self.outbox) <= most)
-        return self._push(self._offers(self.beside), self.beside.epoch, False) if self.complete else None
+        """The next push; None while there is no cursor, or a restored server is not pulled to the end."""
+        if self.beside is not None:
+            return self._push(self._offers(self.beside), self.beside.epoch, False) if self.complete else None
+        if self.copy.cursor is None:
+            return None
+        return self._push(self.outbox[:most], self.copy.epoch, len(self.outbox) <= most)
 
     def _push(self, mutations: list[Json], epoch: str | None, outbox_empty: bool) -> Json:
         body = {"device_id": "phone", "client_now": "2026-03-29T08:00:00Z", "mutations": mutations}
@@ -209,19 +211,18 @@ class Device:
     def _offers(self, pulled: Copy) -> list[Json]:
         """What the restored server lacks or has otherwise, and the deletions that it does not know."""
         offers = [
-            self._offer("put", record_id, held, pulled)
+            self._offer("put", record_id, held)
             for record_id, held in self.copy.records.items()
             if record_id not in pulled.deletions and not _same(held, pulled.records.get(record_id))
         ]
         return offers + [
-            self._offer("delete", record_id, held, pulled)
+            self._offer("delete", record_id, held)
             for record_id, held in self.copy.deletions.items()
             if record_id not in pulled.deletions
         ]
 
-    def _offer(self, op: str, record_id: str, held: Held, pulled: Copy) -> Json:
-        there = pulled.records.get(record_id)
-        offer = mutation(op, held.kind, record_id, there.version if there else 0, held.data or None)
+    def _offer(self, op: str, record_id: str, held: Held) -> Json:
+        offer = mutation(op, held.kind, record_id, 0, held.data or None)
         return offer | {"reoffer": self.copy.epoch, "version": held.version}
 
 
