@@ -5,7 +5,8 @@ SYNC_CHANGES makes the diary of the last longer.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
@@ -162,14 +163,14 @@ async def pages(phone: Phone) -> AsyncIterator[dict[str, Any]]:
 
 
 def memory() -> int:
-    """Bytes of the server that this process started, its workers included."""
-    found, parents = 0, {os.getpid()}
-    processes = {int(path.name): path for path in Path("/proc").glob("[0-9]*")}
-    for pid in sorted(processes):
-        status = dict(
-            line.split(":\t") for line in (processes[pid] / "status").read_text().splitlines() if ":\t" in line
-        )
-        if int(status["PPid"]) in parents and b"app.cli" in (processes[pid] / "cmdline").read_bytes():
-            parents.add(pid)
-            found += int(status["VmRSS"].removesuffix(" kB")) * 1024
-    return found
+    """Bytes of the server that this process started."""
+    [status] = [one for one in processes() if one["PPid"] == str(os.getpid()) and b"app.cli" in one["cmdline"]]
+    return int(status["VmRSS"].removesuffix(" kB")) * 1024
+
+
+def processes() -> Iterator[dict[str, Any]]:
+    """What Linux says of each process; some end meanwhile."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            status = (path / "status").read_text().splitlines()
+            yield dict(line.split(":\t", 1) for line in status) | {"cmdline": (path / "cmdline").read_bytes()}
