@@ -223,6 +223,16 @@ async def test_another_consent_means_to_load_anew(ada: Phone, bob: Phone, superu
     assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reload")
 
 
+async def test_a_consent_that_was_given_anew_is_another(ada: Phone, bob: Phone, superuser: Connection) -> None:
+    reader = lent(bob, ada)
+    ended = await grant(superuser, ada, bob)
+    page = await pull(reader)
+    await superuser.execute("UPDATE grants SET revoked_at = now() WHERE id = $1", ended)
+    await grant(superuser, ada, bob)
+    answer = await reader.get("/sync/pull", params={"cursor": page["cursor"]})
+    assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reload")
+
+
 async def test_a_restored_server_asks_for_what_it_lost(ada: Phone, superuser: Connection) -> None:
     await ada.log()
     page = await pull(ada)
@@ -309,6 +319,13 @@ async def test_the_same_content_again_counts_as_the_later_version(restored: Rest
     assert await mood(restored.phone, old["id"]) == 2
 
 
+async def test_a_restore_on_which_nobody_wrote_is_no_epoch_to_offer_from(
+    restored: Restored, old: dict[str, Any], superuser: Connection
+) -> None:
+    await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(restored.phone.patient_id))
+    assert await restored.offer(put("entry", old | {"mood": 2}), 2) == "updated"
+
+
 async def test_a_record_that_was_lost_comes_back_once(restored: Restored, old: dict[str, Any]) -> None:
     lost = put("entry", entry(mood=3))
     assert [await restored.offer(lost, 2) for _ in range(2)] == ["created", "unchanged"]
@@ -389,6 +406,16 @@ async def test_a_digest_names_what_differs(ada: Phone) -> None:
     answer = await ada.post("/sync/digest", {"records": held})
     differences = {one["id"]: (one["here"], one["there"]) for one in answer.json()["differences"]}
     assert differences == {here["id"]: (1, None), older["id"]: (2, 1), there: (None, 1)}
+
+
+async def test_a_digest_names_what_is_deleted_to_those_only_who_still_have_it(ada: Phone) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record), delete("entry", record["id"], 1))
+    [difference] = (await ada.post("/sync/digest", {"records": [{"id": record["id"], "version": 1}]})).json()[
+        "differences"
+    ]
+    assert difference == {"id": record["id"], "here": 2, "there": 1, "deleted": True}
+    assert (await ada.post("/sync/digest", {"records": []})).json() == {"differences": []}
 
 
 async def test_heads_tell_which_diaries_moved(ada: Phone, bob: Phone, superuser: Connection) -> None:
