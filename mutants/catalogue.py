@@ -6,10 +6,12 @@ ACCESS = "app/models/access.sql"
 CARE_TEAM = "app/models/care_team.sql"
 RECORDS = "app/models/records.sql"
 TREATMENTS = "app/models/treatments.sql"
+SYNC = "app/models/sync.sql"
 VIEWS = "app/models/views.sql"
 PRIVILEGES = "app/models/privileges.sql"
 SERVICE = "app/services/care_team.py"
 ROUTES = "app/routers/care_team.py"
+SYNC_SERVICE = "app/services/sync.py"
 
 MATRIX = "tests/test_access_matrix.py"
 MODEL = "tests/test_consent_model.py"
@@ -17,7 +19,9 @@ ROWS = "tests/test_row_security.py"
 CHANNELS = "tests/test_side_channels.py"
 TEAM = "tests/routers/test_care_team.py"
 WINDOW = "tests/routers/test_consent.py"
-SYNC = "tests/routers/test_sync.py"
+SYNC_MODEL = "tests/test_sync_model.py"
+PUSHES = "tests/routers/test_sync.py"
+COSTS = "tests/routers/test_sync_cost.py"
 AUDIT = "tests/services/test_audit.py"
 
 SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
@@ -397,7 +401,7 @@ MUTANTS = (
         RECORDS,
         "hidden := coalesce(NOT held.kind = ANY (visit.kinds)\n                               OR greatest",
         "hidden := coalesce(greatest",
-        SYNC,
+        PUSHES,
     ),
     Mutant(
         "what lies before the window is changed",
@@ -510,5 +514,209 @@ MUTANTS = (
         "{diary.caller.user_id} {filters}",
         "{filters}",
         WINDOW + " tests/routers/test_timeline.py",
+    ),
+    # Sync: what phones push, pull and offer again.
+    Mutant(
+        "a mutation that comes again is not recognised",
+        RECORDS,
+        "WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id\n",
+        "WHEN false AND earlier.mutation_id = mutation_id\n",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a mutation id is good for anything",
+        RECORDS,
+        "THEN CASE WHEN replay THEN 'unchanged' ELSE 'reused' END",
+        "THEN 'unchanged'",
+        PUSHES,
+    ),
+    Mutant(
+        "the base version is ignored",
+        RECORDS,
+        "WHEN held.version <> base_version THEN 'conflict'",
+        "WHEN false THEN 'conflict'",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a put revives a tombstone",
+        RECORDS,
+        "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END",
+        "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'updated' END",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "the head stays behind the changes",
+        RECORDS,
+        "UPDATE patient_clocks SET head = clock.head",
+        "UPDATE patient_clocks SET head = old_head",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "what follows a refused mutation counts",
+        RECORDS,
+        "WHEN item.id = ANY (refused) AND",
+        "WHEN false AND",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "what follows an invalid mutation counts",
+        SYNC_SERVICE,
+        "if mutation.base_version and mutation.id in records_refused:",
+        "if False:",
+        PUSHES,
+    ),
+    Mutant(
+        "a push may speak of an epoch that is over",
+        RECORDS,
+        "ELSIF visit.outcome = 'ok' AND p_epoch <> epoch THEN",
+        "ELSIF false THEN",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a push writes what is forbidden",
+        RECORDS,
+        "WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', write_scope(item.kind)]",
+        "WHEN false",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "nobody is told what came after a mutation",
+        SYNC_SERVICE,
+        "if outcome.overtaken or result",
+        "if result",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "nobody is told what an offer found",
+        SYNC_SERVICE,
+        ' or (mutation.reoffer and outcome.status == "unchanged")',
+        "",
+        PUSHES,
+    ),
+    Mutant(
+        "the offer that comes last stays",
+        RECORDS,
+        "WHEN held_was >= was_version THEN 'unchanged'",
+        "WHEN false THEN 'unchanged'",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "an offer takes the place of what is new",
+        RECORDS,
+        "WHEN earlier.change_seq > clock.restored_head THEN",
+        "WHEN false THEN",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "what was offered again is not known as that",
+        RECORDS,
+        "nullif(was[i], 0)",
+        "NULL",
+        PUSHES,
+    ),
+    Mutant(
+        "an offer of any epoch is comparable",
+        RECORDS,
+        "WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes\n",
+        "WHEN visit.notes\n",
+        PUSHES,
+    ),
+    Mutant(
+        "an offer without notes is comparable",
+        RECORDS,
+        "WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes\n",
+        "WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch\n",
+        PUSHES,
+    ),
+    Mutant(
+        "no tombstone for a delete that was lost",
+        RECORDS,
+        "THEN CASE WHEN item.deleted THEN 'deleted' ELSE 'created' END  --",
+        "THEN CASE WHEN item.deleted THEN 'missing' ELSE 'created' END  --",
+        PUSHES,
+    ),
+    Mutant(
+        "a second restore forgets the first",
+        "app/services/verify.py",
+        "CASE WHEN previous_epoch IS NULL OR head > restored_head THEN epoch ELSE previous_epoch END",
+        "epoch",
+        PUSHES,
+    ),
+    Mutant(
+        "a page begins one too late",
+        SYNC,
+        "AND change_seq > after\n",
+        "AND change_seq > after + least(after, 1)\n",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a cursor of an epoch that is over goes on",
+        SYNC,
+        "WHEN epoch <> p_epoch THEN 'reoffer'",
+        "WHEN false THEN 'reoffer'",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a cursor at another change goes on",
+        SYNC,
+        " AND v.nonce = p_nonce)",
+        ")",
+        PUSHES,
+    ),
+    Mutant(
+        "a cursor of other terms goes on",
+        SYNC,
+        " OR grant_version <> p_grant_version",
+        "",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a cursor of another consent goes on",
+        SYNC,
+        "WHEN grant_id IS DISTINCT FROM p_grant OR grant_version",
+        "WHEN grant_version",
+        PUSHES,
+    ),
+    Mutant(
+        "nobody is told what left the window",
+        SYNC,
+        "OR EXISTS (SELECT FROM record_versions v\n",
+        "OR false AND EXISTS (SELECT FROM record_versions v\n",
+        PUSHES,
+    ),
+    Mutant(
+        "a pull shows what left the window",
+        SYNC,
+        "greatest(occurred_at, valid_to) >= visit.data_from AS visible",
+        "true AS visible",
+        PUSHES,
+    ),
+    Mutant(
+        "a pull names what was never in the window",
+        SYNC,
+        "AND (greatest(occurred_at, valid_to) >= visit.data_from\n",
+        "AND (true\n",
+        PUSHES,
+    ),
+    Mutant(
+        "a pull shows notes",
+        SYNC,
+        "CASE WHEN visit.notes THEN note END",
+        "note",
+        SYNC_MODEL,
+    ),
+    Mutant(
+        "a digest keeps quiet about tombstones",
+        SYNC,
+        "NOT (mine.id IS NULL AND r.deleted)",
+        "NOT coalesce(r.deleted, false)",
+        PUSHES,
+    ),
+    Mutant(
+        "a pull keeps its pages",
+        SYNC_SERVICE,
+        '    grant = row["grant_id"] and',
+        '    pull.__dict__.setdefault("kept", []).append(row)\n    grant = row["grant_id"] and',
+        COSTS,
     ),
 )

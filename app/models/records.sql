@@ -12,8 +12,9 @@ $$;
 
 -- What is to become of an item: created, updated, deleted; unchanged where it is already so;
 -- conflict, missing or reused where it is refused. `earlier` is version 1, or the change that the
--- item's mutation_id made. What is offered again after a restore was `was_version` in the epoch before; what is held
--- was `held_was` there, NULL where it was written since: then somebody has to look. The later version stays.
+-- item's mutation_id made. What is offered again after a restore was `was_version` in the epoch before, 0 where that
+-- cannot be compared; what is held was `held_was` there, NULL where it was written since: then somebody has to look.
+-- The later version stays.
 CREATE OR REPLACE FUNCTION decide(
     item records, base_version integer, mutation_id uuid, was_version integer, keep_note boolean,
     held records, held_was integer, earlier record_versions
@@ -34,7 +35,7 @@ BEGIN
         WHEN held.kind <> item.kind THEN 'conflict'
         WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
         WHEN was_version IS NOT NULL THEN CASE
-            WHEN held_was IS NULL THEN CASE WHEN same THEN 'unchanged' ELSE 'conflict' END
+            WHEN held_was IS NULL OR was_version = 0 THEN CASE WHEN same THEN 'unchanged' ELSE 'conflict' END
             WHEN item.deleted THEN 'deleted'
             WHEN held_was >= was_version THEN 'unchanged'
             ELSE 'updated' END
@@ -94,7 +95,7 @@ DECLARE
     stored_mutations uuid[];
     stored_were integer[];
     replaced records[];
-    refused boolean := false;
+    refused uuid[] := '{}';
     named uuid[] := '{}';
     outcomes text[] := '{}';
 BEGIN
@@ -151,12 +152,15 @@ BEGIN
             item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
             items := items || item;
             ids := ids || item.id;
-            bases := bases || (sent ->> 'base_version')::integer;
+            -- The version that a refused mutation was to make may since be that of somebody else.
+            bases := bases || CASE WHEN item.id = ANY (refused) AND (sent ->> 'base_version')::integer > 0 THEN -1
+                                   ELSE (sent ->> 'base_version')::integer END;
             mutations := mutations || (sent ->> 'mutation_id')::uuid;
             ages := ages || (sent -> 'scale_birth_dates');
-            -- Whoever does not see notes cannot offer the whole of a version.
-            was := was || CASE WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes
-                               THEN (sent ->> 'was_version')::integer END;
+            -- Of an epoch longer ago nobody knows what came later; who does not see notes has no whole version.
+            was := was || CASE WHEN sent ->> 'reoffer' IS NULL THEN NULL
+                               WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes
+                               THEN (sent ->> 'was_version')::integer ELSE 0 END;
         END LOOP;
 
         -- 3. Look up what is there: the records, the changes that these mutations made, and of records that are created
@@ -247,10 +251,10 @@ BEGIN
                 END IF;
                 stored := stored || item;
                 stored_mutations := stored_mutations || mutations[i];
-                stored_were := stored_were || was[i];
+                stored_were := stored_were || nullif(was[i], 0);
                 helds[i] := item;
             ELSIF statuses[i] <> 'unchanged' THEN
-                refused := true;
+                refused := refused || (items[i]).id;
             END IF;
             named := named || (items[i]).id;
         END LOOP;
@@ -309,7 +313,7 @@ BEGIN
     IF clock.head > old_head THEN
         UPDATE patient_clocks SET head = clock.head WHERE patient_id = p_patient;
     END IF;
-    IF p_outbox_empty AND NOT refused THEN
+    IF p_outbox_empty AND refused = '{}' THEN
         UPDATE sessions SET outbox_empty_at = clock_timestamp() WHERE id = p_session;
     ELSIF NOT visit.sends THEN
         UPDATE sessions SET outbox_empty_at = '-infinity' WHERE id = p_session;

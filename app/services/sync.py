@@ -27,6 +27,7 @@ EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
 SCHEMA = 1  # of the records: another number makes every phone load them anew
 STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbidden"}
+NEVER_MADE = -1  # the version that a refused mutation was to make: it may since be that of somebody else
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
 
 Validate = Callable[[type[Any], dict[str, Any]], Any]
@@ -37,11 +38,17 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
     """Decides the mutations in their order, in one transaction; a refused one blocks no other. Durable on return."""
     changes: list[Change] = []
     refused: dict[int, tuple[Fault, ...]] = {}
+    records_refused: set[str] = set()
     for place, mutation in enumerate(body.mutations):
         try:
-            changes.append(await _change(diary, mutation, validate, now))
+            change = await _change(diary, mutation, validate, now)
         except Invalid as invalid:
             refused[place] = invalid.faults
+            records_refused.add(mutation.id)
+            continue
+        if mutation.base_version and mutation.id in records_refused:
+            change = replace(change, base_version=NEVER_MADE)
+        changes.append(change)
     said = replace(diary, outbox_empty=body.outbox_empty and not refused)
     outcomes = await records.write(said, "sync.push", None, changes, body.epoch)
     skew = round((now - body.client_now).total_seconds())
@@ -171,7 +178,8 @@ def _result(mutation: Mutation, outcome: Outcome) -> Json:
         return _invalid(mutation, (REUSED,))
     if outcome.version is not None:
         result |= {"version": outcome.version, "change_seq": outcome.change_seq}
-    if outcome.overtaken or result["status"] == "conflict":
+    # Under this version the phone has other content where a later one was offered again.
+    if outcome.overtaken or result["status"] == "conflict" or (mutation.reoffer and outcome.status == "unchanged"):
         result["deleted"] = bool(outcome.deleted)
         if outcome.record is not None:
             result["record"] = json.loads(outcome.record)

@@ -137,6 +137,16 @@ async def test_what_is_refused_blocks_nothing_else(ada: Phone) -> None:
     assert results[4]["change_seq"] == 2
 
 
+@pytest.mark.parametrize("refused", [{"mood": 4}, {"mood": 11}])
+async def test_what_was_made_on_a_refused_mutation_takes_no_others_place(ada: Phone, refused: dict[str, Any]) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record), put("entry", record | {"mood": 9}, 1))  # the second by another phone
+    first, second = put("entry", record | refused, 1), put("entry", record | {"mood": 5}, 2)
+    assert statuses(await pushed(ada, first, second))[1] == "conflict"
+    assert statuses(await pushed(ada, first, delete("entry", record["id"], 2)))[1] == "conflict"
+    assert statuses(await pushed(ada, second)) == ["updated"]
+
+
 async def test_a_conflict_shows_the_servers_copy(ada: Phone) -> None:
     record = entry()
     await pushed(ada, put("entry", record))
@@ -221,6 +231,16 @@ async def test_another_consent_means_to_load_anew(ada: Phone, bob: Phone, superu
     await ada.log()
     page = await pull(reader)
     await superuser.execute("UPDATE grants SET version = 2 WHERE id = $1", grant_id)
+    answer = await reader.get("/sync/pull", params={"cursor": page["cursor"]})
+    assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reload")
+
+
+async def test_a_consent_that_was_given_anew_is_another(ada: Phone, bob: Phone, superuser: Connection) -> None:
+    reader = lent(bob, ada)
+    ended = await grant(superuser, ada, bob)
+    page = await pull(reader)
+    await superuser.execute("UPDATE grants SET revoked_at = now() WHERE id = $1", ended)
+    await grant(superuser, ada, bob)
     answer = await reader.get("/sync/pull", params={"cursor": page["cursor"]})
     assert (told(answer), answer.json()["action"]) == ((410, "resync-required"), "reload")
 
@@ -311,6 +331,13 @@ async def test_the_same_content_again_counts_as_the_later_version(restored: Rest
     assert await mood(restored.phone, old["id"]) == 2
 
 
+async def test_a_restore_on_which_nobody_wrote_is_no_epoch_to_offer_from(
+    restored: Restored, old: dict[str, Any], superuser: Connection
+) -> None:
+    await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(restored.phone.patient_id))
+    assert await restored.offer(put("entry", old | {"mood": 2}), 2) == "updated"
+
+
 async def test_a_record_that_was_lost_comes_back_once(restored: Restored, old: dict[str, Any]) -> None:
     lost = put("entry", entry(mood=3))
     assert [await restored.offer(lost, 2) for _ in range(2)] == ["created", "unchanged"]
@@ -338,11 +365,21 @@ async def test_a_delete_is_later_than_any_edit_that_is_offered_again(restored: R
     assert await mood(restored.phone, old["id"]) is None
 
 
-async def test_of_an_epoch_longer_ago_the_base_version_decides(restored: Restored, old: dict[str, Any]) -> None:
-    restored.epoch = str(uuid4())
-    assert await restored.offer(put("entry", old | {"mood": 2}, 0), 5) == "conflict"
-    assert await restored.offer(put("entry", old | {"mood": 2}, 1), 5) == "updated"
-    assert await restored.offer(put("entry", entry()), 5) == "created"
+async def test_what_is_of_an_epoch_longer_ago_takes_no_others_place(restored: Restored, old: dict[str, Any]) -> None:
+    restored.epoch, lost = str(uuid4()), entry()
+    assert await restored.offer(put("entry", old | {"mood": 2}, 1), 5) == "conflict"
+    assert await restored.offer(delete("entry", old["id"], 1), 5) == "conflict"
+    assert await restored.offer(put("entry", old), 5) == "unchanged"
+    assert await restored.offer(put("entry", lost), 5) == "created"
+    assert await restored.offer(put("entry", lost | {"mood": 1}), 6) == "conflict"
+    assert await restored.offer(delete("entry", str(uuid4()), None), 5) == "deleted"
+
+
+async def test_whoever_offers_what_is_older_is_told_what_is_there(restored: Restored, old: dict[str, Any]) -> None:
+    later, earlier = (put("entry", old | {"mood": mood}) for mood in (4, 2))
+    await restored.offer(later, 4)
+    [result] = await pushed(restored.phone, earlier | {"reoffer": restored.epoch, "version": 2})
+    assert (result["status"], result["version"], result["record"]["mood"]) == ("unchanged", 2, 4)
 
 
 async def test_whoever_cannot_see_notes_cannot_offer_a_whole_version(
@@ -381,6 +418,16 @@ async def test_a_digest_names_what_differs(ada: Phone) -> None:
     answer = await ada.post("/sync/digest", {"records": held})
     differences = {one["id"]: (one["here"], one["there"]) for one in answer.json()["differences"]}
     assert differences == {here["id"]: (1, None), older["id"]: (2, 1), there: (None, 1)}
+
+
+async def test_a_digest_names_what_is_deleted_to_those_only_who_still_have_it(ada: Phone) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record), delete("entry", record["id"], 1))
+    [difference] = (await ada.post("/sync/digest", {"records": [{"id": record["id"], "version": 1}]})).json()[
+        "differences"
+    ]
+    assert difference == {"id": record["id"], "here": 2, "there": 1, "deleted": True}
+    assert (await ada.post("/sync/digest", {"records": []})).json() == {"differences": []}
 
 
 async def test_heads_tell_which_diaries_moved(ada: Phone, bob: Phone, superuser: Connection) -> None:

@@ -1,0 +1,176 @@
+"""What sync costs: statements that do not grow with a push or a page, memory that does not grow with a diary.
+
+SYNC_CHANGES makes the diary of the last longer.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import anyio.to_thread
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from app.config import Settings
+from app.database import SESSION_SETTINGS, migrate
+from app.schemas.entries import EntryIn
+from app.services import kinds, records
+from app.services.entries import ENTRY
+from tests.conftest import create_database, url_of
+from tests.people import Person, Phone, entry
+from tests.routers.test_sync import pull, pushed, put
+from tests.test_plans import EXPLAIN, drop_database, statements_of
+from tests.test_schemathesis import serve
+
+pytestmark = pytest.mark.anyio
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+CHANGES = int(os.environ.get("SYNC_CHANGES", "20000"))
+PAGE = 500
+WRITE = "SELECT * FROM write_records($1, $2, NULL, 'test', $3::text::json, false, NULL, NULL, NULL)"
+READ = "SELECT * FROM read_changes($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
+# A diary in which each change was another entry, as write_records() would have left it.
+DIARY = """
+    INSERT INTO records (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date,
+                         received_at, author_id, session_id, performer, deleted, content_hash, document, regions)
+    SELECT $1, md5(n::text)::uuid, 'entry', 1, n, at, 0, 'UTC', (at AT TIME ZONE 'UTC')::date, at, $1, $1, 'self',
+           false, sha256(n::text::bytea), ('{"said": "' || repeat('x', 500) || '"}')::json, '{abdomen}'
+    FROM (SELECT n, timestamptz '2016-01-01' + n * interval '5 minutes' AS at FROM generate_series(1, $2) n) AS series
+"""
+VERSIONS = """
+    INSERT INTO record_versions (patient_id, change_seq, record_id, version, author_id, session_id, received_at,
+                                 deleted, content_hash)
+    SELECT patient_id, change_seq, id, version, author_id, session_id, received_at, deleted, content_hash
+    FROM records WHERE patient_id = $1
+"""
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_a_push_sends_the_database_as_many_statements_however_much_it_brings(
+    app: FastAPI, ada: Phone, count: int
+) -> None:
+    await pushed(ada, put("entry", entry()))  # the connection is there
+    with statements_of(app) as sent:
+        await pushed(ada, *(put("entry", entry()) for _ in range(count)))
+        await asyncio.sleep(0)
+    assert [statement.split(" ")[0] for statement in sent] == ["SELECT", "UPDATE"]  # the clock of the tests is off
+
+
+async def test_a_page_is_one_statement_however_long_it_is(app: FastAPI, ada: Phone) -> None:
+    await pushed(ada, *(put("entry", entry()) for _ in range(100)))
+    for limit in (1, 100):
+        with statements_of(app) as sent:
+            assert len((await pull(ada, limit=limit))["changes"]) == limit
+            await asyncio.sleep(0)
+        assert len(sent) == 1, sent
+
+
+@pytest.fixture
+async def inside(owner_url: str) -> AsyncIterator[tuple[Connection, list[str]]]:
+    """A connection, and the plans of what runs on it and touches a table, also inside functions."""
+    connection: Connection = await asyncpg.connect(owner_url, server_settings=SESSION_SETTINGS)
+    await connection.execute(EXPLAIN)
+    seen: list[str] = []
+
+    def note(_: object, message: Any) -> None:
+        if "Relation Name" in message.message:
+            seen.append(message.message)
+
+    connection.add_log_listener(note)
+    yield connection, seen
+    await connection.close()
+
+
+async def test_inside_the_database_neither_runs_more_statements_for_more(
+    ada: Phone, inside: tuple[Connection, list[str]]
+) -> None:
+    connection, seen = inside
+    caller = UUID(ada.session_id), UUID(ada.patient_id)
+
+    async def number(statement: str, argument: object) -> int:
+        seen.clear()
+        assert await connection.fetch(statement, *caller, argument)
+        await asyncio.sleep(0)
+        return len(seen)
+
+    await number(
+        WRITE, _items([EntryIn.model_validate(entry())], 0, 0)
+    )  # the first of a session looks up a little more
+    counts = []
+    for count in (1, 100):
+        bodies = [EntryIn.model_validate(entry()) for _ in range(count)]
+        created = _items(bodies, 0, 0)
+        updated = _items(bodies, 1, 1)
+        writes = [await number(WRITE, items) for items in (created, created, updated)]
+        counts.append([*writes, await number(READ, count)])
+    assert counts[0] == counts[1]
+
+
+def _items(bodies: list[EntryIn], base_version: int, mood: int) -> str:
+    changed = [body.model_copy(update={"mood": mood}) for body in bodies]
+    items = [records._item(kinds.change_of(ENTRY, body, body.id, base_version)).decode() for body in changed]
+    return f"[{','.join(items)}]"
+
+
+@pytest.fixture
+async def own_database(server_url: str) -> AsyncIterator[str]:
+    """A database that goes when the test ends."""
+    name = f"long_{uuid4().hex[:8]}"
+    await create_database(server_url, name)
+    await anyio.to_thread.run_sync(migrate, url_of(server_url, "postgres", name))
+    yield name
+    await drop_database(server_url, name)
+
+
+async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(
+    server_url: str, own_database: str, tmp_path: Path
+) -> None:
+    url = SecretStr(url_of(server_url, "diary_app", own_database))
+    settings = Settings(environment="development", database_url=url, state_directory=tmp_path)
+    with serve(settings, tmp_path / "log") as address:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as http:
+            phone = await Person().register_and_sign_in(http)
+            await fill(url_of(server_url, "postgres", own_database), UUID(phone.patient_id))
+            sizes = [memory() async for _ in pages(phone)]
+    assert len(sizes) == CHANGES // PAGE
+    assert sizes[-1] - sizes[9] < 4 * 2**20, [size // 2**20 for size in sizes]
+
+
+async def fill(url: str, patient_id: UUID) -> None:
+    """Writes so many changes behind the server's back."""
+    connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0"})
+    await connection.execute(DIARY, patient_id, CHANGES)
+    await connection.execute(VERSIONS, patient_id)
+    await connection.execute("UPDATE patient_clocks SET head = $2 WHERE patient_id = $1", patient_id, CHANGES)
+    await connection.close()
+
+
+async def pages(phone: Phone) -> AsyncIterator[dict[str, Any]]:
+    """The whole diary, page by page."""
+    page = await pull(phone, limit=PAGE)
+    yield page
+    while page["has_more"]:
+        page = await pull(phone, page["cursor"], limit=PAGE)
+        yield page
+
+
+def memory() -> int:
+    """Bytes of the server that this process started."""
+    [status] = [one for one in processes() if one["PPid"] == str(os.getpid()) and b"app.cli" in one["cmdline"]]
+    return int(status["VmRSS"].removesuffix(" kB")) * 1024
+
+
+def processes() -> Iterator[dict[str, Any]]:
+    """What Linux says of each process; some end meanwhile."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            status = (path / "status").read_text().splitlines()
+            yield dict(line.split(":\t", 1) for line in status) | {"cmdline": (path / "cmdline").read_bytes()}
