@@ -605,7 +605,7 @@ MUTANTS = (
         RECORDS,
         "WHEN earlier.change_seq > clock.restored_head THEN",
         "WHEN false THEN",
-        SYNC_MODEL,
+        PUSHES,
     ),
     Mutant(
         "what was offered again is not known as that",
@@ -710,6 +710,13 @@ MUTANTS = (
         SYNC,
         "NOT (mine.id IS NULL AND r.deleted)",
         "NOT coalesce(r.deleted, false)",
+        PUSHES,
+    ),
+    Mutant(
+        "anybody offers a clinician's plan",
+        SYNC_SERVICE,
+        "await kinds.check_author(kind, diary, record_id, None, body)",
+        "await kinds.check_author(kind, diary, record_id, mutation.base_version, body)",
         PUSHES,
     ),
     Mutant(

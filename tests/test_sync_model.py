@@ -125,7 +125,7 @@ class Sync(RuleBasedStateMachine):
     @rule(
         who=st.integers(0, 3),
         most=st.sampled_from([1, 2, 3, 100]),
-        fate=st.sampled_from(["answered", "answered", "lost", "lost and crashed"]),
+        fate=st.sampled_from(["answered", "answered", "delayed", "lost", "lost and crashed"]),
         generous=st.booleans(),
     )
     def push(self, who: int, most: int, fate: str, generous: bool) -> None:
@@ -135,6 +135,8 @@ class Sync(RuleBasedStateMachine):
         if body is None:
             return
         self.pushes.append((who, body))
+        if fate == "delayed":
+            return
         answer = self.send(who, body)
         if fate == "lost and crashed":
             device.crash()
@@ -144,7 +146,7 @@ class Sync(RuleBasedStateMachine):
     @rule(first=st.integers(0, 50), second=st.integers(0, 50))
     @precondition(lambda self: self.pushes)
     def repeat(self, first: int, second: int) -> None:
-        """What the network still had arrives again, the later before the earlier; nobody hears the answer."""
+        """What the network still had arrives, again or at last, in any order; nobody hears the answer."""
         for which in (first, second):
             self.send(*self.pushes[-1 - which % len(self.pushes)])
 
@@ -227,9 +229,8 @@ class Sync(RuleBasedStateMachine):
     def moment(self, year: str) -> str:
         """An instant of this year that nobody named yet."""
         self.clock += 1
-        return (
-            (datetime(int(year), 3, 2, tzinfo=UTC) + timedelta(seconds=self.clock)).isoformat().replace("+00:00", "Z")
-        )
+        at = datetime(int(year), 3, 2, tzinfo=UTC) + timedelta(seconds=self.clock)
+        return at.isoformat().replace("+00:00", "Z")
 
     def merge(self, mine: Json, held: Held | None) -> Json | None:
         """Gives in where the other side knew better, or somebody decides so."""

@@ -69,13 +69,15 @@ async def replace(kind: Kind[Fields], diary: Diary, record_id: UUID, base_versio
     return await _put(kind, diary, record_id, base_version, body)
 
 
-async def check_author(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> None:
-    """Raises Invalid where the caller's role may not put this in the place of that version."""
+async def check_author(
+    kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int | None, body: Fields
+) -> None:
+    """Raises Invalid where the caller's role may not put this in the place of that version, or of any (None)."""
     if kind.faults is None or base_version == 0:
         _check(kind, diary, body, None)
         return
     version, current = await _read_to_change(kind, diary, record_id)
-    if version == base_version:  # otherwise it is stale, or a repetition, whatever it says
+    if base_version in (None, version):  # otherwise it is stale, or a repetition, whatever it says
         _check(kind, diary, body, json.loads(current))
 
 

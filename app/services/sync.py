@@ -144,9 +144,21 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
         sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
     with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
-        await kinds.check_author(kind, diary, UUID(mutation.id), mutation.base_version, body)
+        await _check_author(kind, diary, mutation, body)
     change = kinds.change_of(kind, body, mutation.id, mutation.base_version)
     return replace(change, mutation_id=UUID(mutation.mutation_id), reoffer=_reoffer(mutation))
+
+
+async def _check_author(kind: Kind[Any], diary: Diary, mutation: Mutation, body: Any) -> None:
+    """Raises Invalid where the caller's role may not put this; an offer takes the place of whatever is there."""
+    record_id = UUID(mutation.id)
+    if mutation.reoffer is None:
+        await kinds.check_author(kind, diary, record_id, mutation.base_version, body)
+        return
+    try:
+        await kinds.check_author(kind, diary, record_id, None, body)
+    except NotFound:
+        await kinds.check_author(kind, diary, record_id, 0, body)
 
 
 def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:

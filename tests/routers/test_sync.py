@@ -458,3 +458,17 @@ async def test_nobody_pushes_a_clinicians_plan_but_a_clinician(ada: Phone) -> No
     assert (first["status"], second["status"], second["errors"][0]["pointer"]) == ("created", "invalid", "/authored_by")
     [changed] = await pushed(ada, put("treatment", own | {"authored_by": "clinician"}, 1))
     assert changed["status"] == "invalid"
+
+
+@pytest.mark.parametrize("base_version", [0, 1, 999])
+async def test_nobody_offers_a_clinicians_plan_but_a_clinician(
+    ada: Phone, superuser: Connection, base_version: int
+) -> None:
+    epoch, own = (await pull(ada))["epoch"], treatment()
+    await pushed(ada, put("treatment", own))
+    await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(ada.patient_id))
+    offered = {"reoffer": epoch, "version": 5}
+    claims = [own | {"authored_by": "clinician"}, treatment(authored_by="clinician")]
+    results = await pushed(ada, *(put("treatment", one, base_version) | offered for one in claims))
+    assert statuses(results) == ["invalid", "invalid"]
+    assert statuses(await pushed(ada, put("treatment", own | {"name": "Other"}, 0) | offered)) == ["updated"]
