@@ -2,13 +2,16 @@
 
 import asyncio
 from random import Random
+from signal import SIGKILL, SIGQUIT
 
 from tests.faults.crowd import busy, crowd, enrol
+from tests.faults.load import Patient
 from tests.faults.oracle import Verdict, judge
+from tests.faults.plants import Plant
 from tests.faults.readers import Reader
 from tests.faults.servers import SOUND, Postgres, diary
 
-READY = 3.0  # seconds
+READY, RECONNECTED = 3, 5  # seconds
 
 
 async def server_killed(
@@ -29,3 +32,41 @@ async def server_killed(
             verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
     verdict.did = f"{times} × kill -9 under {connections} connections; ready again in 3 s: {times - late} of {times}"
     return verdict
+
+
+async def postgres_killed(postgres: Postgres, seed: int, *, times: int, plant: Plant | None = None) -> Verdict:
+    """PostgreSQL dies by kill -9 and by its own immediate stop in turn; the server stays and connects again.
+
+    With a plant nobody reads: what a read writes to the audit takes to the disk whatever was written before.
+    """
+    random, unready = Random(seed), 0
+    with diary(postgres) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        patients = await enrol(url, 2)
+        if plant is not None:
+            await plant.apply(server.owner_url)
+        async with crowd(url, patients, 12, 0 if plant else 4, seed) as phones:
+            async with busy(phones, rate=10):
+                for number in range(2 * times):
+                    await asyncio.sleep(0.5 + random.random() * 0.5)
+                    await asyncio.to_thread(postgres.kill, (SIGKILL, SIGQUIT)[number % 2])
+                    await asyncio.to_thread(postgres.start)
+                    unready += not await answers(patients[0], url)
+            verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
+        verdict.faults += ["the server had to be started again"] * (server.process.poll() is not None)
+    await asyncio.to_thread(postgres.sql, "postgres", "ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+    verdict.did = f"{times} × kill -9, {times} × immediate stop; connected again in 5 s: {2 * times - unready} of {2 * times}"
+    return verdict
+
+
+async def answers(patient: Patient, url: str) -> bool:
+    """Whether the diary is served again in time."""
+    try:
+        async with asyncio.timeout(RECONNECTED), patient.connect(url) as http:
+            reader = Reader(http, patient.id, 1, Random(0))
+            while await reader.pull() is None:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        return False
+    return True
+

@@ -13,7 +13,7 @@ from tests.faults.readers import Reader
 from tests.people import Person
 
 LIMITS = (1, 7, 37, 200)
-PATIENCE = 60  # seconds for phones to get rid of what they have
+MOST_SECONDS = 60  # seconds for phones to get rid of what they have
 
 
 @dataclass
@@ -35,19 +35,26 @@ async def enrol(url: str, count: int) -> list[Patient]:
 
 @asynccontextmanager
 async def crowd(
-    url: str, patients: list[Patient], writers: int, readers: int, seed: int, *, kind: type[Reader] = Reader
+    url: str,
+    patients: list[Patient],
+    writers: int,
+    readers: int,
+    seed: int,
+    *,
+    kind: type[Reader] = Reader,
+    patience: float = 5,
 ) -> AsyncIterator[Crowd]:
     """So many phones that write and that read, on connections of their own; readers crash now and then."""
     there = Crowd(patients)
     async with AsyncExitStack() as stack:
         for number in range(writers + readers):
             patient = patients[number % len(patients)]
-            http = await stack.enter_async_context(patient.connect(url))
+            http = await stack.enter_async_context(patient.connect(url, patience))
             random = Random(f"{seed} {number}")
             if number < writers:
                 there.writers.append(Writer(http, patient, there.ledger, random))
             else:
-                limit = LIMITS[len(there.readers) // len(patients) % len(LIMITS)]
+                limit = LIMITS[len(there.readers) % len(LIMITS)]
                 there.readers.append(kind(http, patient.id, limit, random, crash=0.1))
         yield there
 
@@ -65,4 +72,4 @@ async def busy(crowd: Crowd, rate: float) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
-            patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+            patience.reschedule(asyncio.get_running_loop().time() + MOST_SECONDS)

@@ -52,12 +52,12 @@ class Patient:
     authorization: str
     shelf: dict[str, int] = field(default_factory=dict)
 
-    def connect(self, url: str) -> httpx.AsyncClient:
+    def connect(self, url: str, patience: float = 5) -> httpx.AsyncClient:
         """A connection of its own."""
         headers = {"Authorization": self.authorization}
-        transport = httpx.AsyncHTTPTransport(verify=False, limits=httpx.Limits(max_connections=1))
+        transport = httpx.AsyncHTTPTransport(verify=False, limits=httpx.Limits(max_connections=2))
         base = f"{url}/v1/patients/{self.id}/sync"
-        return httpx.AsyncClient(transport=transport, base_url=base, headers=headers, timeout=5)
+        return httpx.AsyncClient(transport=transport, base_url=base, headers=headers, timeout=patience)
 
 
 class Writer:
@@ -169,28 +169,28 @@ class Writer:
             self._sent.remove(mutation["mutation_id"])
             self.ledger.replays[status] += 1
         if status in MADE or status == "unchanged":
-            self._acknowledged(mutation, result)
+            self.acknowledge(self._acknowledgement(mutation, result), mutation.get("data"))
         elif status == "conflict":
             self.known.pop(mutation["id"], None)  # somebody was first, and that stays
         else:
             self.ledger.faults.append(f"a mutation was answered with {status}")
 
-    def _acknowledged(self, mutation: Json, result: Json) -> None:
-        deleted = mutation["op"] == "delete"
-        if deleted:
-            self.patient.shelf.pop(mutation["id"], None)
+    def acknowledge(self, one: Acknowledgement, data: Json | None) -> None:
+        """Notes what is on the server for good, and tells the patient's other phones."""
+        self.ledger.acknowledged.append(one)
+        if data is None:
+            self.patient.shelf.pop(one.record_id, None)
         else:
-            self.patient.shelf[mutation["id"]] = result["version"]
-        note = None if deleted else mutation["data"]["note"]
-        self.ledger.acknowledged.append(
-            Acknowledgement(
-                self.patient.id,
-                self.epoch or "",
-                mutation["mutation_id"],
-                mutation["id"],
-                result["version"],
-                result["status"],
-                deleted,
-                note,
-            )
+            self.patient.shelf[one.record_id] = one.version
+
+    def _acknowledgement(self, mutation: Json, result: Json) -> Acknowledgement:
+        return Acknowledgement(
+            self.patient.id,
+            self.epoch or "",
+            mutation["mutation_id"],
+            mutation["id"],
+            result["version"],
+            result["status"],
+            mutation["op"] == "delete",
+            mutation["data"]["note"] if mutation["op"] == "put" else None,
         )

@@ -1,9 +1,10 @@
 """Compares what was acknowledged, and what readers hold, with the database itself."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +20,19 @@ WHERE v.patient_id = ANY ($1)
 ORDER BY v.patient_id, v.record_id, v.version
 """
 Row = asyncpg.Record
-Key = tuple[str, str, int]  # patient, record, version
+
+
+class Copy(Protocol):
+    """Whoever pulls and keeps what comes: a reader, or a whole phone."""
+
+    patient_id: str
+    limit: int
+
+    @property
+    def copy(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def faults(self) -> list[str]: ...
+    def catch_up(self, most_pages: int) -> Awaitable[bool]: ...
 
 
 @dataclass
@@ -42,9 +55,14 @@ class Verdict:
 
 
 async def judge(
-    owner_url: str, url: str, patients: Sequence[Patient], ledger: Ledger, readers: Iterable[Reader]
+    owner_url: str,
+    url: str,
+    patients: Sequence[Patient],
+    ledger: Ledger,
+    readers: Sequence[Copy],
+    before: Sequence[Acknowledgement] = (),
 ) -> Verdict:
-    """The verdict on a server that is at rest; readers catch up first."""
+    """The verdict on a server that is at rest; readers catch up first. `before`: acknowledged before a restore."""
     connection = await asyncpg.connect(owner_url)
     try:
         ids = [UUID(patient.id) for patient in patients]
@@ -53,8 +71,8 @@ async def judge(
     finally:
         await connection.close()
     verdict = Verdict(
-        acknowledged=len(ledger.acknowledged),
-        lost=count_lost(ledger.acknowledged, rows),
+        acknowledged=len(before) + len(ledger.acknowledged),
+        lost=count_lost(ledger.acknowledged, rows) + count_not_restored(before, ledger.acknowledged, rows),
         duplicates=count_duplicates(rows),
         resurrected=count_resurrected(rows),
         faults=sorted({*ledger.faults, *(row["violation"] for row in found)}),
@@ -70,6 +88,18 @@ def count_lost(acknowledged: Iterable[Acknowledgement], rows: Iterable[Row]) -> 
     """How many acknowledged mutations are not in the history as they were acknowledged."""
     history = {(row["patient_id"], row["record_id"], row["version"]): row for row in rows}
     return sum(not _kept(one, history.get((one.patient_id, one.record_id, one.version))) for one in acknowledged)
+
+
+def count_not_restored(
+    before: Iterable[Acknowledgement], after: Iterable[Acknowledgement], rows: Iterable[Row]
+) -> int:
+    """How many records are not as they were last acknowledged before a restore, unless changed since."""
+    last: dict[tuple[str, str], Acknowledgement] = {}
+    for one in sorted(before, key=lambda one: one.version):
+        last[one.patient_id, one.record_id] = one
+    changed = {(one.patient_id, one.record_id) for one in after}
+    now = {(row["patient_id"], row["record_id"]): row for row in rows if row["version"] == row["newest"]}
+    return sum(not _same(one, now.get(key)) for key, one in last.items() if key not in changed)
 
 
 def count_duplicates(rows: Iterable[Row]) -> int:
@@ -92,7 +122,7 @@ def count_resurrected(rows: Iterable[Row]) -> int:
     return len(back)
 
 
-async def count_diverged(url: str, patient: Patient, rows: Iterable[Row], readers: Sequence[Reader]) -> int:
+async def count_diverged(url: str, patient: Patient, rows: Iterable[Row], readers: Sequence[Copy]) -> int:
     """How many readers, caught up, hold something else than a full pull; or than the table, where that does."""
     table = {row["record_id"]: row["newest"] for row in rows if row["patient_id"] == patient.id and not row["gone"]}
     async with patient.connect(url) as http:
@@ -112,11 +142,5 @@ def _kept(one: Acknowledgement, row: Row | None) -> bool:
     return one.deleted or (row["mutation_id"] == one.mutation_id and row["note"] == one.note)
 
 
-def latest(acknowledged: Iterable[Acknowledgement]) -> dict[tuple[str, str], Acknowledgement]:
-    """Of each record the last version that was acknowledged."""
-    by_record: dict[tuple[str, str], Acknowledgement] = defaultdict()
-    for one in acknowledged:
-        key = (one.patient_id, one.record_id)
-        if key not in by_record or by_record[key].version <= one.version:
-            by_record[key] = one
-    return by_record
+def _same(one: Acknowledgement, row: Row | None) -> bool:
+    return row is not None and (row["deleted"], row["note"]) == (one.deleted, one.note)

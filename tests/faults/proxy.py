@@ -32,6 +32,7 @@ class Proxy:
     def __init__(self, port: int, choose: Callable[[bytes], tuple[Fault, int]]) -> None:
         self._target = port
         self._choose = choose
+        self.calm = False  # nothing goes wrong any more
         self.lost: list[bytes] = []  # replies that the server gave and no phone saw whole
 
     def lost_results(self) -> list[dict[str, Any]]:
@@ -61,7 +62,7 @@ class Proxy:
         upstream_writer: asyncio.StreamWriter,
     ) -> bool:
         request = await _message(reader)
-        fault, number = self._choose(request)
+        fault, number = (Fault.NONE, 0) if self.calm else self._choose(request)
         if fault is Fault.CUT_REQUEST:
             upstream_writer.write(request[: number % len(request)])
             await upstream_writer.drain()
@@ -78,7 +79,7 @@ class Proxy:
             writer.write(reply[: number % len(reply)])
             await writer.drain()
         elif fault is Fault.RESET:
-            _reset(writer)
+            reset(writer)
         elif fault is Fault.HALF_OPEN:
             await reader.read(1)  # until the phone loses patience
         return False
@@ -103,7 +104,8 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
     return head + await reader.readexactly(int(length[1]) if length else 0)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Ends the connection without a good-bye."""
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -19,7 +19,9 @@ class Reader:
         self.patient_id = patient_id
         self.limit = limit
         self.copy: dict[str, Json] = {}
+        self.deleted: dict[str, int] = {}  # what is gone, with the version that this made
         self.cursor: str | None = None
+        self.epoch: str | None = None
         self.actions: list[str] = []  # of each 410
         self.faults: list[str] = []
         self.pages = 0
@@ -30,9 +32,11 @@ class Reader:
         """Pulls page after page until it is told to stop."""
         pause = PAUSE
         while not stop.is_set():
-            more = await self.turn()
-            pause = PAUSE if more else min(2 * pause, LONGEST_PAUSE)
-            if not more:
+            page = await self.pull()
+            if page is not None:
+                self.store(page)
+            pause = PAUSE if page is not None else min(2 * pause, LONGEST_PAUSE)
+            if page is None or not page["has_more"]:
                 await asyncio.sleep(pause)
 
     async def catch_up(self, most_pages: int) -> bool:
@@ -42,17 +46,9 @@ class Reader:
             page = await self.pull()
             if page is not None:
                 self.store(page)
-                if not page["has_more"]:
-                    return True
+            if page is not None and not page["has_more"]:
+                return True
         return False
-
-    async def turn(self) -> bool:
-        """One page, stored or lost in a crash; whether there is more."""
-        page = await self.pull()
-        if page is None:
-            return False
-        self.store(page)
-        return bool(page["has_more"])
 
     async def pull(self) -> Json | None:
         """The next page, or None where there was no answer."""
@@ -62,14 +58,18 @@ class Reader:
         except httpx.TransportError:
             return None
         if answer.status_code == 410:
-            self.actions.append(answer.json()["action"])
-            self.copy, self.cursor = {}, None  # as a reader that writes nothing does
+            self.resync(answer.json()["action"])
         elif answer.status_code == 200:
             self.pages += 1
             return dict(answer.json())
         elif answer.status_code != 503 or "Retry-After" not in answer.headers:
             self.faults.append(f"a pull was answered with {answer.status_code}")
         return None
+
+    def resync(self, action: str) -> None:
+        """Whoever writes nothing begins anew, whatever the action."""
+        self.actions.append(action)
+        self.copy, self.deleted, self.cursor = {}, {}, None
 
     def store(self, page: Json) -> None:
         """The page in the phone's own store, as far as it comes before it crashes."""
@@ -90,11 +90,12 @@ class Reader:
         for change in page["changes"]:
             if change["deleted"]:
                 self.copy.pop(change["id"], None)
+                self.deleted[change["id"]] = change["version"]
             else:
                 self.copy[change["id"]] = change["record"]
 
     def _store_cursor(self, page: Json) -> None:
-        self.cursor = page["cursor"]
+        self.cursor, self.epoch = page["cursor"], page["epoch"]
 
 
 class HastyReader(Reader):

@@ -1,0 +1,80 @@
+"""Faults for the server of one experiment: programs that plant one in the application and then serve it."""
+
+import asyncio
+from typing import Any
+
+from app import database, main
+from app.database import Database
+
+UNTIL_COMMIT = 0.3  # seconds
+
+_commits: set["asyncio.Task[None]"] = set()
+
+
+def program(plant: str) -> str:
+    """What Python is to run instead of `pain-diary`."""
+    return f"from tests.faults import builds; builds.{plant}(); from app.cli import main; main()"
+
+
+def acknowledge_before_commit() -> None:
+    """Writes return before they are durable."""
+    sound = Database.call
+
+    async def call(self: Database, statement: str, *arguments: object) -> list[Any]:
+        if "write_records" not in statement:
+            return await sound(self, statement, *arguments)
+        assert self._pool is not None
+        connection = await self._pool.acquire()
+        transaction = connection.transaction()
+        await transaction.start()
+        rows = await connection.fetch(statement, *arguments)
+        task = asyncio.create_task(_commit_later(self._pool, connection, transaction))
+        _commits.add(task)
+        task.add_done_callback(_commits.discard)
+        return rows
+
+    Database.call = call  # type: ignore[method-assign]  # the fault
+
+
+async def _commit_later(pool: Any, connection: Any, transaction: Any) -> None:
+    await asyncio.sleep(UNTIL_COMMIT)
+    await transaction.commit()
+    await pool.release(connection)
+
+
+def keep_connections() -> None:
+    """A request takes a connection and does not give it back where the client leaves."""
+    sound = main.create_app
+
+    def create_app(*arguments: Any) -> Any:
+        app = sound(*arguments)
+        app.add_middleware(_Keeping, app.state.diary.database)
+        return app
+
+    main.create_app = create_app
+
+
+class _Keeping:
+    def __init__(self, app: Any, database: Database) -> None:
+        self._app = app
+        self._database = database
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        left = False
+
+        async def hear() -> Any:
+            nonlocal left
+            message = await receive()
+            left = left or message["type"] == "http.disconnect"
+            return message
+
+        await self._app(scope, hear, send)
+        if left:
+            await self._database._pool.acquire(timeout=1)  # type: ignore[union-attr]  # it is open; nobody releases it
+
+
+def full_disk_is_our_fault() -> None:
+    """A full disk is no failure that passes."""
+    database.PASSING = tuple(code for code in database.PASSING if code != "53")
