@@ -3,10 +3,13 @@
 import asyncio
 from typing import Any
 
+from fastapi import FastAPI
+
 from app import database, main
+from app.config import Settings
 from app.database import Database
 
-UNTIL_COMMIT = 0.3  # seconds
+UNTIL_COMMIT = 0.1  # seconds
 
 _commits: set["asyncio.Task[None]"] = set()
 
@@ -46,8 +49,8 @@ def keep_connections() -> None:
     """A request takes a connection and does not give it back where the client leaves."""
     sound = main.create_app
 
-    def create_app(*arguments: Any) -> Any:
-        app = sound(*arguments)
+    def create_app(settings: Settings | None = None) -> FastAPI:
+        app = sound(settings)
         app.add_middleware(_Keeping, app.state.diary.database)
         return app
 
@@ -60,21 +63,25 @@ class _Keeping:
         self._database = database
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
         left = False
 
         async def hear() -> Any:
             nonlocal left
             message = await receive()
-            left = left or message["type"] == "http.disconnect"
+            left = left or (message["type"] == "http.disconnect" and scope["type"] == "http")
             return message
 
         await self._app(scope, hear, send)
         if left:
-            await self._database._pool.acquire(timeout=1)  # type: ignore[union-attr]  # it is open; nobody releases it
+            assert self._database._pool is not None
+            await self._database._pool.acquire(timeout=1)
 
 
 def full_disk_is_our_fault() -> None:
     """A full disk is no failure that passes."""
-    database.PASSING = tuple(code for code in database.PASSING if code != "53")
+    sound = database.passes
+
+    def passes(sqlstate: str | None) -> bool:
+        return sound(sqlstate) and not (sqlstate or "").startswith("53")
+
+    database.passes = passes

@@ -15,7 +15,7 @@ READY, RECONNECTED = 3, 5  # seconds
 
 
 async def server_killed(
-    postgres: Postgres, seed: int, *, times: int, connections: int, program: str = SOUND, kind: type[Reader] = Reader
+    postgres: Postgres, seed: int, *, times: int, connections: int, program: str = SOUND
 ) -> Verdict:
     """kill -9 of the server under connections that push and pull; it is started again each time."""
     random, late = Random(seed), 0
@@ -23,7 +23,7 @@ async def server_killed(
         url = f"http://127.0.0.1:{server.port}"
         patients = await enrol(url, max(2, connections // 8))
         writers = connections * 5 // 8
-        async with crowd(url, patients, writers, connections - writers, seed, kind=kind) as phones:
+        async with crowd(url, patients, writers, connections - writers, seed) as phones:
             async with busy(phones, rate=5):
                 for _ in range(times):
                     await asyncio.sleep(0.3 + random.random() * 0.5)
@@ -53,9 +53,9 @@ async def postgres_killed(postgres: Postgres, seed: int, *, times: int, plant: P
                     await asyncio.to_thread(postgres.start)
                     unready += not await answers(patients[0], url)
             verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
-        verdict.faults += ["the server had to be started again"] * (server.process.poll() is not None)
+        verdict.faults += ["the server did not live through it"] * (not server.alive)
     await asyncio.to_thread(postgres.sql, "postgres", "ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
-    verdict.did = f"{times} × kill -9, {times} × immediate stop; connected again in 5 s: {2 * times - unready} of {2 * times}"
+    verdict.did = f"{times} × kill -9, {times} × immediate stop; connected in 5 s: {2 * times - unready} of {2 * times}"
     return verdict
 
 
@@ -69,4 +69,3 @@ async def answers(patient: Patient, url: str) -> bool:
     except TimeoutError:
         return False
     return True
-

@@ -90,9 +90,7 @@ def count_lost(acknowledged: Iterable[Acknowledgement], rows: Iterable[Row]) -> 
     return sum(not _kept(one, history.get((one.patient_id, one.record_id, one.version))) for one in acknowledged)
 
 
-def count_not_restored(
-    before: Iterable[Acknowledgement], after: Iterable[Acknowledgement], rows: Iterable[Row]
-) -> int:
+def count_not_restored(before: Iterable[Acknowledgement], after: Iterable[Acknowledgement], rows: Iterable[Row]) -> int:
     """How many records are not as they were last acknowledged before a restore, unless changed since."""
     last: dict[tuple[str, str], Acknowledgement] = {}
     for one in sorted(before, key=lambda one: one.version):

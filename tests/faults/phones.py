@@ -131,8 +131,9 @@ class Phone(Writer):
 class ForgetfulPhone(Phone):
     """The mutant: it takes the restored server's word for all there is."""
 
-    def _offers(self, old: dict[str, Held], old_epoch: str | None) -> list[Json]:
-        return []
+    def held(self) -> dict[str, Held]:
+        """Nothing, as if there were only what is pulled."""
+        return {}
 
 
 def data_of(record: Json) -> Json:

@@ -17,19 +17,16 @@ OF_PUSHES = {
     Fault.DROP_REPLY: 20, Fault.CUT_REPLY: 4, Fault.CUT_REQUEST: 4, Fault.RESET: 4, Fault.DELAY: 4, Fault.HALF_OPEN: 1,
 }  # fmt: skip
 OF_PULLS = {Fault.CUT_REPLY: 4, Fault.CUT_REQUEST: 4, Fault.RESET: 4, Fault.DELAY: 4}
-PUSH = 100  # the most mutations of one push
 
 
-async def replies_dropped(
-    postgres: Postgres, seed: int, *, seconds: float, plant: Plant | None = None, kind: type[Reader] = Reader
-) -> Verdict:
+async def replies_dropped(postgres: Postgres, seed: int, *, seconds: float, plant: Plant | None = None) -> Verdict:
     """A proxy loses replies after the commit, and a few things more; phones send the same mutations again."""
     with diary(postgres) as server:
         if plant is not None:
             await plant.apply(server.owner_url)
         proxy = Proxy(server.port, mishaps(Random(seed)))
         patients = await enrol(f"http://127.0.0.1:{server.port}", 2)
-        async with between(proxy) as url, crowd(url, patients, 8, 4, seed, kind=kind, patience=1) as phones:
+        async with between(proxy) as url, crowd(url, patients, 8, 4, seed, patience=1) as phones:
             async with busy(phones, rate=20):
                 await asyncio.sleep(seconds)
             proxy.calm = True
@@ -40,7 +37,9 @@ async def replies_dropped(
     return verdict
 
 
-async def commits_delayed(postgres: Postgres, seed: int, *, seconds: float, plant: Plant | None = None) -> Verdict:
+async def commits_delayed(
+    postgres: Postgres, seed: int, *, seconds: float, plant: Plant | None = None, kind: type[Reader] = Reader
+) -> Verdict:
     """16 writers on 2 patients, who linger between taking a number and the commit; 4 readers."""
     with diary(postgres) as server:
         for one in (SLOW_COMMITS, plant):
@@ -48,7 +47,7 @@ async def commits_delayed(postgres: Postgres, seed: int, *, seconds: float, plan
                 await one.apply(server.owner_url)
         url = f"http://127.0.0.1:{server.port}"
         patients = await enrol(url, 2)
-        async with crowd(url, patients, 16, 4, seed) as phones:
+        async with crowd(url, patients, 16, 4, seed, kind=kind) as phones:
             async with busy(phones, rate=10):
                 await asyncio.sleep(seconds)
             verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)

@@ -9,6 +9,7 @@ import httpx
 
 Json = dict[str, Any]
 PAUSE, LONGEST_PAUSE = 0.05, 0.8  # seconds, where nothing new or nobody is there
+TRIES = 5
 
 
 class Reader:
@@ -43,12 +44,22 @@ class Reader:
         """Pulls to the end, without crashes; whether it came there within so many pages."""
         self._crash = 0
         for _ in range(most_pages):
-            page = await self.pull()
-            if page is not None:
-                self.store(page)
-            if page is not None and not page["has_more"]:
+            page = await self._insist()
+            if page is None:
+                return False
+            self.store(page)
+            if not page["has_more"]:
                 return True
         return False
+
+    async def _insist(self) -> Json | None:
+        """The next page, asked for a few times."""
+        for _ in range(TRIES):
+            page = await self.pull()
+            if page is not None:
+                return page
+            await asyncio.sleep(PAUSE)
+        return None
 
     async def pull(self) -> Json | None:
         """The next page, or None where there was no answer."""

@@ -18,6 +18,7 @@ from app import database, embedded
 from tests.conftest import ROOT, url_of
 
 PATIENCE = 60  # seconds until whoever waits gives up
+STOPPED = 5  # seconds
 SOUND = "from app.cli import main; main()"
 SETTINGS = {
     "ENVIRONMENT": "development",
@@ -115,6 +116,11 @@ class Diary:
         """The superuser's URL of its database."""
         return self.postgres.url(self.name)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process that was started last runs."""
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> float:
         """Starts it and returns after how many seconds it was ready."""
         self.starts += 1
@@ -140,10 +146,13 @@ class Diary:
         self.process.wait()
 
     def stop(self) -> None:
-        """Ends it in an orderly way."""
+        """Ends it in an orderly way, or at once where it does not."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(STOPPED)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def command(self, name: str) -> None:
         """Runs another command of pain-diary as its operator."""
