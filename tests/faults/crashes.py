@@ -26,7 +26,7 @@ async def server_killed(
         async with crowd(url, patients, writers, connections - writers, seed) as phones:
             async with busy(phones, rate=5):
                 for _ in range(times):
-                    await asyncio.sleep(0.3 + random.random() * 0.5)
+                    await asyncio.sleep(0.2 + random.random() * 0.4)
                     await asyncio.to_thread(server.kill)
                     late += await asyncio.to_thread(server.start) > READY
             verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
@@ -48,7 +48,7 @@ async def postgres_killed(postgres: Postgres, seed: int, *, times: int, plant: P
         async with crowd(url, patients, 12, 0 if plant else 4, seed) as phones:
             async with busy(phones, rate=10):
                 for number in range(2 * times):
-                    await asyncio.sleep(0.5 + random.random() * 0.5)
+                    await asyncio.sleep(0.2 + random.random() * 0.4)
                     await asyncio.to_thread(postgres.kill, (SIGKILL, SIGQUIT)[number % 2])
                     await asyncio.to_thread(postgres.start)
                     unready += not await answers(patients[0], url)

@@ -19,10 +19,10 @@ from tests.faults.servers import Postgres, postgres
 DOCUMENT = ROOT / "docs" / "faults.md"
 HEAD = """# Faults
 
-Written by `make faults`, with seed {seed}. Phones make changes by the clock, whatever happens to the server, and send each
-until it is answered; readers fold pages of 1, 7, 37 and 200, and crash between any two transactions of theirs. What was
-acknowledged is then compared with the database, and what every reader holds with a full pull and with the table. A mutant is
-the same experiment, small, with a fault planted that it has to find.
+Written by `make faults`, with seed {seed}. Phones make changes by the clock, whatever happens to the server, and send
+each until it is answered; readers fold pages of 1, 7, 37 and 200, and crash between any two transactions of theirs.
+What was acknowledged is then compared with the database, and what every reader holds with a full pull and with the
+table. A mutant is the same experiment, small, with a fault planted that it has to find.
 
 - lost: acknowledged, and not in the history as it was acknowledged; after a restore, not as last acknowledged
 - duplicates: mutations applied more than once
