@@ -14,7 +14,7 @@ from tests.faults.readers import HastyReader
 from tests.faults.restores import backup_restored
 from tests.faults.servers import Postgres
 
-Figure = Literal["lost", "duplicates", "diverged", "faults"]
+Figure = Literal["lost", "duplicates", "resurrected", "diverged", "faults"]
 Size = dict[str, Any]
 
 
@@ -72,7 +72,10 @@ EXPERIMENTS = (
         replies_dropped,
         {"seconds": 1.5},
         {"seconds": 30},
-        (Mutant("mutation_id has no unique key, nobody looks", {"plant": plants.FORGOTTEN_MUTATIONS}, "duplicates"),),
+        (
+            Mutant("mutation_id has no unique key, nobody looks", {"plant": plants.FORGOTTEN_MUTATIONS}, "duplicates"),
+            Mutant("a late edit brings a record back", {"plant": plants.LATE_UPLOADS}, "resurrected"),
+        ),
     ),
     Experiment(
         "commits linger",

@@ -47,6 +47,15 @@ FORGOTTEN_MUTATIONS = Plant(
     ),
     ("DROP INDEX uq_record_versions_mutation",),
 )
+LATE_UPLOADS = Plant(
+    (
+        (
+            "decide",
+            "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END",
+            "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'updated' END",
+        ),
+    ),
+)
 ENDLESS_PAGES = Plant(
     (("read_changes", "AND change_seq > after", "AND change_seq >= after"),),
 )
