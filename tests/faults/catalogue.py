@@ -72,10 +72,7 @@ EXPERIMENTS = (
         replies_dropped,
         {"seconds": 1.5},
         {"seconds": 30},
-        (
-            Mutant("mutation_id has no unique key, nobody looks", {"plant": plants.FORGOTTEN_MUTATIONS}, "duplicates"),
-            Mutant("a late edit brings a record back", {"plant": plants.LATE_UPLOADS}, "resurrected"),
-        ),
+        (Mutant("mutation_id has no unique key, nobody looks", {"plant": plants.FORGOTTEN_MUTATIONS}, "duplicates"),),
     ),
     Experiment(
         "commits linger",
@@ -84,6 +81,7 @@ EXPERIMENTS = (
         {"seconds": 30},
         (
             Mutant("the cursor is a sequence", {"plant": plants.SEQUENCE_CURSOR}, "diverged", quick=True),
+            Mutant("a late edit brings a record back", {"plant": plants.LATE_UPLOADS}, "resurrected", quick=True),
             Mutant("a phone stores the cursor before the data", {"kind": HastyReader}, "diverged", quick=True),
         ),
     ),

@@ -94,13 +94,13 @@ class Writer:
 
     def make_change(self) -> None:
         """A new entry, a new version of one, or the end of one; sometimes of what another phone wrote."""
-        theirs = self.random.random() < 0.2
-        near = list((self.patient.shelf if theirs else self.known).items())[-10:]
+        theirs = self.random.random() < 0.3
+        near = list((self.patient.shelf if theirs else self.known).items())[-5:]
         record_id, version = self.random.choice(near) if near else (self.new_id(), 0)
         chance = self.random.random()
         if chance < 0.4 or version == 0:
             self.put(self.new_id(), 0)
-        elif chance < 0.9:
+        elif chance < 0.8:
             self.put(record_id, version)
         else:
             self.delete(record_id, version)
