@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from tests.faults import builds, plants
 from tests.faults.crashes import postgres_killed, server_killed
-from tests.faults.limits import clients_left, disk_full
+from tests.faults.disks import disk_full
+from tests.faults.limits import clients_left
 from tests.faults.oracle import Verdict
 from tests.faults.phones import ForgetfulPhone
 from tests.faults.races import commits_delayed, pulled_one_by_one, replies_dropped

@@ -1,14 +1,11 @@
-"""Experiments 6 and 7: clients leave, connections run out, the disk is full."""
+"""Experiment 6: clients leave, and connections run out."""
 
 import asyncio
 import json
-import subprocess
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import NamedTuple, TypeAlias
 from uuid import UUID, uuid4
@@ -17,7 +14,7 @@ import asyncpg
 import httpx
 
 from tests.faults.crowd import crowd, enrol
-from tests.faults.load import Patient, Writer
+from tests.faults.load import Patient
 from tests.faults.oracle import Verdict, judge
 from tests.faults.proxy import reset
 from tests.faults.servers import SOUND, Postgres, diary
@@ -32,8 +29,8 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND state NOT IN ('idle', 'disabled')
 """
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+SESSIONS = "/v1/me/sessions"  # reads over the other pool, SQLAlchemy's
 AT_ONCE = 16
-MOST_TRIES = 3  # of pushes that are refused
 ANSWERED = 3  # seconds, also where no connection is free
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -48,7 +45,7 @@ async def clients_left(postgres: Postgres, seed: int, *, requests: int, program:
             if faults := await left_behind(superuser, url, patients[0]):
                 return Verdict(0, faults=faults, did=f"{requests} requests broken off")
             for writer in phones.writers:
-                await write(writer, 20)
+                await writer.write(20)
             refused, in_time, faults = await exhaust(superuser, url, patients)
             verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
     verdict.faults += faults
@@ -68,20 +65,29 @@ async def connection_to(url: str) -> AsyncIterator[Connection]:
 
 async def leave_early(port: int, patient: Patient, requests: int, random: Random) -> None:
     """So many requests, of which some are not even sent whole."""
-    bodies = [push_of(random.randrange(3)) for _ in range(50)]
-    waiting = iter(range(requests))
+    sync = f"/v1/patients/{patient.id}/sync"
+    kinds = [
+        request_of(patient, "POST", f"{sync}/push", push_of(3)),
+        request_of(patient, "POST", f"{sync}/push", push_of(0)),
+        request_of(patient, "GET", f"{sync}/pull?limit=50"),
+        request_of(patient, "GET", SESSIONS),
+    ]
+    waiting = iter(random.choices(kinds, k=requests))
 
     async def client() -> None:
-        for number in waiting:
-            method, path, body = [("POST", "push", bodies[number % 50]), ("GET", "pull?limit=50", b"")][number % 3 == 0]
-            request = (
-                f"{method} /v1/patients/{patient.id}/sync/{path} HTTP/1.1\r\nHost: diary\r\n"
-                f"Authorization: {patient.authorization}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n"
-            ).encode() + body
+        for request in waiting:
             await break_off(port, request, random)
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
+
+
+def request_of(patient: Patient, method: str, path: str, body: bytes = b"") -> bytes:
+    """A request as it travels."""
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: diary\r\nAuthorization: {patient.authorization}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def break_off(port: int, request: bytes, random: Random) -> None:
@@ -106,7 +112,9 @@ async def left_behind(superuser: Connection, url: str, patient: Patient) -> list
     except AssertionError:
         return ["a connection is left in a transaction"]
     free = await count_free(superuser, url, patient)
-    return ["a connection is left checked out"] if free < POOL else []
+    async with patient.connect(url) as http:
+        sessions = await http.get(f"{url}{SESSIONS}")
+    return ["a connection is left checked out"] if free < POOL or sessions.status_code != 200 else []
 
 
 async def count_free(superuser: Connection, url: str, patient: Patient) -> int:
@@ -145,10 +153,6 @@ async def exhaust(superuser: Connection, url: str, patients: list[Patient]) -> t
     return len(refusals), sum(refusal.seconds <= ANSWERED for refusal in refusals), faults
 
 
-class CannotMount(Exception):
-    """There can be no small disk on this machine."""
-
-
 class Pushed(NamedTuple):
     """An answer and how long it took."""
 
@@ -175,79 +179,3 @@ def push_of(entries: int) -> bytes:
     ]  # fmt: skip
     body = {"device_id": "phone", "client_now": datetime.now(UTC).isoformat(), "mutations": mutations}
     return json.dumps(body).encode()
-
-
-async def disk_full(postgres: Postgres, seed: int, *, times: int, program: str = SOUND) -> Verdict:
-    """The disk of the records fills up and is emptied again, under neither server's eyes."""
-    with small_disk(postgres) as disk, diary(postgres, program) as server:
-        await asyncio.to_thread(move_records, postgres, server.name, disk)
-        url = f"http://127.0.0.1:{server.port}"
-        patients = await enrol(url, 1)
-        faults, pages = [], 0
-        async with crowd(url, patients, 1, 1, seed) as phones:
-            [writer], [reader] = phones.writers, phones.readers
-            for _ in range(times):
-                await write(writer, 20)
-                fill(disk / "filler")
-                faults += await refused_for_want_of_room(writer)
-                before = reader.pages
-                await reader.catch_up(most_pages=1000)
-                pages += reader.pages - before
-                faults += ["reads do not go on"] * (reader.pages == before)
-                (disk / "filler").unlink()
-                await write(writer, 0)
-            verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
-        verdict.faults += faults
-        server.stop()
-        postgres.sql("postgres", f"DROP DATABASE {server.name}", f"DROP TABLESPACE {disk.name}")
-    refusals = phones.ledger.refusals[503]
-    verdict.did = f"{times} × full: {refusals} pushes refused with 503, {pages} pages read meanwhile"
-    return verdict
-
-
-async def write(writer: Writer, changes: int) -> None:
-    """Makes so many changes, and sends all that waits."""
-    for _ in range(changes):
-        writer.make_change()
-    tries = 0
-    while writer.outbox and tries < MOST_TRIES:
-        tries += not await writer.push()
-
-
-async def refused_for_want_of_room(writer: Writer) -> list[str]:
-    """Writes until there is no room: pages that are there already take a few."""
-    for _ in range(1000):
-        writer.put(writer.new_id(), 0)
-        if not await writer.push():
-            return []
-    return ["the disk was not full"]
-
-
-@contextmanager
-def small_disk(postgres: Postgres) -> Iterator[Path]:
-    """A file system of its own for PostgreSQL; only root may mount one."""
-    account = postgres.server.data_directory.stat()
-    with tempfile.TemporaryDirectory(prefix="diary_disk_") as name:
-        directory = Path(name)
-        options = f"size=16m,mode=0700,uid={account.st_uid},gid={account.st_gid}"
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], stderr=subprocess.DEVNULL)
-        if mounted.returncode != 0:
-            raise CannotMount("a disk that is small enough to fill can be mounted by root only")
-        try:
-            yield directory
-        finally:
-            subprocess.run(["umount", "--lazy", directory], check=True)
-
-
-def move_records(postgres: Postgres, name: str, disk: Path) -> None:
-    """Puts what patients write on the small disk; the audit of reads stays where it is."""
-    postgres.sql("postgres", f"CREATE TABLESPACE {disk.name} LOCATION '{disk}'")
-    tables = [f"ALTER TABLE {table} SET TABLESPACE {disk.name}" for table in ("records", "record_versions")]
-    postgres.sql(name, *tables)
-
-
-def fill(path: Path) -> None:
-    """Writes until the disk is full."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            pass

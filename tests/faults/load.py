@@ -16,6 +16,7 @@ Json = dict[str, Any]
 MADE = {"created", "updated", "deleted"}
 LATER = {408, 429, 503}
 LARGEST_BATCH = 20
+MOST_REFUSALS = 3
 PAUSE, LONGEST_PAUSE = 0.05, 0.8  # seconds before asking again
 
 
@@ -91,6 +92,14 @@ class Writer:
             pause = PAUSE if answered else min(2 * pause, LONGEST_PAUSE)
             if not answered or not self.outbox:
                 await asyncio.sleep(pause)
+
+    async def write(self, changes: int) -> None:
+        """Makes so many changes and sends all that waits, unless it is refused too often."""
+        for _ in range(changes):
+            self.make_change()
+        refused = 0
+        while self.outbox and refused < MOST_REFUSALS:
+            refused += not await self.push()
 
     def make_change(self) -> None:
         """A new entry, a new version of one, or the end of one; sometimes of what another phone wrote."""

@@ -12,7 +12,7 @@ from secrets import randbelow
 
 from tests.conftest import ROOT
 from tests.faults.catalogue import EXPERIMENTS, Experiment
-from tests.faults.limits import CannotMount
+from tests.faults.disks import CannotMount
 from tests.faults.oracle import Verdict
 from tests.faults.servers import Postgres, postgres
 

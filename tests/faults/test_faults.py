@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.catalogue import EXPERIMENTS, Experiment, Mutant
-from tests.faults.limits import CannotMount
+from tests.faults.disks import CannotMount
 from tests.faults.servers import Postgres, postgres
 
 pytestmark = pytest.mark.anyio
