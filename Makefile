@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test test-pg15 check fuzz consent mutants bench lock clean
+.PHONY: run test test-pg15 check fuzz consent mutants faults bench lock clean
 
 run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -45,6 +45,10 @@ consent: .venv/installed
 # Takes each permission check away in turn: a test must notice. About ten minutes; WORDS="notes code" chooses some.
 mutants: .venv/installed
 	$(BIN)/python -m mutants.run $(WORDS)
+
+# The long form of tests/faults: kills servers, loses replies, restores backups; writes docs/faults.md. SEED=, WORDS=.
+faults: .venv/installed
+	SEED=$(SEED) $(BIN)/python -m tests.faults.run $(WORDS)
 
 bench: .venv/installed
 	$(BIN)/python -m bench.run

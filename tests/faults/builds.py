@@ -1,0 +1,87 @@
+"""Faults for the server of one experiment: programs that plant one in the application and then serve it."""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+
+from app import database, main
+from app.config import Settings
+from app.database import Database
+
+UNTIL_COMMIT = 0.1  # seconds
+
+_commits: set["asyncio.Task[None]"] = set()
+
+
+def program(plant: str) -> str:
+    """What Python is to run instead of `pain-diary`."""
+    return f"from tests.faults import builds; builds.{plant}(); from app.cli import main; main()"
+
+
+def acknowledge_before_commit() -> None:
+    """Writes return before they are durable."""
+    sound = Database.call
+
+    async def call(self: Database, statement: str, *arguments: object) -> list[Any]:
+        if "write_records" not in statement:
+            return await sound(self, statement, *arguments)
+        assert self._pool is not None
+        connection = await self._pool.acquire()
+        transaction = connection.transaction()
+        await transaction.start()
+        rows = await connection.fetch(statement, *arguments)
+        task = asyncio.create_task(_commit_later(self._pool, connection, transaction))
+        _commits.add(task)
+        task.add_done_callback(_commits.discard)
+        return rows
+
+    Database.call = call  # type: ignore[method-assign]  # the fault
+
+
+async def _commit_later(pool: Any, connection: Any, transaction: Any) -> None:
+    await asyncio.sleep(UNTIL_COMMIT)
+    await transaction.commit()
+    await pool.release(connection)
+
+
+def keep_connections() -> None:
+    """A request takes a connection and does not give it back where the client leaves."""
+    sound = main.create_app
+
+    def create_app(settings: Settings | None = None) -> FastAPI:
+        app = sound(settings)
+        app.add_middleware(_Keeping, app.state.diary.database)
+        return app
+
+    main.create_app = create_app
+
+
+class _Keeping:
+    def __init__(self, app: Any, database: Database) -> None:
+        self._app = app
+        self._database = database
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        left = False
+
+        async def hear() -> Any:
+            nonlocal left
+            message = await receive()
+            left = left or (message["type"] == "http.disconnect" and scope["type"] == "http")
+            return message
+
+        await self._app(scope, hear, send)
+        if left:
+            assert self._database._pool is not None
+            await self._database._pool.acquire(timeout=1)
+
+
+def full_disk_is_our_fault() -> None:
+    """A full disk is no failure that passes."""
+    sound = database.passes
+
+    def passes(sqlstate: str | None) -> bool:
+        return sound(sqlstate) and not (sqlstate or "").startswith("53")
+
+    database.passes = passes

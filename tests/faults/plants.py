@@ -1,0 +1,65 @@
+"""Faults for the database of one experiment: functions with a few words changed, as in `mutants`."""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Changes of functions, each of a text that is there exactly once, and statements before them."""
+
+    changes: tuple[tuple[str, str, str], ...]  # function, old, new
+    statements: tuple[str, ...] = ()
+
+    async def apply(self, owner_url: str) -> None:
+        """Changes the database; raises ValueError where an old text is not there once."""
+        connection = await asyncpg.connect(owner_url)
+        try:
+            for statement in self.statements:
+                await connection.execute(statement)
+            for function, old, new in self.changes:
+                definition = "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = $1"
+                text = await connection.fetchval(definition, function)
+                if text.count(old) != 1:
+                    raise ValueError(f"{function} has the old text {text.count(old)} times")
+                await connection.execute(text.replace(old, new))
+        finally:
+            await connection.close()
+
+
+# No fault: the moment between taking a number and the commit, made longer.
+SLOW_COMMITS = Plant(
+    (("write_records", "-- ... and write it.", "PERFORM pg_sleep(random() * 0.04);"),),
+)
+SEQUENCE_CURSOR = Plant(
+    (
+        ("write_records", "    FOR UPDATE;", "    ;"),
+        ("write_records", "clock.head := clock.head + 1;", "clock.head := nextval('planted');"),
+        ("write_records", "SET head = clock.head", "SET head = greatest(head, clock.head)"),
+    ),
+    ("CREATE SEQUENCE planted", "GRANT USAGE ON planted TO public"),
+)
+FORGOTTEN_MUTATIONS = Plant(
+    (
+        ("decide", "WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id", "WHEN false"),
+        ("decide", "WHEN held.version <> base_version THEN 'conflict'", ""),
+    ),
+    ("DROP INDEX uq_record_versions_mutation",),
+)
+LATE_UPLOADS = Plant(
+    (
+        (
+            "decide",
+            "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END",
+            "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'updated' END",
+        ),
+    ),
+)
+ENDLESS_PAGES = Plant(
+    (("read_changes", "AND change_seq > after", "AND change_seq >= after"),),
+)
+CARELESS_COMMITS = Plant(
+    (("write_records", "-- ... and write it.", "PERFORM set_config('synchronous_commit', 'off', true);"),),
+    ("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"),
+)

@@ -1,0 +1,38 @@
+"""The short form of every experiment, and of those mutants that take no time; `make faults` runs the long ones."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.catalogue import EXPERIMENTS, Experiment, Mutant
+from tests.faults.disks import CannotMount
+from tests.faults.servers import Postgres, postgres
+
+pytestmark = pytest.mark.anyio
+
+SEED = 1
+QUICK = [(experiment, mutant) for experiment in EXPERIMENTS for mutant in experiment.mutants if mutant.quick]
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Postgres]:
+    """A PostgreSQL that nobody else needs."""
+    with postgres() as running:
+        yield running
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
+async def test_nothing_is_lost_doubled_or_brought_back_when(experiment: Experiment, victim: Postgres) -> None:
+    try:
+        verdict = await experiment.verdict(victim, SEED, experiment.short)
+    except CannotMount as reason:
+        pytest.skip(str(reason))
+    assert verdict.sound, verdict
+
+
+@pytest.mark.parametrize(("experiment", "mutant"), QUICK, ids=lambda one: one.name)
+async def test_it_is_noticed_that(experiment: Experiment, mutant: Mutant, victim: Postgres) -> None:
+    try:
+        assert await experiment.finds(mutant, victim, SEED)
+    except CannotMount as reason:
+        pytest.skip(str(reason))
