@@ -1,70 +1,65 @@
 // RxDB replicates a collection of records with a patient's diary. docs/sync.md is the protocol.
+import { normalizeMangoQuery, prepareQuery } from "rxdb/plugins/core";
 import { replicateRxCollection } from "rxdb/plugins/replication";
 import { deepEqual } from "rxdb/plugins/utils";
 import { debounceTime } from "rxjs";
-import { dataOf, isOvertaken, isRefused, merge, mutation } from "./diary.mjs";
+import { dataOf, isOvertaken, isRefused, merge } from "./diary.mjs";
 
-const properties = { id: { type: "string", maxLength: 36 }, kind: { type: "string" } };
-properties.version = { type: "integer" }; // the server's; 0 until it has the record
-properties.data = { type: "object" };
-export const schema = { version: 0, primaryKey: "id", type: "object", properties, required: Object.keys(properties) };
+const id = { type: "string", maxLength: 36 };
+const servers = { version: { type: "integer", default: 0 }, epoch: { type: "string", default: "" } };
+const properties = { id, kind: { type: "string" }, data: { type: "object" }, ...servers };
+export const schema = { version: 0, primaryKey: "id", type: "object", properties, required: ["id", "kind", "data"] };
 
-const document = ({ id, kind, version = 0, deleted = false, record = {} }) => {
-  return { id, kind, version, data: dataOf(record), _deleted: deleted };
+const document = ({ id, kind, version, epoch, deleted = false, reason, record = {} }) => {
+  return { id, kind, version: reason === "withdrawn" ? 0 : version, epoch, data: dataOf(record), _deleted: deleted };
 };
+const dataIn = ({ _deleted, data }) => (_deleted ? undefined : data);
 
 /** For a collection of records: the `conflictHandler` to create it with, and `start(collection)` to replicate it. */
 export function adapt(diary, refused = console.error) {
-  const running = {}; // `current` is the replication
-  const overtaken = new Set(); // what the server had taken from here before others changed it
+  const overtaken = new Set(); // what others changed after the server had taken it from here
+  let replication;
 
-  const conflictHandler = {
-    isEqual: (a, b) => a.version === b.version && a._deleted === b._deleted && deepEqual(a.data, b.data),
-    resolve({ newDocumentState: mine, assumedMasterState: base, realMasterState: theirs }) {
-      if (overtaken.delete(mine.id)) return theirs;
-      if (mine._deleted || theirs._deleted) return { ...theirs, _deleted: true }; // what is deleted stays deleted
-      return { ...theirs, data: merge(base?.data ?? {}, mine.data, theirs.data) };
-    },
-  };
+  function resolve({ newDocumentState: mine, assumedMasterState: base, realMasterState: theirs }) {
+    if (overtaken.delete(mine.id)) return theirs;
+    if (mine._deleted || theirs._deleted) return { ...theirs, _deleted: true }; // what is deleted stays deleted
+    return { ...theirs, data: merge(base?.data ?? {}, mine.data, theirs.data) };
+  }
 
   async function pull(checkpoint, limit) {
-    const { changes, cursor } = await diary.pull(checkpoint?.cursor, limit).catch(anew);
-    return { documents: changes.map(document), checkpoint: { cursor } };
+    const { changes, place } = await diary.pull(checkpoint, limit).catch(startAgain);
+    return { documents: changes.map(document), checkpoint: place };
+  }
+
+  /** What RxDB remembers beside the documents is what the server had, tombstones too. */
+  async function startAgain(error) {
+    if (!error.action) throw error;
+    const { metaInstance: meta } = replication;
+    const query = normalizeMangoQuery(meta.schema, { selector: { isCheckpoint: "0", _deleted: false } });
+    const { documents } = await meta.query(prepareQuery(meta.schema, query));
+    const had = documents.map(({ docData }) => docData).filter(({ version, _deleted }) => version || !_deleted);
+    return diary.startAgain(error, had.map((one) => ({ ...one, data: dataIn(one) })), refused);
   }
 
   async function push(rows) {
-    const mutations = rows.map(({ newDocumentState: { id, kind, data, _deleted }, assumedMasterState: base }) =>
-      mutation(kind, id, base?.version ?? 0, _deleted ? undefined : data),
-    );
-    const results = await diary.push(await Promise.all(mutations));
+    const edits = rows.map(({ newDocumentState: mine, assumedMasterState: { version = 0, epoch } = {} }) => {
+      return { ...mine, data: dataIn(mine), version, epoch };
+    });
+    const results = await diary.push(edits).catch(async (error) => {
+      await startAgain(error); // RxDB pulls only after this push
+      return diary.push(edits);
+    });
     results.filter(isRefused).forEach((result) => refused(result));
     results.filter(isOvertaken).forEach(({ id }) => overtaken.add(id));
-    const compared = results.map((result, at) => ({ ...result, wanted: rows[at].newDocumentState }));
-    const differs = ({ status, version, wanted }) => status === "conflict" && (version || !wanted._deleted);
-    const conflicts = compared.filter((result) => isOvertaken(result) || differs(result));
-    return conflicts.map(({ wanted, ...result }) => document({ kind: wanted.kind, ...result }));
+    return results.filter(({ record, deleted }) => record || deleted).map(document);
   }
 
   function start(collection, options = {}) {
     const handlers = { pull: { handler: pull, batchSize: 500 }, push: { handler: push, batchSize: 100 } };
-    const name = { collection, replicationIdentifier: "diary" };
-    const replication = replicateRxCollection({ ...name, ...handlers, ...options });
+    replication = replicateRxCollection({ collection, replicationIdentifier: "diary", ...handlers, ...options });
     replication.sent$.pipe(debounceTime(10)).subscribe(() => replication.reSync()); // to learn the new versions
-    return Object.assign(running, { options, current: replication });
+    return replication;
   }
 
-  function anew(error) {
-    if (error.action) startAgain(running.current, error.action);
-    throw error;
-  }
-
-  /** Without what RxDB remembers of the replication; what was changed here since is pushed, the rest taken over. */
-  async function startAgain(replication, action) {
-    await replication.pause();
-    if (action === "reoffer") await replication.collection.find().incrementalModify((same) => same); // all was changed
-    await replication.remove();
-    start(replication.collection, running.options);
-  }
-
-  return { conflictHandler, start };
+  return { conflictHandler: { isEqual: deepEqual, resolve }, start };
 }

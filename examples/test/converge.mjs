@@ -6,7 +6,8 @@ import { isDeepStrictEqual } from "node:util";
 import { dataOf, openDiary } from "../diary.mjs";
 
 const { DIARY, TOKENS } = process.env;
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const input = createInterface({ input: process.stdin }).on("close", () => process.exit(1)); // the test is gone
+const lines = input[Symbol.asyncIterator]();
 
 /** Has the test around this one do something to the server. */
 async function ask(what) {
@@ -67,7 +68,6 @@ export async function converge(makeDevice) {
       copies = [await phone.copy(), await tablet.copy()];
     }
     for (const copy of copies) assert.deepEqual(copy, server);
-    assert.deepEqual(refused, []);
     return server;
   }
 

@@ -10,10 +10,14 @@ await converge(async (diary, refused) => {
   const { records } = await database.addCollections({ records: { schema, conflictHandler } });
   const find = (id) => records.findOne(id).exec();
   const replication = start(records, { retryTime: 20 });
+  replication.error$.subscribe(({ parameters, message }) => {
+    const told = parameters.errors?.map((error) => error.message) ?? [message];
+    if (!/offline|lost/.test(told)) console.error(...told); // else RxDB would try again in silence
+  });
 
   return {
     async add(kind, data) {
-      return (await records.insert({ id: crypto.randomUUID(), kind, version: 0, data })).id;
+      return (await records.insert({ id: crypto.randomUUID(), kind, data })).id;
     },
     async edit(id, fields) {
       await (await find(id)).incrementalModify((doc) => ({ ...doc, data: { ...doc.data, ...fields } }));
@@ -22,8 +26,8 @@ await converge(async (diary, refused) => {
       await (await find(id)).incrementalRemove();
     },
     async sync() {
-      replication.current.reSync();
-      await replication.current.awaitInSync();
+      replication.reSync();
+      await replication.awaitInSync();
     },
     async copy() {
       const all = await records.find().exec();
