@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -243,7 +244,7 @@ async def test_it_says_when_nothing_is_left_to_send(
     devices: list[Phone], diaries: list[Shaky], superuser: Connection
 ) -> None:
     for _ in range(101):
-        logged(diaries[0])
+        logged(diaries[0], note="ü" * 4000)  # more than one push takes
     diaries[0].sync()
     told = "SELECT outbox_empty_at > now() - interval '1 minute' FROM sessions WHERE id = $1"
     assert await superuser.fetchval(told, UUID(devices[0].session_id))
@@ -270,6 +271,70 @@ async def test_after_a_restore_everything_that_was_acknowledged_comes_back(
     assert (records[old]["mood"], records[pending]["mood"], records[pending]["note"]) == (4, 1, "not sent yet")
     assert records == await pulled(devices[0])
     assert await superuser.fetch("SELECT * FROM verify_diary($1)", patient) == []
+
+
+@pytest.mark.parametrize("first", ["the newer", "the older"])
+async def test_after_a_restore_the_later_version_wins_whoever_offers_first(
+    first: str, devices: list[Phone], diaries: list[Shaky], superuser: Connection
+) -> None:
+    phone, tablet = diaries
+    patient = UUID(devices[0].patient_id)
+    old = logged(phone)
+    met(phone, tablet)
+    await back_up(superuser, patient)
+    edited(phone, old, mood=2)
+    lost, gone = logged(phone, mood=2), logged(phone)
+    met(phone, tablet)
+    edited(phone, old, mood=3)
+    edited(phone, lost, mood=3)
+    phone.write("entry", gone, None)
+    phone.sync()
+    await restore(superuser, patient)
+    records = met(phone, tablet) if first == "the newer" else met(tablet, phone)
+    assert {id_: record["mood"] for id_, record in records.items()} == {old: 3, lost: 3}
+    assert records == await pulled(devices[0])
+
+
+@pytest.mark.parametrize("losing", ["pull", "push"])
+async def test_a_restore_that_is_interrupted_loses_nothing(
+    losing: str, devices: list[Phone], diaries: list[Shaky], superuser: Connection
+) -> None:
+    phone, tablet = diaries
+    patient = UUID(devices[0].patient_id)
+    await back_up(superuser, patient)
+    acknowledged = logged(phone)
+    met(phone, tablet)
+    waiting = logged(phone)
+    for _ in range(2):
+        await restore(superuser, patient)
+        phone.losing = losing
+        with pytest.raises(ConnectionResetError):
+            phone.sync()
+        assert phone.records().keys() == {acknowledged, waiting}
+    assert met(phone, tablet).keys() == {acknowledged, waiting}
+
+
+async def test_what_is_withdrawn_is_not_offered_and_an_edit_of_it_is_shown_to_the_user(
+    api: str, devices: list[Phone], diaries: list[Shaky], superuser: Connection, tmp_path: Path
+) -> None:
+    ada, diary = devices[0], diaries[0]
+    moved, edited_meanwhile = [logged(diary, occurred_at="2026-05-01T08:00:00+02:00") for _ in range(2)]
+    diary.sync()
+    async with httpx.AsyncClient(base_url=api) as http:
+        helper = await Person().register_and_sign_in(http)
+        await grant(superuser, ada, helper, data_from=datetime(2026, 4, 1, tzinfo=UTC))
+        copy = opened(lent(helper, ada), tmp_path / "helper.sqlite")
+        copy.sync()
+        edited(copy, edited_meanwhile, mood=5)
+        for entry_id in (moved, edited_meanwhile):
+            edited(diary, entry_id, occurred_at="2026-03-01T08:00:00+01:00")
+        diary.sync()
+        copy.sync()
+        assert copy.records() == {}
+        assert len(copy.store.execute("SELECT * FROM refused").fetchall()) == 1
+        await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", UUID(ada.patient_id))
+        copy.sync()
+    assert met(*diaries).keys() == {moved, edited_meanwhile}
 
 
 async def test_after_another_consent_the_client_forgets_what_it_may_no_longer_see(

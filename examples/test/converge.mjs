@@ -68,6 +68,7 @@ export async function converge(makeDevice) {
       copies = [await phone.copy(), await tablet.copy()];
     }
     for (const copy of copies) assert.deepEqual(copy, server);
+    assert.deepEqual(refused, []);
     return server;
   }
 
@@ -112,15 +113,19 @@ export async function converge(makeDevice) {
 
   await ask("back up");
   online();
-  const since = await add(phone);
+  const [since, doomed] = [await add(phone), await add(phone)];
   await phone.edit(same, { mood: 4 });
   await tablet.edit(both, { mood: 8 });
   await meet();
-  await ask("restore"); // and everything that was acknowledged comes back
+  online(phone); // the tablet does not hear of this, and offers what is older, later
+  await phone.edit(same, { mood: 6 });
+  await phone.remove(doomed);
+  await phone.sync();
+  await ask("restore");
   await phone.edit(same, { pattern: "constant" });
   server = await meet();
-  assert.deepEqual([since in server, server[both].data.mood], [true, 8]);
-  assert.deepEqual([server[same].data.mood, server[same].data.pattern], [4, "constant"]);
+  assert.deepEqual([since in server, doomed in server, server[both].data.mood], [true, false, 8]);
+  assert.deepEqual([server[same].data.mood, server[same].data.pattern], [6, "constant"]);
 
   await add(phone, { mood: 99 });
   const good = await add(phone);
