@@ -4,8 +4,11 @@ const SERVERS = `kind id patient_id version change_seq deleted local_date receiv
   outside_validated_age`.split(/\s+/);
 const NO_VERSION = 2_000_000_000; // no record has it: changing that is answered with the server's copy
 
-/** A patient's diary, at …/v1/patients/{id}; `token()` is asked for an access token before each call. */
-export function openDiary(url, token, fetch = globalThis.fetch) {
+/**
+ * A patient's diary, at …/v1/patients/{id}; `token()` is asked for an access token before each call.
+ * `refused` gets what the server will not take, to show it to somebody.
+ */
+export function openDiary(url, token, refused = console.error, fetch = globalThis.fetch) {
   let epoch; // of which the versions are that the store holds, as far as we know
   const made = new Map(); // the versions that were pushed, by id: the store has them after the next pull
 
@@ -50,7 +53,9 @@ export function openDiary(url, token, fetch = globalThis.fetch) {
       return [...(await send(mutations.slice(0, half), epoch)), ...(await send(mutations.slice(half), epoch))];
     }
     const answer = mutations.length ? await post({ mutations, epoch }) : { results: [] };
-    return answer.results.map((result, at) => ({ ...mutations[at], ...result, epoch: answer.epoch }));
+    const results = answer.results.map((result, at) => ({ ...mutations[at], ...result, epoch: answer.epoch }));
+    results.filter(isRefused).forEach((result) => refused(result));
+    return results;
   }
 
   /** Offers again what the server lacks or has otherwise. What is deleted stays deleted. */
@@ -66,7 +71,7 @@ export function openDiary(url, token, fetch = globalThis.fetch) {
     const offers = [...latest.values()].filter(isLost).map(({ kind, id, data, version, epoch: reoffer }) =>
       mutation({ kind, id, base_version: now.get(id)?.version ?? 0, data, reoffer, version }),
     );
-    return send(await Promise.all(offers), place.epoch);
+    await send(await Promise.all(offers), place.epoch);
   }
 
   return {
@@ -81,8 +86,8 @@ export function openDiary(url, token, fetch = globalThis.fetch) {
      * `copy` is what the server was known to have: { kind, id, version, epoch, data }, without data what is deleted;
      * of several versions of a record the latest counts.
      */
-    async startAgain({ action }, copy, refused) {
-      if (action === "reoffer") (await offer(copy)).filter(isRefused).forEach((result) => refused(result));
+    async startAgain({ action }, copy) {
+      if (action === "reoffer") await offer(copy);
       const { changes, place } = await readAll();
       const seen = new Set(changes.map(({ id }) => id));
       const hidden = action === "reload" ? copy.filter(({ id }) => !seen.has(id)) : [];

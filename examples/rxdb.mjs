@@ -3,7 +3,7 @@ import { normalizeMangoQuery, prepareQuery } from "rxdb/plugins/core";
 import { replicateRxCollection } from "rxdb/plugins/replication";
 import { deepEqual } from "rxdb/plugins/utils";
 import { debounceTime } from "rxjs";
-import { dataOf, isOvertaken, isRefused, merge } from "./diary.mjs";
+import { dataOf, isOvertaken, merge } from "./diary.mjs";
 
 const id = { type: "string", maxLength: 36 };
 const servers = { version: { type: "integer", default: 0 }, epoch: { type: "string", default: "" } };
@@ -16,7 +16,7 @@ const document = ({ id, kind, version, epoch, deleted = false, reason, record = 
 const dataIn = ({ _deleted, data }) => (_deleted ? undefined : data);
 
 /** For a collection of records: the `conflictHandler` to create it with, and `start(collection)` to replicate it. */
-export function adapt(diary, refused = console.error) {
+export function adapt(diary) {
   const overtaken = new Set(); // what others changed after the server had taken it from here
   let replication;
 
@@ -37,19 +37,16 @@ export function adapt(diary, refused = console.error) {
     const { metaInstance: meta } = replication;
     const query = normalizeMangoQuery(meta.schema, { selector: { isCheckpoint: "0", _deleted: false } });
     const { documents } = await meta.query(prepareQuery(meta.schema, query));
-    const had = documents.map(({ docData }) => docData).filter(({ version, _deleted }) => version || !_deleted);
-    return diary.startAgain(error, had.map((one) => ({ ...one, data: dataIn(one) })), refused);
+    const copy = documents.map(({ docData }) => ({ ...docData, data: dataIn(docData) }));
+    return diary.startAgain(error, copy.filter(({ version, data }) => version || data));
   }
 
   async function push(rows) {
     const edits = rows.map(({ newDocumentState: mine, assumedMasterState: { version = 0, epoch } = {} }) => {
       return { ...mine, data: dataIn(mine), version, epoch };
     });
-    const results = await diary.push(edits).catch(async (error) => {
-      await startAgain(error); // RxDB pulls only after this push
-      return diary.push(edits);
-    });
-    results.filter(isRefused).forEach((result) => refused(result));
+    // Again at once, since RxDB does not pull while a push fails.
+    const results = await diary.push(edits).catch((error) => startAgain(error).then(() => diary.push(edits)));
     results.filter(isOvertaken).forEach(({ id }) => overtaken.add(id));
     return results.filter(({ record, deleted }) => record || deleted).map(document);
   }

@@ -53,7 +53,7 @@ END $$;
 -- p_epoch: the epoch of which base versions speak; where it is over, nothing is done and the status is reoffer.
 -- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
 -- of enter_diary() as its status. item_version and item_change_seq are what the item made, or found; where others
--- changed the record after that, the item is overtaken. An item that lies
+-- changed the record after that, or a later version was offered again, the item is overtaken. An item that lies
 -- before the window of a grant is outside_window. p_outbox_empty: the device has nothing left to send after these.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records(
@@ -83,6 +83,7 @@ DECLARE
     place integer;
     hidden boolean;
     hiddens boolean[];
+    again boolean;
     statuses text[];
     item records;
     held records;
@@ -282,10 +283,12 @@ BEGIN
             earlier := earliers[i];
             status := statuses[i];
             item_id := (items[i]).id;
-            item_overtaken := status = 'unchanged' AND earlier.mutation_id = mutations[i]
-                AND earlier.change_seq < held.change_seq;
-            item_version := CASE WHEN item_overtaken THEN earlier.version WHEN NOT hiddens[i] THEN held.version END;
-            item_change_seq := CASE WHEN item_overtaken THEN earlier.change_seq
+            again := status = 'unchanged' AND coalesce(earlier.mutation_id = mutations[i], false);
+            item_overtaken := CASE WHEN again THEN earlier.change_seq < held.change_seq
+                ELSE status = 'unchanged' AND was[i] IS NOT NULL AND NOT held.deleted
+                     AND (held.content_hash, held.note) IS DISTINCT FROM ((items[i]).content_hash, (items[i]).note) END;
+            item_version := CASE WHEN again THEN earlier.version WHEN NOT hiddens[i] THEN held.version END;
+            item_change_seq := CASE WHEN again THEN earlier.change_seq
                                     WHEN NOT hiddens[i] THEN held.change_seq END;
             item_deleted := held.deleted AND held.kind = (items[i]).kind AND NOT hiddens[i];
             item_record := CASE WHEN held.kind = (items[i]).kind AND NOT held.deleted AND NOT hiddens[i] THEN

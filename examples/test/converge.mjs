@@ -16,7 +16,7 @@ async function ask(what) {
 }
 
 /** A diary behind a network that can be cut, and that can lose the answer to a push. */
-function connect(token) {
+function connect(token, refused) {
   const network = { cut: false, pushed: [] };
   network.loseAnswer = () => new Promise((lost) => (network.lost = lost)); // of the next push, and all that follows
   async function fetch(url, asked) {
@@ -29,8 +29,11 @@ function connect(token) {
     Object.assign(network, { cut: true, lost: undefined });
     throw new TypeError("the answer is lost");
   }
-  return { diary: openDiary(DIARY, () => token, fetch), network };
+  return { diary: openDiary(DIARY, () => token, refused, fetch), network };
 }
+
+/** Tells of an error, unless it is the network's. */
+export const complain = ({ message }) => ["offline", "the answer is lost"].includes(message) || console.error(message);
 
 const at = { occurred_at: "2026-03-28T08:00:00+01:00", time_zone: "Europe/Berlin" };
 const regimens = [{ valid_from: at.occurred_at, time_zone: at.time_zone, schedule: { type: "prn" } }];
@@ -43,13 +46,13 @@ async function pullAlive() {
   return Object.fromEntries(alive.map(({ id, version, record }) => [id, { version, data: dataOf(record) }]));
 }
 
-/** `makeDevice(diary, refused)` → {add(kind, data), edit(id, fields), remove(id), sync(), copy()}, the copy by id. */
+/** `makeDevice(diary)` → {add(kind, data), edit(id, fields), remove(id), sync(), copy()}, the copy by id. */
 export async function converge(makeDevice) {
   const [refused, networks, devices] = [[], [], []];
   for (const token of TOKENS.split(" ")) {
-    const { diary, network } = connect(token);
+    const { diary, network } = connect(token, (result) => refused.push(result));
     networks.push(network);
-    devices.push(await makeDevice(diary, (result) => refused.push(result)));
+    devices.push(await makeDevice(diary));
   }
   const [phone, tablet] = devices;
   const online = (...which) => networks.forEach((network, place) => (network.cut = !which.includes(devices[place])));

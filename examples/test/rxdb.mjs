@@ -1,19 +1,16 @@
 import { createRxDatabase } from "rxdb";
 import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
 import { adapt, schema } from "../rxdb.mjs";
-import { converge } from "./converge.mjs";
+import { complain, converge } from "./converge.mjs";
 
-await converge(async (diary, refused) => {
+await converge(async (diary) => {
   const name = `diary${crypto.randomUUID()}`;
   const database = await createRxDatabase({ name, storage: getRxStorageMemory(), multiInstance: false });
-  const { conflictHandler, start } = adapt(diary, refused);
+  const { conflictHandler, start } = adapt(diary);
   const { records } = await database.addCollections({ records: { schema, conflictHandler } });
   const find = (id) => records.findOne(id).exec();
   const replication = start(records, { retryTime: 20 });
-  replication.error$.subscribe(({ parameters, message }) => {
-    const told = parameters.errors?.map((error) => error.message) ?? [message];
-    if (!/offline|lost/.test(told)) console.error(...told); // else RxDB would try again in silence
-  });
+  replication.error$.subscribe((error) => (error.parameters?.errors ?? [error]).forEach(complain)); // else it is silent
 
   return {
     async add(kind, data) {

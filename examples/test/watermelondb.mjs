@@ -2,11 +2,11 @@ import { Database } from "@nozbe/watermelondb/index.js";
 import LokiJSAdapter from "@nozbe/watermelondb/adapters/lokijs/index.js";
 import logger from "@nozbe/watermelondb/utils/common/logger/index.js";
 import { modelClasses, schema, sync } from "../watermelondb.mjs";
-import { converge } from "./converge.mjs";
+import { complain, converge } from "./converge.mjs";
 
 logger.default.silence();
 
-await converge(async (diary, refused) => {
+await converge(async (diary) => {
   const options = { schema, useWebWorker: false, useIncrementalIndexedDB: true, dbName: crypto.randomUUID() };
   const database = new Database({ adapter: new LokiJSAdapter.default(options), modelClasses });
   const tables = schema.tables;
@@ -31,7 +31,7 @@ await converge(async (diary, refused) => {
         await record.update(() => record._setRaw("data", JSON.stringify({ ...data(record), ...fields })));
       }),
     remove: (id) => database.write(async () => (await find(id)).markAsDeleted()),
-    sync: () => sync(database, diary, refused).catch((error) => console.error(error.message)),
+    sync: () => sync(database, diary).catch(complain),
     async copy() {
       const records = await all();
       const pairs = records.map((one) => [one.id, { version: one._getRaw("version"), data: data(one) }]);

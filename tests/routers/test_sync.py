@@ -279,6 +279,19 @@ async def test_the_latest_of_what_is_offered_again_stays_whoever_comes_first(
     assert await mood(restored.phone, old["id"]) == 4
 
 
+async def test_what_is_offered_after_a_later_version_is_answered_with_that(
+    restored: Restored, old: dict[str, Any]
+) -> None:
+    await restored.offer(put("entry", old | {"mood": 4}), 4)
+    earlier = put("entry", old | {"mood": 3}, reoffer=restored.epoch, version=3)
+    for mutation in (earlier, earlier):
+        [result] = await pushed(restored.phone, mutation)
+        assert (result["status"], result["version"], result["record"]["mood"]) == ("unchanged", 2, 4)
+    latest = put("entry", old | {"mood": 4}, reoffer=restored.epoch, version=4)
+    [result] = await pushed(restored.phone, latest)
+    assert (result["status"], result["version"], "record" in result) == ("unchanged", 2, False)
+
+
 async def test_what_is_offered_again_is_told_from_what_the_backup_had(restored: Restored, old: dict[str, Any]) -> None:
     assert await restored.offer(put("entry", old | {"mood": 1}), 1) == "unchanged"
     assert await mood(restored.phone, old["id"]) == 0
