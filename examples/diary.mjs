@@ -37,6 +37,7 @@ export function openDiary(url, token, refused = console.error, fetch = globalThi
     return { changes: [...changes.values()], place };
   }
 
+  /** Remembers the epoch that comes with what is pulled from there on. */
   async function continued(place, pulled) {
     epoch ??= place?.epoch;
     const page = await pulled;
@@ -108,11 +109,12 @@ export function openDiary(url, token, refused = console.error, fetch = globalThi
       return results;
     },
 
+    /** For when all was pushed and nothing refused; RxDB's awaitInSync() waits for the first. */
     sayNothingIsLeft: () => post({ mutations: [], outbox_empty: true }),
   };
 }
 
-/** With an id that follows from what it says, so that repeating it repeats the id too. */
+/** The change, with an id that follows from what it says, so that repeating it repeats the id too. */
 async function mutation(change) {
   const said = { op: change.data ? "put" : "delete", ...change };
   const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(said)));
