@@ -58,4 +58,4 @@ lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf .venv build examples/python/.venv examples/typescript/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build examples/python/.venv examples/typescript/node_modules examples/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache

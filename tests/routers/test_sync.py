@@ -117,6 +117,13 @@ async def test_a_repeated_mutation_that_was_overtaken_is_answered_with_what_came
     assert (again["status"], again["version"], again["deleted"], "record" in again) == ("unchanged", 1, True, False)
 
 
+async def test_a_record_made_anew_that_has_moved_on_is_answered_with_how_it_is_now(ada: Phone) -> None:
+    first = put("entry", entry())
+    await pushed(ada, first, put("entry", entry(id=first["id"], mood=3), 1))
+    [again] = await pushed(ada, first | {"mutation_id": str(uuid4())})
+    assert (again["status"], again["version"], again["record"]["mood"]) == ("unchanged", 1, 3)
+
+
 async def test_only_a_delete_may_come_without_the_version_that_it_changes(ada: Phone) -> None:
     first, gone = put("entry", entry()), delete("entry", str(uuid4()), None)
     removal = delete("entry", first["id"], None)
@@ -309,6 +316,19 @@ async def test_the_latest_of_what_is_offered_again_stays_whoever_comes_first(
     for version in order:
         await restored.offer(put("entry", old | {"mood": version}), version)
     assert await mood(restored.phone, old["id"]) == 4
+
+
+async def test_what_is_offered_after_a_later_version_is_answered_with_that(
+    restored: Restored, old: dict[str, Any]
+) -> None:
+    await restored.offer(put("entry", old | {"mood": 4}), 4)
+    earlier = put("entry", old | {"mood": 3}, reoffer=restored.epoch, version=3)
+    for mutation in (earlier, earlier):
+        [result] = await pushed(restored.phone, mutation)
+        assert (result["status"], result["version"], result["record"]["mood"]) == ("unchanged", 2, 4)
+    latest = put("entry", old | {"mood": 4}, reoffer=restored.epoch, version=4)
+    [result] = await pushed(restored.phone, latest)
+    assert (result["status"], result["version"], result["record"]["mood"]) == ("unchanged", 2, 4)
 
 
 async def test_what_is_offered_again_is_told_from_what_the_backup_had(restored: Restored, old: dict[str, Any]) -> None:

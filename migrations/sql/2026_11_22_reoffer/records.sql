@@ -287,8 +287,7 @@ BEGIN
             earlier := earliers[i];
             status := statuses[i];
             item_id := (items[i]).id;
-            item_overtaken := status = 'unchanged' AND earlier.mutation_id = mutations[i]
-                AND earlier.change_seq < held.change_seq;
+            item_overtaken := status = 'unchanged' AND mutations[i] IS NOT NULL AND earlier.change_seq < held.change_seq;
             item_version := CASE WHEN item_overtaken THEN earlier.version WHEN NOT hiddens[i] THEN held.version END;
             item_change_seq := CASE WHEN item_overtaken THEN earlier.change_seq
                                     WHEN NOT hiddens[i] THEN held.change_seq END;

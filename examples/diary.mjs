@@ -1,0 +1,148 @@
+// What the adapters of both stores share: docs/sync.md, and how the edits of two devices become one.
+
+const SERVERS = `kind id patient_id version change_seq deleted local_date received_at author_id
+  outside_validated_age`.split(/\s+/);
+const NO_VERSION = 2_000_000_000; // no record has it: changing that is answered with the server's copy
+
+/**
+ * A patient's diary, at …/v1/patients/{id}; `token()` is asked for an access token before each call.
+ * `refused` gets what the server will not take, to show it to somebody.
+ */
+export function openDiary(url, token, refused = console.error, fetch = globalThis.fetch) {
+  let epoch; // of which the versions are that the store holds, as far as we know
+  const made = new Map(); // the versions that were pushed, by id: the store has them after the next pull
+
+  async function call(path, body) {
+    const headers = { Authorization: `Bearer ${await token()}`, "Content-Type": "application/json" };
+    const asked = body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers };
+    const answer = await fetch(`${url}/sync/${path}`, asked);
+    if (answer.ok) return answer.json();
+    const problem = await answer.json().catch(() => ({})); // somebody else answered
+    throw Object.assign(new Error(`The diary answered ${answer.status}`), problem);
+  }
+
+  async function read(place, limit = 500) {
+    const query = new URLSearchParams({ limit, ...(place && { cursor: place.cursor }) });
+    const { changes, cursor, epoch, has_more } = await call(`pull?${query}`);
+    return { changes: changes.map((change) => ({ ...change, epoch })), place: { cursor, epoch }, has_more };
+  }
+
+  async function readAll(place) {
+    const changes = new Map(); // a record that is changed meanwhile comes again
+    for (let more = true; more; ) {
+      const page = await read(place);
+      page.changes.forEach((change) => changes.set(change.id, change));
+      ({ place, has_more: more } = page);
+    }
+    return { changes: [...changes.values()], place };
+  }
+
+  /** Remembers the epoch that comes with what is pulled from there on. */
+  async function continued(place, pulled) {
+    epoch ??= place?.epoch;
+    const page = await pulled;
+    ({ epoch } = page.place);
+    return page;
+  }
+
+  const post = (said) => call("push", { device_id: "example", client_now: new Date().toISOString(), ...said });
+
+  async function send(mutations, epoch) {
+    const { length } = new TextEncoder().encode(JSON.stringify(mutations));
+    if (mutations.length > 1 && (mutations.length > 100 || length > 500_000)) {
+      const half = mutations.length >> 1;
+      return [...(await send(mutations.slice(0, half), epoch)), ...(await send(mutations.slice(half), epoch))];
+    }
+    const answer = mutations.length ? await post({ mutations, epoch }) : { results: [] };
+    const results = answer.results.map((result, at) => ({ ...mutations[at], ...result, epoch: answer.epoch }));
+    results.filter(isRefused).forEach((result) => refused(result));
+    return results;
+  }
+
+  /** Offers again what the server lacks or has otherwise. What is deleted stays deleted. */
+  async function offer(copy) {
+    const { changes, place } = await readAll();
+    const now = new Map(changes.map((change) => [change.id, change]));
+    const isThere = ({ id, data }) => JSON.stringify(data) === JSON.stringify(dataOf(now.get(id)?.record ?? {}));
+    const isLost = (one) => one.epoch !== place.epoch && !now.get(one.id)?.deleted && !isThere(one);
+    const known = copy.map((one) => {
+      return { ...one, epoch: one.epoch || epoch, version: Math.max(one.version, made.get(one.id) ?? 1) };
+    });
+    const latest = new Map(known.sort((a, b) => a.version - b.version).map((one) => [one.id, one]));
+    const offers = [...latest.values()].filter(isLost).map(({ kind, id, data, version, epoch: reoffer }) =>
+      mutation({ kind, id, base_version: now.get(id)?.version ?? 0, data, reoffer, version }),
+    );
+    await send(await Promise.all(offers), place.epoch);
+  }
+
+  return {
+    /** A page of what changed since that place. An error with an `action` asks for startAgain(). */
+    pull: (place, limit) => continued(place, read(place, limit)),
+
+    /** All that changed since that place, each record once. */
+    pullAll: (place) => continued(place, readAll(place)),
+
+    /**
+     * Everything as it is now, where a place is no good any more; after a restore with what that had lost.
+     * `copy` is what the server was known to have: { kind, id, version, epoch, data }, without data what is deleted;
+     * of several versions of a record the latest counts.
+     */
+    async startAgain({ action }, copy) {
+      if (action === "reoffer") await offer(copy);
+      const { changes, place } = await readAll();
+      const seen = new Set(changes.map(({ id }) => id));
+      const hidden = action === "reload" ? copy.filter(({ id }) => !seen.has(id)) : [];
+      changes.push(...hidden.map((one) => ({ ...one, deleted: true, reason: "withdrawn" })));
+      ({ epoch } = place);
+      made.clear();
+      return { changes, place };
+    },
+
+    /** What became of edits: { kind, id, data, version, epoch }, without data to delete. The version is what was edited. */
+    async push(edits) {
+      epoch ??= edits.find((edit) => edit.epoch)?.epoch;
+      const mutations = edits.map(({ kind, id, data, version, epoch: of }) =>
+        mutation({ kind, id, base_version: version && of !== epoch ? NO_VERSION : version, data }),
+      );
+      const results = await send(await Promise.all(mutations), epoch);
+      results.filter(isTaken).forEach(({ id, version }) => made.set(id, version));
+      return results;
+    },
+
+    /** For when all was pushed and nothing refused; RxDB's awaitInSync() waits for the first. */
+    sayNothingIsLeft: () => post({ mutations: [], outbox_empty: true }),
+  };
+}
+
+/** The change, with an id that follows from what it says, so that repeating it repeats the id too. */
+async function mutation(change) {
+  const said = { op: change.data ? "put" : "delete", ...change };
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(said)));
+  const hex = Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const mutation_id = hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*/, "$1-$2-4$3-8$4-$5");
+  return { mutation_id, ...said };
+}
+
+/** Is it stored, in that version? */
+export const isTaken = ({ status }) => ["created", "updated", "deleted", "unchanged"].includes(status);
+
+/** Will the server not take it: as it is, from this person, or because the record is gone? */
+export function isRefused({ op, status, record }) {
+  return status === "invalid" || status === "forbidden" || (status === "conflict" && op === "put" && !record);
+}
+
+/** Did the server have it already, and others changed it since? The result has their copy. */
+export const isOvertaken = ({ status, record, deleted }) => status === "unchanged" && Boolean(record || deleted);
+
+/** What the phone says of a record: without what the server adds. */
+export function dataOf(record) {
+  return Object.fromEntries(Object.entries(record).filter(([name]) => !SERVERS.includes(name)));
+}
+
+/** Their fields, but for those that I changed since `base`. */
+export function merge(base, mine, theirs) {
+  const differs = (name) => JSON.stringify(base[name]) !== JSON.stringify(mine[name]);
+  const changed = Object.keys({ ...base, ...mine }).filter(differs);
+  const merged = { ...theirs, ...Object.fromEntries(changed.map((name) => [name, mine[name]])) };
+  return JSON.parse(JSON.stringify(merged)); // what I took out is undefined, and goes
+}
