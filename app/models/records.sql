@@ -287,7 +287,10 @@ BEGIN
             earlier := earliers[i];
             status := statuses[i];
             item_id := (items[i]).id;
-            item_overtaken := status = 'unchanged' AND mutations[i] IS NOT NULL AND earlier.change_seq < held.change_seq;
+            item_overtaken := status = 'unchanged' AND earlier.change_seq < held.change_seq
+                AND (earlier.mutation_id = mutations[i] OR mutations[i] IS NOT NULL AND was[i] IS NULL
+                     AND (held.content_hash <> (items[i]).content_hash
+                          OR visit.notes AND held.note IS DISTINCT FROM (items[i]).note));
             item_version := CASE WHEN item_overtaken THEN earlier.version WHEN NOT hiddens[i] THEN held.version END;
             item_change_seq := CASE WHEN item_overtaken THEN earlier.change_seq
                                     WHEN NOT hiddens[i] THEN held.change_seq END;
