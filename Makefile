@@ -47,8 +47,10 @@ mutants: .venv/installed
 	$(BIN)/python -m mutants.run $(WORDS)
 
 # The long form of tests/faults: kills servers, loses replies, restores backups; writes docs/faults.md. SEED=, WORDS=.
+# Then those of the model of sync (500 walks of 60 steps) and of a pull of a million changes.
 faults: .venv/installed
 	SEED=$(SEED) $(BIN)/python -m tests.faults.run $(WORDS)
+	SYNC_SEEDS=50 SYNC_STEPS=60 SYNC_CHANGES=1000000 $(BIN)/pytest tests/test_sync_model.py tests/routers/test_sync_cost.py
 
 bench: .venv/installed
 	$(BIN)/python -m bench.run
