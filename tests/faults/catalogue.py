@@ -82,7 +82,7 @@ EXPERIMENTS = (
         {"seconds": 30},
         (
             Mutant("the cursor is a sequence", {"plant": plants.SEQUENCE_CURSOR}, "diverged", quick=True),
-            Mutant("a late edit brings a record back", {"plant": plants.LATE_UPLOADS}, "resurrected", quick=True),
+            Mutant("a late edit brings a record back", {"plant": plants.LATE_UPLOADS}, "resurrected"),
             Mutant("a phone stores the cursor before the data", {"kind": HastyReader}, "diverged", quick=True),
         ),
     ),
