@@ -66,7 +66,7 @@ EXPERIMENTS = (
         postgres_killed,
         {"times": 1},
         {"times": 10},
-        (Mutant("commits do not wait for the disk", {"plant": plants.CARELESS_COMMITS}, "lost", quick=True),),
+        (Mutant("commits do not wait for the disk", {"plant": plants.CARELESS_COMMITS}, "lost"),),
     ),
     Experiment(
         "replies are lost",
@@ -116,7 +116,6 @@ EXPERIMENTS = (
                 "that is answered with 500",
                 {"program": builds.program("full_disk_is_our_fault")},
                 "faults",
-                quick=True,
             ),
         ),
     ),
