@@ -1,0 +1,139 @@
+"""The table of a run, its JSON, and its place in the documentation."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.measure import Measured
+from bench.workloads import Workload
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+COLUMNS = (
+    "workload", "side", "requests/s", "p50 ms", "p99 ms", "errors", "CPU µs/request", "server", "PostgreSQL", "RSS MB",
+    "rows verified", "rate ÷ bare", "CPU ÷ bare", "CPU ÷ equal", "goals",
+)  # fmt: skip
+Runs = dict[str, list[Measured]]  # by side, in the order of the rounds
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians over the rounds of one workload on one side."""
+
+    workload: str
+    side: str
+    rate: float
+    p50: float
+    p99: float
+    errors: int
+    cpu: float  # microseconds per request
+    server_cpu: float
+    database_cpu: float
+    resident: float  # megabytes
+    rows: int | None  # acknowledged and found; None where nothing is written
+    verified: bool
+    ratios: dict[str, float]  # "rate/bare", "cpu/bare", …
+    goals: dict[str, bool]
+
+
+def rows_of(workload: Workload, runs: Runs) -> list[Row]:
+    """One row for each side, the service's with its ratios and goals."""
+    return [_row(workload, side, runs) for side in runs]
+
+
+def _row(workload: Workload, side: str, runs: Runs) -> Row:
+    found = runs[side]
+    others = [] if side != "diary" else [other for other in runs if other != side]
+    ratios = {f"{figure}/{other}": _ratio(figure, found, runs[other]) for other in others for figure in ("rate", "cpu")}
+    known = [goal for goal in workload.goals if f"{goal.figure}/{goal.side}" in ratios]
+    return Row(
+        workload=workload.name,
+        side=side,
+        rate=median(one.rate for one in found),
+        p50=median(one.run.p50 for one in found),
+        p99=median(one.run.p99 for one in found),
+        errors=sum(one.errors for one in found),
+        cpu=median(one.cpu for one in found) * 1e6,
+        server_cpu=median(one.server_cpu for one in found) * 1e6,
+        database_cpu=median(one.database_cpu for one in found) * 1e6,
+        resident=max(one.resident for one in found) / 1e6,
+        rows=sum(one.acknowledged for one in found) if workload.stores != 0 else None,
+        verified=all(one.verified for one in found),
+        ratios=ratios,
+        goals={str(goal): goal.reached(ratios[f"{goal.figure}/{goal.side}"]) for goal in known},
+    )
+
+
+def _ratio(figure: str, ours: list[Measured], others: list[Measured]) -> float:
+    """The median of the rounds' ratios: both sides of one had the same neighbours on the machine."""
+    return median(getattr(a, figure) / getattr(b, figure) for a, b in zip(ours, others, strict=True))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All rows as one Markdown table that reads well as plain text too."""
+    cells = [COLUMNS, *map(_cells, rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(COLUMNS))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def ratio(name: str) -> str:
+        return f"{row.ratios[name]:.2f}" if name in row.ratios else ""
+
+    verified = "" if row.rows is None else f"{row.rows}" if row.verified else f"MISSING of {row.rows}"
+    goals = ", ".join(f"{goal}: {'yes' if reached else 'NO'}" for goal, reached in row.goals.items())
+    figures = (f"{row.rate:.0f}", f"{row.p50:.1f}", f"{row.p99:.1f}", f"{row.errors}")
+    costs = (f"{row.cpu:.0f}", f"{row.server_cpu:.0f}", f"{row.database_cpu:.0f}", f"{row.resident:.0f}")
+    ratios = (ratio("rate/bare"), ratio("cpu/bare"), ratio("cpu/equal"))
+    return row.workload, row.side, *figures, *costs, verified, *ratios, goals
+
+
+def circumstances(**chosen: Any) -> dict[str, Any]:
+    """What a figure means nothing without."""
+    model = next((line.partition(": ")[2] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processors": len(os.sched_getaffinity(0)),
+        "model": model,
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+        **chosen,
+    }
+
+
+def write_json(path: Path, name: str, known: dict[str, Any], found: Any) -> None:
+    """Puts one result into the file, beside the others that are there."""
+    path.parent.mkdir(exist_ok=True)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | {name: {"circumstances": known, "result": found}}, indent=2) + "\n")
+
+
+def write_docs(path: Path, known: dict[str, Any], text: str) -> None:
+    """Replaces what stands between the two marks; appends them where there are none."""
+    page = path.read_text() if path.exists() else "# Performance\n"
+    if BEGIN not in page:
+        page = f"{page.rstrip()}\n\n{BEGIN}\n{END}\n"
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{sentence(known)}\n\n{text}\n{END}{after}")
+
+
+def sentence(known: dict[str, Any]) -> str:
+    """The circumstances in one line."""
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in known.items())
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows for a program."""
+    return [asdict(row) for row in rows]
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
