@@ -46,8 +46,15 @@ consent: .venv/installed
 mutants: .venv/installed
 	$(BIN)/python -m mutants.run $(WORDS)
 
-bench: .venv/installed
-	$(BIN)/python -m bench.run
+# The table of docs/performance.md; SIZE=100000 SECONDS=2 ROUNDS=1 for a quick look, ONLY="create pull" for some of it.
+BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
+bench: .venv/installed wrk
+	$(BIN)/python -m bench.run $(BENCH) $(if $(ONLY),--only "$(ONLY)") $(if $(DOCS),--docs)
+
+.PHONY: wrk
+wrk:
+	@command -v wrk > /dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install wrk'; exit 1; }
+	@command -v wrk > /dev/null || (apt-get update -q && apt-get install -qy wrk)
 
 lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock

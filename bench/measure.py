@@ -1,5 +1,6 @@
 """One run: a workload on one side for a while, what it cost, and whether all that was acknowledged is there."""
 
+import asyncio
 from dataclasses import dataclass
 
 from bench import processes
@@ -7,6 +8,7 @@ from bench.drivers import Driver, Run
 from bench.stage import Stage
 from bench.workloads import BARE, Workload
 
+BUSY = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid() AND datname IS NOT NULL"
 STORED = "SELECT count(*) FROM records"
 STORED_BARE = "SELECT count(*) FROM entries"
 
@@ -49,11 +51,15 @@ async def measure(
 ) -> Measured:
     """What came of so many seconds of a workload on one side."""
     plan = workload.plans[side](stage)
+    connections = min(connections, workload.most)
     server = stage.servers[side]
-    before = await _stored(stage, side)
+    await _quiet(stage)
+    before = await _stored(stage, workload, side)
     server_cpu, database_cpu = _cpu(stage, side)
     run = await driver(server.port, plan, seconds, connections, workload.stores is None)
     server_after, database_after = _cpu(stage, side)
+    await _quiet(stage)
+    stored = await _stored(stage, workload, side)
     accepted = run.created if workload.stores is None else run.requests - run.refused
     each = 1 if workload.stores is None else workload.stores
     return Measured(
@@ -61,7 +67,7 @@ async def measure(
         server_cpu=(server_after - server_cpu) / max(1, run.requests),
         database_cpu=(database_after - database_cpu) / max(1, run.requests),
         resident=processes.resident_bytes(server.process.pid),
-        stored=await _stored(stage, side) - before,
+        stored=stored - before,
         acknowledged=accepted * each,
         in_flight=connections * each,
     )
@@ -71,7 +77,18 @@ def _cpu(stage: Stage, side: str) -> tuple[float, float]:
     return processes.cpu_seconds(stage.servers[side].process.pid), processes.cpu_seconds(stage.postmaster)
 
 
-async def _stored(stage: Stage, side: str) -> int:
+async def _stored(stage: Stage, workload: Workload, side: str) -> int:
+    """How many records there are; nothing is counted for who only reads."""
+    if workload.stores == 0:
+        return 0
     connection, question = (stage.bare_owner, STORED_BARE) if side == BARE else (stage.owner, STORED)
     count: int = await connection.fetchval(question)
     return count
+
+
+async def _quiet(stage: Stage) -> None:
+    """Waits for the requests that the end of a run cut off: their answers are lost, what they do is not."""
+    calm = 0
+    while calm < 3:
+        await asyncio.sleep(0.01)
+        calm = 0 if await stage.owner.fetchval(BUSY) else calm + 1

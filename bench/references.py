@@ -1,10 +1,10 @@
 """What the service is compared with, on the same uvicorn, event loop, parser and driver: two apps without a framework.
 
-    bare    ordinary typed columns; one INSERT, one batch, rows → JSON; no sign-in, no consent, versions, clock or audit
-    equal   the service's own database calls with a session that stands in the path, and nothing else in Python
+bare    ordinary typed columns; one INSERT, one batch, rows → JSON; no sign-in, no consent, versions, clock or audit
+equal   the service's own database calls with a session that stands in the path, and nothing else in Python
 
-    bare    POST /{patient}/entries · POST /{patient}/push · GET /{patient}/timeline · GET /{patient}/pull/{seq}
-    equal   POST /{session}/{patient}/entries · …/push · GET …/timeline · …/pull/{epoch}/{seq}/{nonce} · …/year
+bare    POST /{patient}/entries · POST /{patient}/push · GET /{patient}/timeline · GET /{patient}/pull/{seq}
+equal   POST /{session}/{patient}/entries · …/push · GET …/timeline · …/pull/{epoch}/{seq}/{nonce} · …/year
 """
 
 import gc
@@ -18,6 +18,7 @@ import asyncpg
 import orjson
 
 from app.database import SESSION_SETTINGS
+from app.schemas.adherence import MOST
 from app.services import adherence
 from app.services.entries import ENTRY
 
@@ -45,7 +46,9 @@ FROM unnest($1::uuid[], $3::timestamptz[], $4::text[], $5::date[], $6::jsonb[], 
 RETURNING id, change_seq
 """
 TIMELINE = f"SELECT {COLUMNS} FROM entries WHERE patient_id = $1 ORDER BY occurred_at DESC, id DESC LIMIT 50"
-PULL = f"SELECT {COLUMNS}, change_seq FROM entries WHERE patient_id = $1 AND change_seq > $2 ORDER BY change_seq LIMIT 100"
+PULL = (
+    f"SELECT {COLUMNS}, change_seq FROM entries WHERE patient_id = $1 AND change_seq > $2 ORDER BY change_seq LIMIT 100"
+)
 
 WRITE = "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)"
 PAGE = "SELECT * FROM read_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
@@ -125,7 +128,9 @@ class Bare(Reference):
         return 200, orjson.dumps([{"id": str(row[0]), "change_seq": row[1]} for row in rows])
 
     async def _page(self, rows: list[asyncpg.Record]) -> Answer:
-        items = [dict(row) | {"id": str(row[0]), "patient_id": str(row[1]), "sites": orjson.Fragment(row[5])} for row in rows]
+        items = [
+            dict(row) | {"id": str(row[0]), "patient_id": str(row[1]), "sites": orjson.Fragment(row[5])} for row in rows
+        ]
         return 200, orjson.dumps({"items": items})
 
 
@@ -166,7 +171,7 @@ class Equal(Reference):
         return (200, b'{"changes":[%b]}' % row["changes"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
     async def _year(self, who: tuple[UUID, UUID]) -> Answer:
-        year = (date(2025, 1, 1), date(2025, 12, 31), adherence.MOST)
+        year = (date(2025, 1, 1), date(2025, 12, 31), MOST)
         [row] = await self.pool.fetch(adherence.READ, *who, adherence.SCOPE, "adherence.read", *year, *BY)
         return (200, row["events"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
@@ -174,7 +179,7 @@ class Equal(Reference):
 async def _body(scope: dict[str, Any], receive: Any) -> bytes:
     if scope["method"] == "GET":
         return b""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         body += message["body"]

@@ -36,8 +36,9 @@ class Row:
     server_cpu: float
     database_cpu: float
     resident: float  # megabytes
-    rows: int | None  # acknowledged and found; None where nothing is written
-    verified: bool
+    acknowledged: int | None  # records; None where nothing is written
+    stored: int | None
+    verified: bool  # all that was acknowledged is stored, and no more than was sent
     ratios: dict[str, float]  # "rate/bare", "cpu/bare", …
     goals: dict[str, bool]
 
@@ -63,7 +64,8 @@ def _row(workload: Workload, side: str, runs: Runs) -> Row:
         server_cpu=median(one.server_cpu for one in found) * 1e6,
         database_cpu=median(one.database_cpu for one in found) * 1e6,
         resident=max(one.resident for one in found) / 1e6,
-        rows=sum(one.acknowledged for one in found) if workload.stores != 0 else None,
+        acknowledged=sum(one.acknowledged for one in found) if workload.stores != 0 else None,
+        stored=sum(one.stored for one in found) if workload.stores != 0 else None,
         verified=all(one.verified for one in found),
         ratios=ratios,
         goals={str(goal): goal.reached(ratios[f"{goal.figure}/{goal.side}"]) for goal in known},
@@ -72,14 +74,16 @@ def _row(workload: Workload, side: str, runs: Runs) -> Row:
 
 def _ratio(figure: str, ours: list[Measured], others: list[Measured]) -> float:
     """The median of the rounds' ratios: both sides of one had the same neighbours on the machine."""
-    return median(getattr(a, figure) / getattr(b, figure) for a, b in zip(ours, others, strict=True))
+    each: list[float] = [getattr(a, figure) / getattr(b, figure) for a, b in zip(ours, others, strict=True)]
+    return median(each)
 
 
 def table(rows: Sequence[Row]) -> str:
     """All rows as one Markdown table that reads well as plain text too."""
     cells = [COLUMNS, *map(_cells, rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(COLUMNS))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+    lines = [f"| {' | '.join(row)} |" for row in padded]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
@@ -87,12 +91,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     def ratio(name: str) -> str:
         return f"{row.ratios[name]:.2f}" if name in row.ratios else ""
 
-    verified = "" if row.rows is None else f"{row.rows}" if row.verified else f"MISSING of {row.rows}"
+    verified = f"{row.acknowledged}" if row.verified else f"NO: {row.stored} of {row.acknowledged}"
     goals = ", ".join(f"{goal}: {'yes' if reached else 'NO'}" for goal, reached in row.goals.items())
     figures = (f"{row.rate:.0f}", f"{row.p50:.1f}", f"{row.p99:.1f}", f"{row.errors}")
     costs = (f"{row.cpu:.0f}", f"{row.server_cpu:.0f}", f"{row.database_cpu:.0f}", f"{row.resident:.0f}")
     ratios = (ratio("rate/bare"), ratio("cpu/bare"), ratio("cpu/equal"))
-    return row.workload, row.side, *figures, *costs, verified, *ratios, goals
+    return row.workload, row.side, *figures, *costs, verified if row.stored is not None else "", *ratios, goals
 
 
 def circumstances(**chosen: Any) -> dict[str, Any]:

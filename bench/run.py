@@ -1,7 +1,7 @@
 """`make bench`: the service beside two references without guarantees, each workload on each side in turn.
 
-    bare     what one writes who only has to store and list          the price of everything
-    equal    the same work in the database, nothing around it        the price of the framework
+bare     what one writes who only has to store and list          the price of everything
+equal    the same work in the database, nothing around it        the price of the framework
 """
 
 import argparse
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from app import embedded
 from app.services import verify
 from bench import report, stage
 from bench.drivers import Driver, drive_with_wrk
@@ -54,7 +55,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def run(asked: argparse.Namespace, postgres: tuple[stage.embedded.Server, Path]) -> list[Row]:
+async def run(asked: argparse.Namespace, postgres: tuple[embedded.Server, Path]) -> list[Row]:
     """The whole comparison on a stage of its own."""
     words = (asked.only or "").replace(",", " ").split() or [""]
     chosen = [one for one in WORKLOADS if any(word in one.name for word in words)]

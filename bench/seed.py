@@ -4,9 +4,10 @@ One entry that came through the API is the template. Entries come in the order o
 scattered over the table as in real life. The first patient gets every k-th of them, 10 000 at most.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+import json
+import sys
+from datetime import timedelta
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,6 @@ import asyncpg
 from bench.references import TABLE
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Report = Callable[[str], None]
 
 AT_ONCE = 50_000
 LONGEST = 10_000  # entries of the first patient
@@ -45,7 +45,7 @@ END $$
 """
 # $1…$2 of $3 entries, of the patients $4, the first of whom gets every $5th; the last one just now, $6 apart.
 PLACES = """
-    SELECT ($4::uuid[])[1 + CASE WHEN n % $5 = 0 THEN 0 ELSE 1 + (n - n / $5 - 1) % (cardinality($4) - 1) END] AS patient,
+    SELECT ($4::uuid[])[CASE WHEN n % $5 = 0 THEN 1 ELSE 2 + (n - n / $5 - 1) % (cardinality($4) - 1) END] AS patient,
            CASE WHEN n % $5 = 0 THEN n / $5 ELSE 1 + (n - n / $5 - 1) / (cardinality($4) - 1) END AS seq,
            date_trunc('second', now() - ($3 - n) * $6::interval) AS at
     FROM generate_series($1::bigint, $2::bigint) AS n
@@ -56,8 +56,8 @@ RECORDS = f"""
     WHERE template.patient_id = $7
 """
 VERSIONS = """
-    INSERT INTO record_versions (patient_id, change_seq, record_id, version, author_id, session_id, received_at, deleted,
-                                 content_hash)
+    INSERT INTO record_versions (patient_id, change_seq, record_id, version, author_id, session_id, received_at,
+                                 deleted, content_hash)
     SELECT patient_id, change_seq, id, version, author_id, session_id, received_at, deleted, content_hash
     FROM records WHERE patient_id = ANY ($1)
 """
@@ -88,36 +88,27 @@ async def add_patients(connection: Connection, count: int) -> list[UUID]:
     return [row[0] for row in await connection.fetch(PATIENTS, count)]
 
 
-async def fill_diaries(connection: Connection, size: int, patients: list[UUID], template: UUID, report: Report) -> None:
+async def fill_diaries(connection: Connection, size: int, patients: list[UUID], template: UUID) -> None:
     """The diaries of these patients, after the only entry of the patient `template`."""
     await connection.execute(FACTORY)
-    await _in_steps(connection, RECORDS, size, patients, (template,), report)
+    await _in_steps(connection, RECORDS, size, patients, template)
     for start in range(0, len(patients), 50):
         await connection.execute(VERSIONS, patients[start : start + 50])
     await connection.execute(HEADS, patients)
     await connection.execute("VACUUM ANALYZE")
 
 
-async def fill_bare(
-    connection: Connection, size: int, patients: list[UUID], facts: tuple[str, list[str], str], report: Report
-) -> None:
-    """The reference's table with as many rows for the same patients; facts: sites, triggers, note."""
+async def fill_bare(connection: Connection, size: int, patients: list[UUID], entry: dict[str, Any]) -> None:
+    """The reference's table with as many entries like this one, of the same patients."""
     await connection.execute(TABLE)
-    await _in_steps(connection, BARE, size, patients, facts, report)
+    facts = (json.dumps(entry["sites"]), [trigger["code"] for trigger in entry["triggers"]], entry["note"])
+    await _in_steps(connection, BARE, size, patients, *facts)
     await connection.execute("VACUUM ANALYZE entries")
 
 
-async def _in_steps(
-    connection: Connection,
-    statement: str,
-    size: int,
-    patients: list[UUID],
-    more: tuple[object, ...],
-    report: Report,
-) -> None:
-    apart = SPAN / size
-    started = datetime.now(UTC)
+async def _in_steps(connection: Connection, statement: str, size: int, patients: list[UUID], *more: object) -> None:
     for first in range(1, size + 1, AT_ONCE):
         last = min(first + AT_ONCE - 1, size)
-        await connection.execute(statement, first, last, size, patients, step_of(size), apart, *more)
-        report(f"{last} of {size} rows after {(datetime.now(UTC) - started).total_seconds():.0f} s")
+        await connection.execute(statement, first, last, size, patients, step_of(size), SPAN / size, *more)
+        if sys.stderr.isatty():
+            print(f"\r{last} of {size} rows", end="\n" if last == size else "", file=sys.stderr)
