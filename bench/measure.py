@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from bench import processes
 from bench.drivers import Driver, Run
-from bench.stage import Stage
-from bench.workloads import BARE, Workload
+from bench.stage import Server, Stage
+from bench.workloads import Workload
 
 BUSY = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid() AND datname IS NOT NULL"
-STORED = "SELECT count(*) FROM records"
-STORED_BARE = "SELECT count(*) FROM entries"
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,12 @@ async def measure(
     connections = min(connections, workload.most)
     server = stage.servers[side]
     await _quiet(stage)
-    before = await _stored(stage, workload, side)
-    server_cpu, database_cpu = _cpu(stage, side)
+    before = await server.count() if workload.stores != 0 else 0
+    server_cpu, database_cpu = _cpu(server)
     run = await driver(server.port, plan, seconds, connections, workload.stores is None)
-    server_after, database_after = _cpu(stage, side)
+    server_after, database_after = _cpu(server)
     await _quiet(stage)
-    stored = await _stored(stage, workload, side)
+    stored = await server.count() if workload.stores != 0 else 0
     accepted = run.created if workload.stores is None else run.requests - run.refused
     each = 1 if workload.stores is None else workload.stores
     return Measured(
@@ -73,17 +71,9 @@ async def measure(
     )
 
 
-def _cpu(stage: Stage, side: str) -> tuple[float, float]:
-    return processes.cpu_seconds(stage.servers[side].process.pid), processes.cpu_seconds(stage.postmaster)
-
-
-async def _stored(stage: Stage, workload: Workload, side: str) -> int:
-    """How many records there are; nothing is counted for who only reads."""
-    if workload.stores == 0:
-        return 0
-    connection, question = (stage.bare_owner, STORED_BARE) if side == BARE else (stage.owner, STORED)
-    count: int = await connection.fetchval(question)
-    return count
+def _cpu(server: Server) -> tuple[float, float]:
+    spent = processes.cpu_seconds(server.process.pid)
+    return spent, processes.cpu_seconds(server.database) if server.database else 0.0
 
 
 async def _quiet(stage: Stage) -> None:

@@ -14,11 +14,9 @@ from bench.measure import Measured
 from bench.workloads import Workload
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
-COLUMNS = (
-    "workload", "side", "requests/s", "p50 ms", "p99 ms", "errors", "CPU µs/request", "server", "PostgreSQL", "RSS MB",
-    "rows verified", "rate ÷ bare", "CPU ÷ bare", "CPU ÷ equal", "goals",
-)  # fmt: skip
+BEGIN, END = "<!-- make {}: begin -->", "<!-- make {}: end -->"
+COLUMNS = ["workload", "side", "requests/s", "p50 ms", "p99 ms", "errors", "CPU µs/request", "server", "PostgreSQL"]
+COLUMNS += ["RSS MB", "rows verified"]
 Runs = dict[str, list[Measured]]  # by side, in the order of the rounds
 
 
@@ -79,24 +77,33 @@ def _ratio(figure: str, ours: list[Measured], others: list[Measured]) -> float:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows as one Markdown table that reads well as plain text too."""
-    cells = [COLUMNS, *map(_cells, rows)]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(COLUMNS))]
+    """All rows as one table: Markdown that reads well as plain text too."""
+    ratios = list(dict.fromkeys(name for row in rows for name in row.ratios))
+    titles = [*COLUMNS, *(name.replace("/", " ÷ ") for name in ratios), "goals"]
+    return aligned([titles, *([*_figures(row), *_ratios(row, ratios), _goals(row)] for row in rows)])
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of these cells, whose first row holds the titles."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
     lines = [f"| {' | '.join(row)} |" for row in padded]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    def ratio(name: str) -> str:
-        return f"{row.ratios[name]:.2f}" if name in row.ratios else ""
-
+def _figures(row: Row) -> list[str]:
     verified = f"{row.acknowledged}" if row.verified else f"NO: {row.stored} of {row.acknowledged}"
-    goals = ", ".join(f"{goal}: {'yes' if reached else 'NO'}" for goal, reached in row.goals.items())
-    figures = (f"{row.rate:.0f}", f"{row.p50:.1f}", f"{row.p99:.1f}", f"{row.errors}")
-    costs = (f"{row.cpu:.0f}", f"{row.server_cpu:.0f}", f"{row.database_cpu:.0f}", f"{row.resident:.0f}")
-    ratios = (ratio("rate/bare"), ratio("cpu/bare"), ratio("cpu/equal"))
-    return row.workload, row.side, *figures, *costs, verified if row.stored is not None else "", *ratios, goals
+    speed = [f"{row.rate:.0f}", f"{row.p50:.1f}", f"{row.p99:.1f}", f"{row.errors}"]
+    costs = [f"{row.cpu:.0f}", f"{row.server_cpu:.0f}", f"{row.database_cpu:.0f}", f"{row.resident:.0f}"]
+    return [row.workload, row.side, *speed, *costs, "" if row.stored is None else verified]
+
+
+def _ratios(row: Row, names: list[str]) -> list[str]:
+    return [f"{row.ratios[name]:.2f}" if name in row.ratios else "" for name in names]
+
+
+def _goals(row: Row) -> str:
+    return ", ".join(f"{goal}: {'yes' if reached else 'NO'}" for goal, reached in row.goals.items())
 
 
 def circumstances(**chosen: Any) -> dict[str, Any]:
@@ -119,14 +126,15 @@ def write_json(path: Path, name: str, known: dict[str, Any], found: Any) -> None
     path.write_text(json.dumps(before | {name: {"circumstances": known, "result": found}}, indent=2) + "\n")
 
 
-def write_docs(path: Path, known: dict[str, Any], text: str) -> None:
-    """Replaces what stands between the two marks; appends them where there are none."""
+def write_docs(path: Path, command: str, known: dict[str, Any], text: str) -> None:
+    """Replaces what stands between the two marks of a command; appends them where there are none."""
+    begin, end = BEGIN.format(command), END.format(command)
     page = path.read_text() if path.exists() else "# Performance\n"
-    if BEGIN not in page:
-        page = f"{page.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{sentence(known)}\n\n{text}\n{END}{after}")
+    if begin not in page:
+        page = f"{page.rstrip()}\n\n{begin}\n{end}\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n{sentence(known)}\n\n{text}\n{end}{after}")
 
 
 def sentence(known: dict[str, Any]) -> str:

@@ -41,31 +41,40 @@ async def compare(
     return rows
 
 
-def arguments() -> argparse.Namespace:
+def arguments(command: str) -> argparse.ArgumentParser:
     """What may be chosen; the Makefile hands it on."""
-    parser = argparse.ArgumentParser(prog="make bench")
+    parser = argparse.ArgumentParser(prog=command)
     parser.add_argument("--size", type=int, default=1_000_000, help="entries before the first request")
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=5, help="of each run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--only", help="words; the workloads whose name holds one of them")
     parser.add_argument("--docs", action="store_true", help="rewrites its part of docs/performance.md")
-    return parser.parse_args()
+    return parser
+
+
+def options(asked: argparse.Namespace) -> dict[str, object]:
+    """What of it a figure depends on."""
+    return {name: value for name, value in vars(asked).items() if isinstance(value, int | float) and name != "docs"}
 
 
 async def run(asked: argparse.Namespace, postgres: tuple[embedded.Server, Path]) -> list[Row]:
     """The whole comparison on a stage of its own."""
-    words = (asked.only or "").replace(",", " ").split() or [""]
+    words = asked.only.split() or [""]
     chosen = [one for one in WORKLOADS if any(word in one.name for word in words)]
-    async with stage.staged(*postgres, asked.size, asked.patients, asked.workers) as place:
+    async with (
+        stage.staged(*postgres, asked.size, asked.patients, asked.workers) as place,
+        stage.with_references(place, asked.size, asked.workers),
+    ):
         return await compare(place, chosen, drive_with_wrk, asked.seconds, asked.rounds, asked.connections)
 
 
 def main() -> None:
-    asked = arguments()
-    known = report.circumstances(**{name: value for name, value in vars(asked).items() if name not in ("docs", "only")})
+    parser = arguments("make bench")
+    parser.add_argument("--only", default="", help="words: the workloads whose names hold one of them")
+    asked = parser.parse_args()
+    known = report.circumstances(**options(asked))
     with stage.postgres_server() as (postgres, directory):
         rows = asyncio.run(run(asked, (postgres, directory)))
         damage = verify.run(postgres.url("postgres", "diary"))
@@ -73,7 +82,7 @@ def main() -> None:
     print(f"\n{report.sentence(known)}\n\n{text}\n\npain-diary verify: {damage or 'nothing wrong'}")
     report.write_json(report.ROOT / "build" / "bench.json", "compare", known, report.as_json(rows))
     if asked.docs:
-        report.write_docs(report.ROOT / "docs" / "performance.md", known, text)
+        report.write_docs(report.ROOT / "docs" / "performance.md", "bench", known, text)
     if damage or any(row.errors or not row.verified for row in rows):
         sys.exit(1)
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +29,12 @@ NONCE = "SELECT nonce FROM record_versions WHERE patient_id = $1 AND change_seq 
 
 @dataclass
 class Server:
-    """A server process that listens on the loopback."""
+    """A server process that listens on the loopback, and the other process that works for it, if there is one."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    process: "subprocess.Popen[bytes]"
+    database: int | None
+    count: Callable[[], Awaitable[int]]  # how many records it holds
 
 
 @dataclass
@@ -40,11 +42,11 @@ class Stage:
     """What is there to be measured. `people[0]` has the long diary."""
 
     postgres: embedded.Server
-    owner: Connection
-    bare_owner: Connection
-    postmaster: int
     directory: Path
-    servers: dict[str, Server]
+    owner: Connection
+    postmaster: int
+    servers: dict[str, Server] = field(default_factory=dict)
+    patients: list[UUID] = field(default_factory=list)  # all of them, those who sign in first
     people: list[Person] = field(default_factory=list)
     clinician: Person | None = None
     places: list[tuple[UUID, int, UUID]] = field(default_factory=list)  # epoch, seq, nonce along the long diary
@@ -69,63 +71,90 @@ def postgres_server() -> Iterator[tuple[embedded.Server, Path]]:
 async def staged(
     postgres: embedded.Server, directory: Path, size: int, patients: int, workers: int
 ) -> AsyncIterator[Stage]:
-    """Migrated, filled, served and signed in; everything stops with the block."""
-    for name in ("diary", "bare"):
-        await asyncio.to_thread(embedded.ensure_database, postgres, name)
+    """The service: migrated, served as an operator starts it, filled, and people signed in; stopped with the block."""
+    await asyncio.to_thread(embedded.ensure_database, postgres, "diary")
     await asyncio.to_thread(database.migrate, postgres.url("postgres", "diary"))
-    owner = await asyncpg.connect(postgres.url("postgres", "diary"))
-    bare_owner = await asyncpg.connect(postgres.url("postgres", "bare"))
-    postmaster = int((await owner.fetchval("SELECT pg_read_file('postmaster.pid')")).split()[0])
-    stage = Stage(postgres, owner, bare_owner, postmaster, directory, {})
-    try:
-        async with _serving(stage, "diary", *_diary(stage, workers)):
+    async with _connected(postgres, "diary") as owner:
+        postmaster = int((await owner.fetchval("SELECT pg_read_file('postmaster.pid')")).split()[0])
+        stage = Stage(postgres, directory, owner, postmaster)
+        command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
+        settings = {
+            "DIARY_ENVIRONMENT": "development",  # production asks for a second factor at each sign-in
+            "DIARY_DATABASE_URL": postgres.url("diary_app", "diary"),
+            "DIARY_STATE_DIRECTORY": str(directory / "state"),
+            "DIARY_WORKERS": str(workers),
+            "DIARY_REQUESTS_PER_SESSION": "1000000",  # counted as ever, and refused never: few clients do all
+            "DIARY_REQUESTS_PER_ADDRESS": "1000000",
+            "DIARY_ACCESS_TOKEN_SECONDS": "3600",
+        }
+        async with serving(stage, "diary", command, settings, owner, "records"):
             await _fill(stage, size, patients)
-            bare, equal = _reference(stage, "bare", workers), _reference(stage, "equal", workers)
-            async with _serving(stage, "bare", *bare), _serving(stage, "equal", *equal):
-                yield stage
-    finally:
-        await owner.close()
-        await bare_owner.close()
-
-
-def _diary(stage: Stage, workers: int) -> tuple[list[str], dict[str, str], int]:
-    """The service as an operator starts it; only the limits of one client are higher, as few clients do all."""
-    port = _free_port()
-    settings = {
-        "ENVIRONMENT": "development",  # production asks for a second factor at each sign-in
-        "DATABASE_URL": stage.postgres.url("diary_app", "diary"),
-        "STATE_DIRECTORY": str(stage.directory / "state"),
-        "PORT": str(port),
-        "WORKERS": str(workers),
-        "REQUESTS_PER_SESSION": "1000000",
-        "REQUESTS_PER_ADDRESS": "1000000",
-        "ACCESS_TOKEN_SECONDS": "3600",
-    }
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    return command, {f"DIARY_{name}": value for name, value in settings.items()}, port
-
-
-def _reference(stage: Stage, name: str, workers: int) -> tuple[list[str], dict[str, str], int]:
-    port = _free_port()
-    user, kept = ("postgres", "bare") if name == "bare" else ("diary_app", "diary")
-    options = ["--workers", str(workers), "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
-    command = [sys.executable, "-m", "uvicorn", f"bench.references:{name}", "--port", str(port), *options]
-    return [*command, "--log-level", "warning"], {"BENCH_DATABASE_URL": stage.postgres.url(user, kept)}, port
+            yield stage
 
 
 @asynccontextmanager
-async def _serving(
-    stage: Stage, name: str, command: list[str], environment: dict[str, str], port: int
-) -> AsyncIterator[None]:
-    with (stage.directory / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+async def with_references(stage: Stage, size: int, workers: int) -> AsyncIterator[None]:
+    """The two references beside the service, the bare one with as many entries in a database of its own."""
+    await asyncio.to_thread(embedded.ensure_database, stage.postgres, "bare")
+    async with _connected(stage.postgres, "bare") as owner:
+        await seed.fill_bare(owner, size, stage.patients, people.entry())
+        long_diary = stage.patients[0]
+        stage.bare_places = [await owner.fetchval(NTH, long_diary, seq - 1) for _, seq, _ in stage.places]
+        bare = _reference(stage, "bare", "postgres", workers)
+        equal = _reference(stage, "equal", "diary_app", workers)
+        async with (
+            serving(stage, "bare", *bare, owner, "entries"),
+            serving(stage, "equal", *equal, stage.owner, "records"),
+        ):
+            yield
+
+
+def _reference(stage: Stage, name: str, user: str, workers: int) -> tuple[list[str], dict[str, str]]:
+    options = ["--workers", str(workers), "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", f"bench.references:{name}", *options, "--log-level", "warning"]
+    kept = "bare" if name == "bare" else "diary"
+    return command, {"BENCH_DATABASE_URL": stage.postgres.url(user, kept)}
+
+
+@asynccontextmanager
+async def _connected(postgres: embedded.Server, name: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(postgres.url("postgres", name))
     try:
-        await _listening(process, port)
-        stage.servers[name] = Server(port, process)
-        yield
+        yield connection
     finally:
-        process.terminate()
-        process.wait()
+        await connection.close()
+
+
+@asynccontextmanager
+async def serving(
+    stage: Stage, name: str, command: list[str], environment: dict[str, str], owner: Connection, table: str
+) -> AsyncIterator[None]:
+    """A server over PostgreSQL that answers, as a process of its own, until the block ends."""
+
+    async def count() -> int:
+        stored: int = await owner.fetchval(f"SELECT count(*) FROM {table}")
+        return stored
+
+    port = free_port()
+    ports = {"DIARY_PORT": str(port), "UVICORN_PORT": str(port)}
+    async with process(stage.directory / f"{name}.log", command, environment | ports, port) as running:
+        stage.servers[name] = Server(port, running, stage.postmaster, count)
+        yield
+
+
+@asynccontextmanager
+async def process(
+    log: Path, command: list[str], environment: dict[str, str], port: int
+) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """A process that listens at the port, until the block ends."""
+    with log.open("wb") as file:
+        started = subprocess.Popen(command, env=os.environ | environment, stdout=file, stderr=file)
+    try:
+        await _listening(started, port)
+        yield started
+    finally:
+        started.terminate()
+        started.wait()
 
 
 async def _listening(process: "subprocess.Popen[bytes]", port: int) -> None:
@@ -140,7 +169,8 @@ async def _listening(process: "subprocess.Popen[bytes]", port: int) -> None:
                 await asyncio.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -154,10 +184,9 @@ async def _fill(stage: Stage, size: int, patients: int) -> None:
         answer = await http.post(people.entries(author), json=people.entry(), headers=people.bearer(author))
         assert answer.status_code == 201, answer.text
         stage.people = [await people.register(http) for _ in range(min(ACCOUNTS, patients))]
-        known = [person.diary for person in stage.people]
-        known += await seed.add_patients(stage.owner, patients - len(known))
-        await seed.fill_diaries(stage.owner, size, known, author.diary)
-        await seed.fill_bare(stage.bare_owner, size, known, people.entry())
+        stage.patients = [person.diary for person in stage.people]
+        stage.patients += await seed.add_patients(stage.owner, patients - len(stage.people))
+        await seed.fill_diaries(stage.owner, size, stage.patients, author.diary)
         await stage.owner.execute("CHECKPOINT")
         stage.clinician = await people.trust(http, stage.postgres.url("postgres", "diary"), stage.people[0])
         await people.follow_year(http, stage.people[1])
@@ -181,4 +210,3 @@ async def _walk(stage: Stage, http: httpx.AsyncClient) -> None:
             return
         stage.cursors.append(page["cursor"])
         stage.places.append((UUID(page["epoch"]), seq, await stage.owner.fetchval(NONCE, patient.diary, seq)))
-        stage.bare_places.append(await stage.bare_owner.fetchval(NTH, patient.diary, seq - 1))

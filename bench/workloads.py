@@ -16,7 +16,7 @@ from bench.stage import Stage
 
 Plan = list[bytes]
 MOMENTS = 64  # a plan's entries happened at so many different moments
-DIARY, EQUAL, BARE = "diary", "equal", "bare"
+DIARY, EQUAL, BARE, POCKETBASE = "diary", "equal", "bare", "pocketbase"
 
 
 @dataclass(frozen=True)
@@ -199,16 +199,17 @@ def _clinician(stage: Stage) -> Person:
     return stage.clinician
 
 
-CREATE = [Goal(BARE, "rate", 0.4), Goal(BARE, "cpu", 3.5), Goal(EQUAL, "cpu", 1.8)]
-PUSH = [Goal(BARE, "rate", 0.5), Goal(EQUAL, "cpu", 1.6)]
+CREATE = [Goal(BARE, "rate", 0.4), Goal(BARE, "cpu", 3.5), Goal(EQUAL, "cpu", 1.8), Goal(POCKETBASE, "rate", 1.3)]
+PUSH = [Goal(BARE, "rate", 0.5), Goal(EQUAL, "cpu", 1.6), Goal(POCKETBASE, "rate", 6)]
 READ = [Goal(BARE, "rate", 0.85), Goal(EQUAL, "cpu", 1.6)]
+TIMELINE, PULL = [*READ, Goal(POCKETBASE, "rate", 2)], [*READ, Goal(POCKETBASE, "rate", 3)]
 WORKLOADS = [
     Workload("create", creating(_everybody), 1, CREATE),
     Workload("create-one", creating(_one), 1, CREATE),
     Workload("push-100", pushing(), 100, PUSH, most=8),
-    Workload("timeline-50", reading(_patient), 0, READ),
-    Workload("timeline-50-clinician", reading(_clinician), 0, READ),
-    Workload("pull-100", pulling(), 0, READ),
+    Workload("timeline-50", reading(_patient), 0, TIMELINE),
+    Workload("timeline-50-clinician", reading(_clinician), 0, TIMELINE),
+    Workload("pull-100", pulling(), 0, PULL),
     Workload("mixed", mixing((7, creating(_everybody)), (2, reading(_patient)), (1, pulling())), None),
     Workload("adherence-year", reckoning(), most=2),
     Workload("sign-in", signing_in(), most=8),

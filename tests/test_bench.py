@@ -38,7 +38,10 @@ def test_every_workload_is_answered_on_every_side_and_what_was_acknowledged_is_s
 
 
 async def _compare_all(postgres: embedded.Server, directory: Path) -> list[Row]:
-    async with stage.staged(postgres, directory, SIZE, PATIENTS, workers=1) as place:
+    async with (
+        stage.staged(postgres, directory, SIZE, PATIENTS, workers=1) as place,
+        stage.with_references(place, SIZE, workers=1),
+    ):
         plans = [plan(place) for one in WORKLOADS for plan in one.plans.values()]
         assert not any(SEPARATOR in request for plan in plans for request in plan)
         return await run.compare(place, WORKLOADS, drive_in_python, 0, 1, CONNECTIONS)
@@ -66,9 +69,10 @@ def test_goals_are_judged_by_the_median_ratio_of_the_rounds() -> None:
 
 def test_the_documentation_keeps_what_stands_around_the_table(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.write_docs(page, {"size": 3}, "| new |")
-    assert page.read_text() == f"before\n{report.BEGIN}\nsize: 3\n\n| new |\n{report.END}\nafter\n"
+    begin, end = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    report.write_docs(page, "bench", {"size": 3}, "| new |")
+    assert page.read_text() == f"before\n{begin}\nsize: 3\n\n| new |\n{end}\nafter\n"
 
 
 def test_the_result_of_one_command_leaves_those_of_others(tmp_path: Path) -> None:
