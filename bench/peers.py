@@ -9,7 +9,7 @@ from pathlib import Path
 from app import embedded
 from bench import pocketbase, report, stage
 from bench.drivers import drive_with_wrk
-from bench.pocketbase import DURABILITY, Pocket
+from bench.pocketbase import Pocket
 from bench.report import Row
 from bench.run import arguments, compare, options
 from bench.workloads import DIARY, POCKETBASE, WORKLOADS, Workload
@@ -30,13 +30,15 @@ def workloads(pocket: Pocket) -> list[Workload]:
     ]
 
 
-async def run(asked: argparse.Namespace, postgres: embedded.Server, directory: Path) -> list[Row]:
-    """The whole comparison on a stage of its own."""
+async def run(asked: argparse.Namespace, postgres: embedded.Server, directory: Path) -> tuple[list[Row], str]:
+    """The whole comparison on a stage of its own, and what each side's settings promise."""
     async with (
         stage.staged(postgres, directory, asked.size, asked.patients, asked.workers) as place,
         pocketbase.serving(place, asked.pocketbase, asked.size) as pocket,
     ):
-        return await compare(place, workloads(pocket), drive_with_wrk, asked.seconds, asked.rounds, asked.connections)
+        chosen = workloads(pocket)
+        rows = await compare(place, chosen, drive_with_wrk, asked.seconds, asked.rounds, asked.connections)
+        return rows, await pocketbase.durability(place, asked.pocketbase)
 
 
 def main() -> None:
@@ -45,8 +47,8 @@ def main() -> None:
     asked = parser.parse_args()
     known = report.circumstances(**options(asked))
     with stage.postgres_server() as (postgres, directory):
-        rows = asyncio.run(run(asked, postgres, directory))
-    text = f"{report.table(rows)}\n\n{DURABILITY}"
+        rows, durability = asyncio.run(run(asked, postgres, directory))
+    text = f"{report.table(rows)}\n\n{durability}"
     print(f"\n{report.sentence(known)}\n\n{text}")
     report.write_json(report.ROOT / "build" / "bench.json", "peers", known, report.as_json(rows))
     if asked.docs:

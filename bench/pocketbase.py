@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
@@ -20,11 +20,6 @@ from bench.stage import ACCOUNTS, Server, Stage, free_port, process
 from bench.workloads import MOMENTS, POCKETBASE, Plan, compact, request, sent
 
 ADMIN = {"identity": "admin@example.org", "password": people.PASSWORD}
-DURABILITY = (
-    "PostgreSQL: fsync and synchronous_commit on, an acknowledged entry survives a power failure. PocketBase opens SQLite"
-    " with journal_mode=WAL and synchronous=NORMAL: it survives a crash of the program, and not a power failure, as the"
-    " log is not flushed before the answer."
-)
 OWN = "owner = @request.auth.id"
 PATH = "/api/collections/entries/records"
 FIELDS = [
@@ -59,16 +54,14 @@ Reader = tuple[str, str]  # id of the user, token
 async def serving(stage: Stage, program: Path, size: int) -> AsyncIterator["Pocket"]:
     """PocketBase beside the service, as full as that, with the same patients."""
     directory = stage.directory / "pocketbase"
-    own = {**os.environ}
-    admin = [program, "superuser", "upsert", *ADMIN.values(), "--dir", directory]
-    await asyncio.to_thread(subprocess.run, admin, check=True, capture_output=True, env=own)
+    admin: list[str | Path] = [program, "superuser", "upsert", *ADMIN.values(), "--dir", directory]
+    subprocess.run(admin, check=True, capture_output=True)
     port = free_port()
     command = [str(program), "serve", "--http", f"127.0.0.1:{port}", "--dir", str(directory)]
     async with process(stage.directory / "setup.log", command, {}, port):
         pocket = await _prepare(port)
-    await asyncio.to_thread(
-        _fill, directory / "data.db", size, [owner for owner, _ in pocket.readers], len(stage.patients)
-    )
+    owners = [owner for owner, _ in pocket.readers]
+    await asyncio.to_thread(_fill, directory / "data.db", size, owners, len(stage.patients))
 
     async def count() -> int:
         with closing(sqlite3.connect(f"file:{directory / 'data.db'}?mode=ro", uri=True)) as connection:
@@ -79,6 +72,18 @@ async def serving(stage: Stage, program: Path, size: int) -> AsyncIterator["Pock
         stage.servers[POCKETBASE] = Server(port, running, None, count)
         pocket.moments = _moments(directory / "data.db", pocket.readers[0][0])
         yield pocket
+
+
+async def durability(stage: Stage, program: Path) -> str:
+    """What an acknowledged entry survives on either side, as their settings say."""
+    ours = [f"{name}={await stage.owner.fetchval(f'SHOW {name}')}" for name in ("fsync", "synchronous_commit")]
+    theirs = re.findall(rb"_pragma=((?:journal_mode|synchronous)\(\w+\))", program.read_bytes())
+    found = ", ".join(sorted({pragma.decode() for pragma in theirs}))
+    return (
+        f"Durability: PostgreSQL runs with {', '.join(ours)}: what it acknowledged survives a power failure. PocketBase "
+        f"opens SQLite with {found}. In WAL mode only synchronous(FULL) flushes the log before the answer: with NORMAL, "
+        "what it acknowledged survives a crash of the program, but not always a power failure."
+    )
 
 
 class Pocket:
@@ -95,17 +100,14 @@ class Pocket:
 
     def pushing(self, _: Stage) -> Plan:
         """A hundred entries in one transaction."""
-        return [
-            request("POST", "/api/batch", compact({"requests": self._hundred(owner)}), token)
-            for owner, token in self.readers
-        ]
+        hundreds = [(compact({"requests": self._hundred(owner)}), token) for owner, token in self.readers]
+        return [request("POST", "/api/batch", body, token) for body, token in hundreds]
 
     def reading(self, _: Stage) -> Plan:
         """The newest fifty of the long diary, without a count."""
         owner, token = self.readers[0]
-        return [
-            request("GET", f"{PATH}?perPage=50&skipTotal=1&sort=-occurred_at,-id&filter=(owner='{owner}')", token=token)
-        ]
+        query = f"perPage=50&skipTotal=1&sort=-occurred_at,-id&filter=(owner='{owner}')"
+        return [request("GET", f"{PATH}?{query}", token=token)]
 
     def pulling(self, _: Stage) -> Plan:
         """A hundred changes somewhere in the long diary."""
@@ -122,9 +124,8 @@ class Pocket:
 
 async def _prepare(port: int) -> Pocket:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-        http.headers["Authorization"] = (await _post(http, "/api/collections/_superusers/auth-with-password", ADMIN))[
-            "token"
-        ]
+        admin = await _post(http, "/api/collections/_superusers/auth-with-password", ADMIN)
+        http.headers["Authorization"] = admin["token"]
         batches = {"batch": {"enabled": True, "maxRequests": 100, "timeout": 30}}
         (await http.patch("/api/settings", json=batches)).raise_for_status()
         users = (await http.get("/api/collections/users")).json()["id"]
