@@ -45,6 +45,7 @@ async def drive_with_wrk(port: int, plan: list[bytes], seconds: float, connectio
             stdout=asyncio.subprocess.PIPE,
         )
         printed, _ = await process.communicate()
+    assert process.returncode == 0, "wrk failed; it says why above"
     found = json.loads(printed.splitlines()[-1])
     return Run(**found | {"p50": found["p50"] / 1000, "p99": found["p99"] / 1000})
 

@@ -48,7 +48,7 @@ def rows_of(workload: Workload, runs: Runs) -> list[Row]:
 
 def _row(workload: Workload, side: str, runs: Runs) -> Row:
     found = runs[side]
-    others = [] if side != "diary" else [other for other in runs if other != side]
+    others = sorted(runs.keys() - {side}) if side == "diary" else []
     ratios = {f"{figure}/{other}": _ratio(figure, found, runs[other]) for other in others for figure in ("rate", "cpu")}
     known = [goal for goal in workload.goals if f"{goal.figure}/{goal.side}" in ratios]
     return Row(
