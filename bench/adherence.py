@@ -49,8 +49,13 @@ TREATMENT: dict[str, Any] = ZONE | {
 }
 
 
+def due() -> list[Slot]:
+    """The slots of the year."""
+    return slots(plan_of(TreatmentOut.model_validate(example_stored("treatment", TREATMENT))), FIRST, LAST)
+
+
 def events(due: list[Slot]) -> Iterator[dict[str, Any]]:
-    """One event for most slots, and now and then one more."""
+    """One event for most slots, and now and then one more, as a phone sends them."""
     for number, slot in enumerate(due):
         if number % 9 == 8:
             continue
@@ -63,14 +68,13 @@ def events(due: list[Slot]) -> Iterator[dict[str, Any]]:
 
 
 def event(number: int, moment: datetime, status: str) -> dict[str, Any]:
-    """A stored event of the treatment."""
-    sent = ZONE | {
+    """An event of the treatment."""
+    return ZONE | {
         "id": f"0195d3f4-0000-7000-8000-{number:012}",
         "treatment_id": TREATMENT["id"],
         "occurred_at": render_instant(moment),
         "status": status,
     }
-    return example_stored("treatment_event", sent)
 
 
 def figures(treatments: bytes, year: bytes) -> Callable[[], object]:
@@ -88,8 +92,7 @@ def answer(treatments: bytes, year: bytes) -> bytes:
 
 def main() -> None:
     treatment = example_stored("treatment", TREATMENT)
-    due = slots(plan_of(TreatmentOut.model_validate(treatment)), FIRST, LAST)
-    year = list(events(due))[:1000]
+    year = [example_stored("treatment_event", event) for event in list(events(due()))[:1000]]
     records = json.dumps([treatment]).encode(), json.dumps(year).encode()
     timed: dict[str, Callable[[], object]] = {
         "figures alone": figures(*records),
@@ -101,7 +104,7 @@ def main() -> None:
             before = process_time()
             run()
             spent[name].append((process_time() - before) * 1000)
-    print(f"{len(due)} slots, {len(year)} events in {len(records[1])} bytes: {RUNS} runs of each, in turn")
+    print(f"{len(due())} slots, {len(year)} events in {len(records[1])} bytes: {RUNS} runs of each, in turn")
     for name, each in spent.items():
         within = sum(ms < GOAL_MS for ms in each)
         figure = f"CPU per run: median {median(each):.1f} ms, least {min(each):.1f} ms, most {max(each):.1f} ms"

@@ -1,187 +1,90 @@
-"""`make bench`: CPU per request of the service and of the reference, server and database together, in alternating runs.
+"""`make bench`: the service beside two references without guarantees, each workload on each side in turn.
 
-    create   POST one entry: gate, validation, session, consent, record, history, audit, durable
-    page     GET fifty entries: session, consent, row security, audit
-
-A ratio of 3 means: three times the CPU of the bare handler with one statement.
+bare     what one writes who only has to store and list          the price of everything
+equal    the same work in the database, nothing around it        the price of the framework
 """
 
+import argparse
 import asyncio
-import json
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from uuid import uuid4
 
-import asyncpg
-import httpx
+from app import embedded
+from app.services import verify
+from bench import report, stage
+from bench.drivers import Driver, drive_with_wrk
+from bench.measure import Measured, measure
+from bench.report import Row
+from bench.stage import Stage
+from bench.workloads import WORKLOADS, Workload
 
-from app import database, embedded
-
-PATIENTS = 16
-REQUESTS = 100  # for each patient in each run
-ROUNDS = 5
-PASSWORD = "a sentence for the bench"
-TICKS = os.sysconf("SC_CLK_TCK")
-
-Request = Callable[[str], tuple[str, str, bytes]]  # patient → method, path, body
+WARM_UP_SECONDS = 1
+SAY: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # noqa: E731
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of these processes so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+async def compare(
+    place: Stage, chosen: list[Workload], driver: Driver, seconds: float, rounds: int, connections: int
+) -> list[Row]:
+    """The rows of the table: each workload on each side in turn, after a warm-up."""
+    rows: list[Row] = []
+    for workload in chosen:
+        runs: dict[str, list[Measured]] = {side: [] for side in workload.plans}
+        for turn in range(rounds + 1):
+            for side in runs:
+                lasting = seconds if turn else min(seconds, WARM_UP_SECONDS)
+                found = await measure(place, workload, side, driver, lasting, connections)
+                if turn:
+                    runs[side].append(found)
+        rows += report.rows_of(workload, runs)
+        SAY(report.table(rows[-len(runs) :]))
+    return rows
 
 
-def children_of(pid: int) -> list[int]:
-    """The process and its direct children: a postmaster and its backends."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [pid, *map(int, listed.split())]
+def arguments(command: str) -> argparse.ArgumentParser:
+    """What may be chosen; the Makefile hands it on."""
+    parser = argparse.ArgumentParser(prog=command)
+    parser.add_argument("--size", type=int, default=1_000_000, help="entries before the first request")
+    parser.add_argument("--patients", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=5, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--docs", action="store_true", help="rewrites its part of docs/performance.md")
+    return parser
 
 
-def entry(_: str) -> bytes:
-    return json.dumps(
-        {
-            "id": str(uuid4()),
-            "occurred_at": "2026-03-29T08:00:00+02:00",
-            "time_zone": "Europe/Berlin",
-            "note": "after the stairs",
-            "sites": [
-                {
-                    "region": "lower_back_left",
-                    "characters": ["aching"],
-                    "scores": [{"measure": "now", "scale": "nrs_0_10", "value": 6}],
-                }
-            ],
-        }
-    ).encode()
+def options(asked: argparse.Namespace) -> dict[str, object]:
+    """What of it a figure depends on."""
+    return {name: value for name, value in vars(asked).items() if isinstance(value, int | float) and name != "docs"}
 
 
-async def phone(port: int, headers: str, requests: list[tuple[str, str, bytes]]) -> None:
-    """One keep-alive connection that sends its requests one after another; any answer but 2xx ends the bench."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for method, path, body in requests:
-        head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{headers}"
-        if body:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        writer.write(head.encode() + b"\r\n" + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", answer.lower())
-        assert length, answer
-        assert answer[9:10] == b"2", answer
-        await reader.readexactly(int(length[1]))
-    writer.close()
-    await writer.wait_closed()
-
-
-async def measure(
-    port: int, server: int, postmaster: int, phones: list[tuple[str, str]], request: Request, count: int = REQUESTS
-) -> tuple[float, float]:
-    """CPU microseconds per request: (server, database)."""
-    work = [phone(port, headers, [request(patient) for _ in range(count)]) for patient, headers in phones]
-    database_pids = children_of(postmaster)
-    before = cpu_seconds([server]), cpu_seconds(database_pids)
-    await asyncio.gather(*work)
-    after = cpu_seconds([server]), cpu_seconds(database_pids)
-    total = count * len(phones)
-    return (after[0] - before[0]) / total * 1e6, (after[1] - before[1]) / total * 1e6
-
-
-@asynccontextmanager
-async def serving(target: str, port: int, environment: dict[str, str], path: str) -> AsyncIterator[int]:
-    """A uvicorn with one worker, as a process of its own."""
-    command = [sys.executable, "-m", "uvicorn", target, "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
-    factory = ["--factory"] if target.endswith("create_app") else []
-    process = subprocess.Popen(
-        [*command, *factory, "--no-access-log", "--log-level", "warning"],
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        async with httpx.AsyncClient() as http:
-            while True:
-                try:
-                    await http.get(f"http://127.0.0.1:{port}{path}")
-                    break
-                except httpx.TransportError:
-                    assert process.poll() is None, "the server did not start"
-                    await asyncio.sleep(0.05)
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-async def sign_in(port: int) -> tuple[str, str]:
-    """A new patient and the header that lets them in."""
-    email = f"{uuid4().hex}@example.org"
-    person = {"display_name": "B", "birth_date": "1980-01-01", "time_zone": "Europe/Berlin"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-        await http.post("/v1/auth/register", json={"email": email, "password": PASSWORD, **person})
-        tokens = (await http.post("/v1/auth/sessions", json={"email": email, "password": PASSWORD})).json()
-    return tokens["user"]["patient_id"], f"Authorization: Bearer {tokens['access_token']}\r\n"
-
-
-async def compare(server: embedded.Server) -> None:
-    """Prints the table of ratios."""
-    owner = server.url("postgres", "diary")
-    await asyncio.to_thread(database.migrate, owner)
-    connection = await asyncpg.connect(owner)
-    postmaster = int((await connection.fetchval("SELECT pg_read_file('postmaster.pid')")).split()[0])
-    await connection.close()
-    ours = {"DIARY_DATABASE_URL": server.url("diary_app", "diary"), "DIARY_ENVIRONMENT": "development"}
-    ours["DIARY_STATE_DIRECTORY"] = str(server.socket_directory.parent / "bench")
-    ours["DIARY_REQUESTS_PER_SESSION"] = "1000000"  # counted as ever, refused never
+async def run(asked: argparse.Namespace, postgres: tuple[embedded.Server, Path]) -> list[Row]:
+    """The whole comparison on a stage of its own."""
+    words = asked.only.split() or [""]
+    chosen = [one for one in WORKLOADS if any(word in one.name for word in words)]
     async with (
-        serving("bench.reference:app", 8911, {"BARE_URL": owner}, f"/{uuid4()}") as bare,
-        serving("app.main:create_app", 8912, ours, "/livez") as diary,
+        stage.staged(*postgres, asked.size, asked.patients, asked.workers) as place,
+        stage.with_references(place, asked.size, asked.workers),
     ):
-        phones = [await sign_in(8912) for _ in range(PATIENTS)]
-        cases: dict[str, tuple[Request, Request]] = {
-            "create": (
-                lambda p: ("POST", f"/{p}", entry(p)),
-                lambda p: ("POST", f"/v1/patients/{p}/entries", entry(p)),
-            ),
-            "page": (lambda p: ("GET", f"/{p}", b""), lambda p: ("GET", f"/v1/patients/{p}/entries?limit=50", b"")),
-        }
-        for name, requests in cases.items():
-            figures: dict[int, list[tuple[float, float]]] = {8911: [], 8912: []}
-            for turn in range(ROUNDS + 1):
-                for (port, pid), request in zip(((8911, bare), (8912, diary)), requests, strict=True):
-                    figure = await measure(port, pid, postmaster, phones, request)
-                    if turn:  # the first warms up
-                        figures[port].append(figure)
-            report(name, figures[8911], figures[8912])
-
-
-def report(name: str, bare: list[tuple[float, float]], diary: list[tuple[float, float]]) -> None:
-    ratios = [(d[0] + d[1]) / (b[0] + b[1]) for b, d in zip(bare, diary, strict=True)]
-    parts = [f"{median(f[i] for f in figures):.0f}" for figures in (bare, diary) for i in (0, 1)]
-    spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
-    print(f"{name:7} ratio {median(ratios):.2f} (runs {spread}); CPU µs per request, server+database:", end=" ")
-    print(f"reference {parts[0]}+{parts[1]}, service {parts[2]}+{parts[3]}")
+        return await compare(place, chosen, drive_with_wrk, asked.seconds, asked.rounds, asked.connections)
 
 
 def main() -> None:
-    directory = Path(tempfile.mkdtemp(prefix="diary-bench-"))
-    directory.chmod(0o755)
-    server = embedded.start(directory)
-    try:
-        embedded.ensure_database(server, "diary")
-        asyncio.run(compare(server))
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    parser = arguments("make bench")
+    parser.add_argument("--only", default="", help="words: the workloads whose names hold one of them")
+    asked = parser.parse_args()
+    known = report.circumstances(**options(asked))
+    with stage.postgres_server() as (postgres, directory):
+        rows = asyncio.run(run(asked, (postgres, directory)))
+        damage = verify.run(postgres.url("postgres", "diary"))
+    text = report.table(rows)
+    print(f"\n{report.sentence(known)}\n\n{text}\n\npain-diary verify: {damage or 'nothing wrong'}")
+    report.write_json(report.ROOT / "build" / "bench.json", "compare", known, report.as_json(rows))
+    if asked.docs:
+        report.write_docs(report.ROOT / "docs" / "performance.md", "bench", known, text)
+    if damage or any(row.errors or not row.verified for row in rows):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -277,6 +277,15 @@ class Sync(RuleBasedStateMachine):
         for mutation, result in zip(mutations, results, strict=True):
             hypothesis.note(f"    {_in_short(mutation)}: {result['status']} {result.get('version', '')}")
         assert found == expected
+        for mutation, result in zip(mutations, results, strict=True):
+            if "reoffer" in mutation and mutation["op"] == "delete" and result["status"] == "deleted":
+                self.outlived(mutation["id"])
+
+    def outlived(self, record_id: str) -> None:
+        """Nothing followed the deletion in its epoch; what another epoch had is lost with that one, or gives in."""
+        for one, content in self.acknowledged:
+            if one == record_id:
+                self.causes.add(record_id, GONE, content)
 
     def deliver(self, who: int, body: Json, answer: httpx.Response) -> None:
         """The phone hears the answer."""
