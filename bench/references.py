@@ -17,11 +17,13 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from app.config import Settings
 from app.database import SESSION_SETTINGS
 from app.schemas.adherence import MOST
 from app.services import adherence
 from app.services.entries import ENTRY
 
+POOL = Settings.model_fields["database_pool_size"].default  # connections, as many as a worker of the service has
 Answer = tuple[int, bytes]
 Handler = Callable[[list[str], bytes], Awaitable[Answer]]
 
@@ -79,7 +81,11 @@ class Reference:
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
         self.pool = await asyncpg.create_pool(
-            os.environ["BENCH_DATABASE_URL"], min_size=10, max_size=10, reset=_keep, server_settings=SESSION_SETTINGS
+            os.environ["BENCH_DATABASE_URL"],
+            min_size=POOL,
+            max_size=POOL,
+            reset=_keep,
+            server_settings=SESSION_SETTINGS,
         )
         gc.collect()
         gc.freeze()
