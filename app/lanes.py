@@ -1,8 +1,9 @@
 """The short way from the gate to an endpoint: what FastAPI works out anew for each request, worked out once.
 
 Routes are declared, described and checked by FastAPI. Those that answer a Response themselves and whose dependencies
-are plain coroutines get a lane: the same calls in the same order, with the same validation and errors, for a third of
-the processor time (docs/performance.md). Everything else, and everything while a dependency is overridden, goes on.
+are plain coroutines get a lane: the same calls in the same order, with the same validation and errors, for a quarter
+less of the server's processor time (docs/performance.md). Everything else, and everything while a dependency is
+overridden, goes on.
 """
 
 import inspect

@@ -9,6 +9,7 @@ equal   POST /{session}/{patient}/entries · …/push · GET …/timeline · …
 
 import gc
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 from typing import Any
@@ -58,7 +59,7 @@ CHANGES = "SELECT * FROM read_changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $
 BY = (UUID(int=0), "127.0.0.1")  # the request and the address in the audit row
 
 
-class Reference:
+class Reference(ABC):
     """An ASGI app over one pool: a handler for each last word of a path, given what stands before and after it."""
 
     def __init__(self) -> None:
@@ -74,9 +75,9 @@ class Reference:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    @abstractmethod
     async def answer(self, path: list[str], body: bytes) -> Answer:
         """Status and JSON."""
-        raise NotImplementedError
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()

@@ -7,7 +7,6 @@ equal    the same work in the database, nothing around it        the price of th
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from app import embedded
@@ -20,7 +19,6 @@ from bench.stage import Stage
 from bench.workloads import WORKLOADS, Workload
 
 WARM_UP_SECONDS = 1
-SAY: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # noqa: E731
 
 
 async def compare(
@@ -37,7 +35,7 @@ async def compare(
                 if turn:
                     runs[side].append(found)
         rows += report.rows_of(workload, runs)
-        SAY(report.table(rows[-len(runs) :]))
+        print(report.table(rows[-len(runs) :]), file=sys.stderr)
     return rows
 
 

@@ -568,8 +568,8 @@ MUTANTS = (
     Mutant(
         "a push may speak of an epoch that is over",
         RECORDS,
-        "ELSIF visit.outcome = 'ok' AND p_epoch <> epoch THEN",
-        "ELSIF false THEN",
+        "AND (epoch IS NULL OR p_epoch <> epoch) THEN",
+        "AND epoch IS NULL THEN",
         SYNC_MODEL,
     ),
     Mutant(

@@ -150,7 +150,7 @@ def test_each_migration_goes_down_and_up_again_on_a_filled_database(migrated: st
         assert catalog(migrated) == newest
     assert not any(row_counts(migrated).values())
     fill(migrated, tmp_path)
-    assert execute(migrated, "SELECT * FROM verify_diaries()") == []
+    assert execute(migrated, "SELECT verify_diary(id) FROM patients") == []
 
 
 def test_going_down_is_refused_while_there_is_a_record_that_would_not_fit(migrated: str, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_check_shows_a_function_that_was_changed_without_a_migration(migrate
         ("ALTER VIEW pain_scores RESET (security_invoker)", "view pain_scores"),
         ("GRANT INSERT ON records TO diary_app", "privileges on records"),
         ("GRANT SELECT (note) ON records TO diary_app", "privileges on records.note"),
-        ("GRANT EXECUTE ON FUNCTION verify_diaries() TO diary_app", "privileges on verify_diaries()"),
+        ("GRANT EXECUTE ON FUNCTION verify_diary(uuid) TO diary_app", "privileges on verify_diary(uuid)"),
         ("GRANT UPDATE ON alembic_version TO diary_app", "privileges on alembic_version"),
     ],
 )
@@ -307,4 +307,4 @@ def test_the_command_says_what_differs_and_exits_1(tmp_path: Path) -> None:
     command_line = [sys.executable, "-m", "migrations.check", str(tmp_path)]
     result = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "--- function verify_diaries(), as migrated" in result.stderr
+    assert "--- function verify_diary(uuid), as migrated" in result.stderr

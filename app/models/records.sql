@@ -55,8 +55,8 @@ END $$;
 -- p_epoch: the epoch of which base versions speak; where it is over, nothing is done and the status is reoffer.
 -- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
 -- of enter_diary() as its status. item_version and item_change_seq are what the item made, or found; where others
--- changed the record after that, the item is overtaken. An item that lies
--- before the window of a grant is outside_window. p_outbox_empty: the device has nothing left to send after these.
+-- changed the record after that, the item is overtaken. An item that lies before the window of a grant is
+-- outside_window. p_outbox_empty: the device has nothing left to send after these.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean, p_epoch uuid,
@@ -112,12 +112,9 @@ BEGIN
 
     -- 2. Still signed in, still allowed?
     visit := enter_diary(p_session, p_patient, p_scope, p_action, p_request, p_address);
-    IF visit.outcome = 'ok' AND epoch IS NULL THEN
-        visit.outcome := CASE WHEN p_scope IS NULL THEN 'insufficient_scope' ELSE 'not_found' END;
-        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
-                      p_request, p_address);
-    ELSIF visit.outcome = 'ok' AND p_epoch <> epoch THEN
-        visit.outcome := 'reoffer';
+    IF visit.outcome = 'ok' AND (epoch IS NULL OR p_epoch <> epoch) THEN
+        visit.outcome := CASE WHEN epoch IS NOT NULL THEN 'reoffer' WHEN p_scope IS NULL THEN 'insufficient_scope'
+                              ELSE 'not_found' END;
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
                       p_request, p_address);
     END IF;
@@ -428,6 +425,7 @@ BEGIN
         INTO labels, agreed, changed
         FROM records WHERE patient_id = p_patient AND kind IN ('treatment', 'profile') AND NOT deleted;
     END IF;
+    -- The aggregates take the rows as they come, in the order of the places: nothing lies between that could change it.
     SELECT array_agg(r.record_id) FILTER (WHERE place <= p_limit) AS ids,
            string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',') FILTER (WHERE place <= p_limit) AS items,
            max(r.occurred_at) FILTER (WHERE place = p_limit) AS last_at,
@@ -511,6 +509,7 @@ BEGIN
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
                   p_request, p_address);
     IF outcome = 'ok' THEN
+        -- As they come, in the order of the places: see read_page().
         SELECT string_agg(version_json, ',') FILTER (WHERE place <= p_limit) AS items,
                max(version) FILTER (WHERE place = p_limit) AS last, count(*) > p_limit AS more
         INTO page

@@ -33,9 +33,10 @@ BEGIN
         ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
     WHERE r.patient_id = p_patient
       AND (v.content_hash <> r.content_hash
-           OR (r.document ->> 'id', r.document ->> 'version', r.document ->> 'change_seq',
-               r.document ->> 'deleted')
-              IS DISTINCT FROM (r.id::text, r.version::text, r.change_seq::text, r.deleted::text)
+           OR (r.document ->> 'patient_id', r.document ->> 'kind', r.document ->> 'id', r.document ->> 'version',
+               r.document ->> 'change_seq', r.document ->> 'deleted')
+              IS DISTINCT FROM (r.patient_id::text, r.kind, r.id::text, r.version::text, r.change_seq::text,
+                                r.deleted::text)
            OR r.document::jsonb ? 'note')
     UNION ALL
     SELECT 'a deleted record came back'
@@ -51,9 +52,3 @@ BEGIN
     FROM record_versions v WHERE v.patient_id = p_patient AND mutation_id IS NOT NULL
     GROUP BY mutation_id HAVING count(*) > 1;
 END $$;
-
--- The same of every diary.
-CREATE OR REPLACE FUNCTION verify_diaries() RETURNS TABLE (patient uuid, violation text)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-    SELECT id, found FROM patients, LATERAL verify_diary(id) AS found
-$$;

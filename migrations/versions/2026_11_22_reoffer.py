@@ -24,7 +24,8 @@ def upgrade() -> None:
     op.add_column("record_versions", sa.Column("reoffered_version", sa.Integer(), nullable=True))
     for name in REPLACED:
         op.execute(f"DROP FUNCTION {name}")
-    run_sql(revision, "records", "sync", "privileges")
+    op.execute("DROP FUNCTION verify_diaries")
+    run_sql(revision, "records", "sync", "verify", "privileges")
 
 
 def downgrade() -> None:
@@ -34,4 +35,4 @@ def downgrade() -> None:
     op.drop_column("record_versions", "reoffered_version")
     op.drop_column("patient_clocks", "restored_head")
     op.drop_column("patient_clocks", "previous_epoch")
-    run_sql("2026_11_22_sync", "records", "sync", "privileges")
+    run_sql("2026_11_22_sync", "records", "sync", "verify", "privileges")

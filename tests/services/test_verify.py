@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio.to_thread
 import asyncpg
@@ -69,6 +69,10 @@ NO_GAP = "change_seq is not 1 to head without a gap"
 NO_STEP = "versions of a record do not step by one"
 NO_LAST = "a record does not stand at its last version"
 CAME_BACK = "a deleted record came back"
+NO_CLOCK = "the patient has no clock"
+ODD = "a record differs from its last version or from its own document"
+TWICE = "a mutation was applied twice"
+REWRITE = "UPDATE records SET document = (document::jsonb"
 NO_DOCUMENT = "a superseded version has lost its document"
 
 
@@ -90,6 +94,12 @@ NO_DOCUMENT = "a superseded version has lost its document"
             {CAME_BACK},
         ),
         ("UPDATE record_versions SET document = NULL WHERE change_seq = 1", {NO_DOCUMENT}),
+        ("DELETE FROM patient_clocks", {NO_CLOCK}),
+        ("UPDATE records SET content_hash = sha256('x') WHERE id = '{kept}'", {ODD}),
+        (f"{REWRITE} || jsonb_build_object('patient_id', 'somebody'))::json WHERE id = '{{kept}}'", {ODD}),
+        (f"{REWRITE} || jsonb_build_object('kind', 'profile'))::json WHERE id = '{{kept}}'", {ODD}),
+        (f"{REWRITE} || jsonb_build_object('version', 9))::json WHERE id = '{{kept}}'", {ODD}),
+        (f"{REWRITE} || jsonb_build_object('note', 'in the open'))::json WHERE id = '{{kept}}'", {ODD}),
     ],
 )
 async def test_each_kind_of_damage_has_its_line(
@@ -98,10 +108,20 @@ async def test_each_kind_of_damage_has_its_line(
     transaction = inside.transaction()
     await transaction.start()
     assert await inside.execute(damage.format(kept=place.kept, removed=place.removed)) in ("UPDATE 1", "DELETE 1")
-    rows = await inside.fetch("SELECT patient::text, violation FROM verify_diaries()")
+    rows = await inside.fetch("SELECT id::text AS patient, verify_diary(id) AS violation FROM patients")
     await transaction.rollback()
     assert {row["violation"] for row in rows} >= violations
     assert {row["patient"] for row in rows} == {place.phone.patient_id}
+
+
+async def test_a_mutation_that_was_applied_twice_has_its_line(place: Place, inside: Connection) -> None:
+    transaction = inside.transaction()
+    await transaction.start()
+    await inside.execute("DROP INDEX uq_record_versions_mutation")
+    await inside.execute("UPDATE record_versions SET mutation_id = $1", uuid4())
+    rows = await inside.fetch("SELECT verify_diary($1) AS violation", UUID(place.phone.patient_id))
+    await transaction.rollback()
+    assert [row["violation"] for row in rows] == [TWICE]
 
 
 async def test_a_line_names_the_diary_or_the_audit_segment_and_no_health_data(place: Place, inside: Connection) -> None:

@@ -165,7 +165,7 @@ async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
     await asyncio.gather(*(push(size) for size in [1, 3, 7, 14] * 4))
     numbers = await superuser.fetch("SELECT change_seq FROM records WHERE patient_id = $1 ORDER BY 1", diary.patient_id)
     assert [row["change_seq"] for row in numbers] == list(range(1, 101))
-    assert await superuser.fetch("SELECT * FROM verify_diaries() WHERE patient = $1", diary.patient_id) == []
+    assert await superuser.fetch("SELECT verify_diary($1)", diary.patient_id) == []
 
 
 async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone) -> None:

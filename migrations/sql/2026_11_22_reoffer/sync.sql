@@ -47,6 +47,7 @@ BEGIN
     -- What is hidden now is read as well: it may have to be withdrawn.
     PERFORM set_config('diary.data_from', '-infinity', true);
 
+    -- The aggregates take the rows as they come, in the order of the places: see read_page().
     SELECT array_agg(r.id) FILTER (WHERE place <= p_limit) AS ids,
            string_agg(r.change, ',') FILTER (WHERE place <= p_limit) AS items,
            max(r.change_seq) FILTER (WHERE place <= p_limit) AS last, count(*) > p_limit AS more,
