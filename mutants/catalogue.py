@@ -12,6 +12,8 @@ PRIVILEGES = "app/models/privileges.sql"
 SERVICE = "app/services/care_team.py"
 ROUTES = "app/routers/care_team.py"
 SYNC_SERVICE = "app/services/sync.py"
+RECORDS_SERVICE = "app/services/records.py"
+GROUPS = "app/group_commit.py"
 
 MATRIX = "tests/test_access_matrix.py"
 MODEL = "tests/test_consent_model.py"
@@ -23,6 +25,8 @@ SYNC_MODEL = "tests/test_sync_model.py"
 PUSHES = "tests/routers/test_sync.py"
 COSTS = "tests/routers/test_sync_cost.py"
 AUDIT = "tests/services/test_audit.py"
+TOGETHER = "tests/test_group_commit.py"
+REPLICA = "tests/test_replica.py"
 
 SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
 OF_PATIENT = "patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)"
@@ -369,10 +373,9 @@ MUTANTS = (
     ),
     Mutant(
         "a stranger is let near the clock",
-        RECORDS,
-        " AND a.scopes && CASE WHEN p_scope IS NULL\n"
-        "                      THEN '{*,entries:write,treatments:write,profile:write}' ELSE ARRAY['*', p_scope] END)",
-        ")\n          OR true",
+        ACCESS,
+        "FROM sessions s, access(s.user_id, patient) a\n    WHERE s.id = session AND a.scopes",
+        "FROM sessions s LEFT JOIN access(s.user_id, patient) a ON true\n    WHERE s.id = session OR a.scopes",
         "tests/services/test_write_path.py -k stranger",
     ),
     Mutant(
@@ -427,8 +430,8 @@ MUTANTS = (
     Mutant(
         "a replay compares notes",
         RECORDS,
-        "was[i], NOT visit.notes, held,",
-        "was[i], false, held,",
+        "all_were[i], NOT visit.notes, held,",
+        "all_were[i], false, held,",
         CHANNELS,
     ),
     Mutant(
@@ -554,8 +557,8 @@ MUTANTS = (
     Mutant(
         "what follows a refused mutation counts",
         RECORDS,
-        "WHEN item.id = ANY (refused) AND",
-        "WHEN false AND",
+        "WHEN all_bases[i] > 0 AND item.id = ANY (refused)",
+        "WHEN false",
         SYNC_MODEL,
     ),
     Mutant(
@@ -610,22 +613,22 @@ MUTANTS = (
     Mutant(
         "what was offered again is not known as that",
         RECORDS,
-        "nullif(was[i], 0)",
+        "nullif(all_were[i], 0)",
         "NULL",
         PUSHES,
     ),
     Mutant(
         "an offer of any epoch is comparable",
         RECORDS,
-        "WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes\n",
-        "WHEN visit.notes\n",
+        "WHEN reoffer = clock.previous_epoch AND visit.notes",
+        "WHEN visit.notes",
         PUSHES,
     ),
     Mutant(
         "an offer without notes is comparable",
         RECORDS,
-        "WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes\n",
-        "WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch\n",
+        "WHEN reoffer = clock.previous_epoch AND visit.notes",
+        "WHEN reoffer = clock.previous_epoch",
         PUSHES,
     ),
     Mutant(
@@ -726,4 +729,18 @@ MUTANTS = (
         '    pull.__dict__.setdefault("kept", []).append(row)\n    grant = row["grant_id"] and',
         COSTS,
     ),
+    # What goes together ends as if it had been alone.
+    Mutant("a group waits for a lock", GROUPS, 'values.append("false")', 'values.append("true")', TOGETHER),
+    Mutant("a busy call is told so", GROUPS, "rows[0][0] == BUSY", "False", TOGETHER),
+    Mutant("one that fails takes all along", GROUPS, "answered and len(calls) > 1", "False", TOGETHER),
+    Mutant("what may have been kept is made again", GROUPS, "answered and len(calls) > 1", "len(calls) > 1", TOGETHER),
+    Mutant("rows go to whoever came first", GROUPS, 'answers[row["place"] - 1]', "answers[0]", TOGETHER),
+    Mutant("turns are not taken", GROUPS, "call.turn in self._turns or not", "not", TOGETHER),
+    Mutant("whoever waits waits for ever", GROUPS, "self._waiting[0].since <= latest", "False", TOGETHER),
+    Mutant("no end of those who wait", GROUPS, "len(self._waiting) >= MOST_WAITING", "False", TOGETHER),
+    # What a replica drafts, the primary signs.
+    Mutant("a draft holds whatever happened since", RECORDS, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
+    Mutant("a draft leaves no trail", RECORDS, "p_action, p_drafted, outcome,", "p_action, '{}', outcome,", REPLICA),
+    Mutant("a primary drafts", RECORDS, "IF p_drafting AND NOT pg_is_in_recovery()", "IF false", REPLICA),
+    Mutant("a draft is shown unasked", RECORDS_SERVICE, 'drafts and page["outcome"] == "drafted"', "drafts", REPLICA),
 )
