@@ -161,7 +161,7 @@ SELECT create_distributed_table('last_words', 'patient_id', colocate_with := 're
 
 -- What lay here before has been copied to the shards.
 SELECT truncate_local_data_after_distributing_table(name::regclass)
-FROM unnest('{{by_patient}}'::text[]) AS name;
+FROM unnest('{{by_patient}}'::text[] || ARRAY['last_words']) AS name;
 
 -- 6. Views and functions on each node; what the service calls for a patient runs where the diary lies.
 DO $$

@@ -314,14 +314,19 @@ async def test_every_kind_is_pushed_and_adherence_reckoned(app: FastAPI) -> None
         medicine = treatment("08:00")
         mutations = [put("treatment", medicine), put("treatment_event", dose(medicine["id"]))]
         results = await pushed(robin, *mutations, outbox_empty=True)
-        own = await robin.http.put(f"{robin.diary}/profile", json=profile(birth_date="1970-01-01"))
+        own = await robin.post("/profile", profile(birth_date="1970-01-01"))
         figures = await robin.get("/adherence", params={"from": "2026-03-28", "to": "2026-03-28"})
         page = await robin.get("/timeline")
     assert [one["status"] for one in results] == ["created", "created"]
     assert own.status_code == 201, own.text
     assert figures.status_code == 200
     assert figures.json()["outbox_empty_at"] is not None
-    assert {one["kind"] for one in page.json()["items"]} == {"treatment", "treatment_event", "treatment_change"}
+    assert {one["kind"] for one in page.json()["items"]} == {
+        "profile",
+        "treatment",
+        "treatment_event",
+        "treatment_change",
+    }
 
 
 async def test_a_code_is_redeemed_confirmed_and_taken_back(app: FastAPI, distributed: Connection) -> None:
