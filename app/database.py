@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app.config import Settings
 from app.errors import Unavailable
+from app.group_commit import Function, GroupCommit
 
 MINIMUM_VERSION = 150000
 SESSION_SETTINGS = {
@@ -54,6 +55,7 @@ class Database:
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._group_commit = GroupCommit(self._fetch, settings.database_pool_size, settings.database_wait_seconds)
 
     async def start(self) -> None:
         """Opens the pool and refuses a server whose settings could lose what it acknowledged."""
@@ -78,14 +80,13 @@ class Database:
 
     async def call(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement, which is its own transaction: durable once this returns."""
-        assert self._pool is not None, "start() comes first"  # noqa: S101
         with passing_failures():
-            async with self._pool.acquire(timeout=self.settings.database_wait_seconds) as connection:
-                try:
-                    return await connection.fetch(statement, *arguments)
-                except BaseException:
-                    connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
-                    raise
+            return await self._fetch(statement, *arguments)
+
+    async def call_together(self, function: Function, *arguments: object, weight: int = 1) -> list[asyncpg.Record]:
+        """The rows of one call of a function, by group commit: durable once this returns."""
+        with passing_failures():
+            return await self._group_commit.call(function, *arguments, weight=weight)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[AsyncSession]:
@@ -101,6 +102,15 @@ class Database:
         except Unavailable:
             return False
         return True
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        assert self._pool is not None, "start() comes first"  # noqa: S101
+        async with self._pool.acquire(timeout=self.settings.database_wait_seconds) as connection:
+            try:
+                return await connection.fetch(statement, *arguments)
+            except BaseException:
+                connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
+                raise
 
     async def _refuse_weakness(self) -> None:
         [row] = await self.call(
@@ -126,15 +136,15 @@ def passing_failures() -> Iterator[None]:
     except (PoolTimeout, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as failure:
         if isinstance(failure, ValueError):  # a URL that asyncpg cannot read, say: it would not pass
             raise
-        raise Unavailable(retry_after=2) from failure
+        raise Unavailable from failure
     except DBAPIError as failure:
         passing = failure.connection_invalidated or passes(getattr(failure.orig, "sqlstate", None))
         if passing or unaudited(failure):
-            raise Unavailable(retry_after=2) from failure
+            raise Unavailable from failure
         raise
     except asyncpg.PostgresError as failure:
         if passes(failure.sqlstate) or unaudited(failure):
-            raise Unavailable(retry_after=2) from failure
+            raise Unavailable from failure
         raise
 
 

@@ -29,6 +29,7 @@ No class takes a caller's value: a problem says what is wrong and where, never w
 """
 
 from dataclasses import dataclass
+from random import randint
 from typing import Any, ClassVar
 
 
@@ -224,3 +225,8 @@ class Unavailable(Problem):
     slug = "unavailable"
     title = "The service is busy or starting"
     advice = "Send the same request again after `Retry-After` seconds; doing so is safe."
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        if self.retry_after is None:
+            self.retry_after = randint(1, 8)  # noqa: S311 - different for each, or all come back at once

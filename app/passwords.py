@@ -21,7 +21,6 @@ SHORTEST_WITH_SECOND_FACTOR = 8
 LONGEST = 1024
 FEWEST_DIFFERENT = 4
 QUEUE_LENGTH = 64
-RETRY_SECONDS = 2
 
 SEQUENCES = (
     "abcdefghijklmnopqrstuvwxyz",
@@ -108,7 +107,7 @@ def _fits(password: str, encoded: str) -> bool:
 async def _in_thread(work: Callable[[], Result]) -> Result:
     global _pending
     if _pending >= _WORKERS + QUEUE_LENGTH:
-        raise errors.Unavailable(retry_after=RETRY_SECONDS)
+        raise errors.Unavailable
     _pending += 1
     try:
         return await to_thread.run_sync(work, limiter=_threads)

@@ -1,7 +1,7 @@
 """What the service is compared with, on the same uvicorn, event loop, parser and driver: two apps without a framework.
 
 bare    ordinary typed columns; one INSERT, one batch, rows → JSON; no sign-in, no consent, versions, clock or audit
-equal   the service's own database calls with a session that stands in the path, and nothing else in Python
+equal   the service's own database calls, by group commit as it makes them, with a session that stands in the path
 
 bare    POST /{patient}/entries · POST /{patient}/push · GET /{patient}/timeline · GET /{patient}/pull/{seq}
 equal   POST /{session}/{patient}/entries · …/push · GET …/timeline · …/pull/{epoch}/{seq}/{nonce} · …/year
@@ -20,11 +20,15 @@ import orjson
 
 from app.config import Settings
 from app.database import SESSION_SETTINGS
+from app.group_commit import GroupCommit
 from app.schemas.adherence import MOST
 from app.services import adherence
 from app.services.entries import ENTRY
+from app.services.records import READ_PAGE, WRITE_RECORDS
+from app.services.sync import READ_CHANGES
 
 POOL = Settings.model_fields["database_pool_size"].default  # connections, as many as a worker of the service has
+PATIENCE = Settings.model_fields["database_wait_seconds"].default
 Answer = tuple[int, bytes]
 Handler = Callable[[list[str], bytes], Awaitable[Answer]]
 
@@ -53,9 +57,6 @@ PULL = (
     f"SELECT {COLUMNS}, change_seq FROM entries WHERE patient_id = $1 AND change_seq > $2 ORDER BY change_seq LIMIT 100"
 )
 
-WRITE = "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)"
-PAGE = "SELECT * FROM read_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-CHANGES = "SELECT * FROM read_changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 BY = (UUID(int=0), "127.0.0.1")  # the request and the address in the audit row
 
 
@@ -81,13 +82,7 @@ class Reference(ABC):
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
-        self.pool = await asyncpg.create_pool(
-            os.environ["BENCH_DATABASE_URL"],
-            min_size=POOL,
-            max_size=POOL,
-            reset=_keep,
-            server_settings=SESSION_SETTINGS,
-        )
+        await self._open()
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
@@ -95,6 +90,15 @@ class Reference(ABC):
         await receive()
         await self.pool.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _open(self) -> None:
+        self.pool = await asyncpg.create_pool(
+            os.environ["BENCH_DATABASE_URL"],
+            min_size=POOL,
+            max_size=POOL,
+            reset=_keep,
+            server_settings=SESSION_SETTINGS,
+        )
 
 
 class Bare(Reference):
@@ -144,6 +148,10 @@ class Bare(Reference):
 class Equal(Reference):
     """The same work in the database, with as little as possible around it."""
 
+    async def _open(self) -> None:
+        await super()._open()
+        self.group_commit = GroupCommit(self.pool.fetch, POOL, PATIENCE)
+
     async def answer(self, path: list[str], body: bytes) -> Answer:
         """Status and JSON."""
         who = UUID(path[0]), UUID(path[1])
@@ -158,23 +166,24 @@ class Equal(Reference):
         return await self._year(who)
 
     async def _create(self, who: tuple[UUID, UUID], items: bytes) -> Answer:
-        sent = (ENTRY.write, "entries.create", items.decode(), False, None)
-        [row] = await self.pool.fetch(WRITE, *who, *sent, *BY)
+        sent = (ENTRY.write, "entries.create", *_opened(items), False, None)
+        [row] = await self.group_commit.call(WRITE_RECORDS, *who, *sent, *BY)
         return (201, row["item_record"]) if row["status"] == "created" else _refused(row["status"])
 
     async def _push(self, who: tuple[UUID, UUID], items: bytes) -> Answer:
-        rows = await self.pool.fetch(WRITE, *who, None, "sync.push", items.decode(), False, None, *BY)
+        sent = (None, "sync.push", *_opened(items), False, None)
+        rows = await self.group_commit.call(WRITE_RECORDS, *who, *sent, *BY, weight=100)
         statuses = [row["status"] for row in rows]
         return (200, orjson.dumps(statuses)) if set(statuses) == {"created"} else _refused(*statuses)
 
     async def _page(self, who: tuple[UUID, UUID]) -> Answer:
         filters = (None,) * 8
-        [row] = await self.pool.fetch(PAGE, *who, None, "timeline.read", *filters, None, None, 50, (), *BY)
+        [row] = await self.group_commit.call(READ_PAGE, *who, None, "timeline.read", *filters, None, None, 50, (), *BY)
         return (200, b'{"items":[%b]}' % row["items"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
     async def _pull(self, who: tuple[UUID, UUID], epoch: UUID, seq: int, nonce: UUID) -> Answer:
         place = (epoch, seq, nonce, None, 0)
-        [row] = await self.pool.fetch(CHANGES, *who, "sync.pull", *place, 100, *BY)
+        [row] = await self.group_commit.call(READ_CHANGES, *who, "sync.pull", *place, 100, *BY)
         return (200, b'{"changes":[%b]}' % row["changes"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
     async def _year(self, who: tuple[UUID, UUID]) -> Answer:
@@ -192,6 +201,12 @@ async def _body(scope: dict[str, Any], receive: Any) -> bytes:
         body += message["body"]
         if not message["more_body"]:
             return body
+
+
+def _opened(body: bytes) -> tuple[str, list[str]]:
+    """Items and documents: lines, for none of them holds one."""
+    items, *documents = body.decode().split("\n")
+    return items, documents
 
 
 def _refused(*outcomes: str) -> Answer:

@@ -39,7 +39,7 @@ BEGIN
     item.document := regexp_replace(sent, '"occurred_at":"[^"]*"', '"occurred_at":"'
         || to_char(at AT TIME ZONE template.time_zone, 'YYYY-MM-DD"T"HH24:MI:SS') || '+01:00"');
     item.content_hash := sha256(convert_to(item.document::text, 'UTF8'));
-    item.document := compose(item, '{}', NULL);
+    item.document := compose(item, item.document::text, '{}', NULL);
     RETURN item;
 END $$
 """

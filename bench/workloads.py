@@ -1,7 +1,7 @@
 """What is sent: for each workload and each side a plan, that is a list of whole requests to choose from at random."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
@@ -67,11 +67,11 @@ def sent(place: int) -> dict[str, Any]:
     return entry(id=GAP, occurred_at=recently(17 * place))
 
 
-def item(place: int, **more: Any) -> bytes:
-    """The same entry as write_records() takes it."""
-    body = EntryIn.model_validate(sent(place))
-    change = kinds.change_of(ENTRY, body, GAP, 0)
-    return records._item(replace(change, **more))  # noqa: SLF001 - exactly what the service sends
+def items(places: Iterable[int], **more: Any) -> bytes:
+    """The same entries as write_records() takes them: a line of items, and one for each document."""
+    bodies = [EntryIn.model_validate(sent(place)) for place in places]
+    taken, documents = records.sent([replace(kinds.change_of(ENTRY, body, GAP, 0), **more) for body in bodies])
+    return "\n".join([taken, *documents]).encode()
 
 
 def creating(authors: Callable[[Stage], list[Person]]) -> dict[str, Callable[[Stage], Plan]]:
@@ -86,8 +86,7 @@ def creating(authors: Callable[[Stage], list[Person]]) -> dict[str, Callable[[St
             for who, place in each(stage)
         ],
         EQUAL: lambda stage: [
-            request("POST", f"/{who.session_id}/{who.diary}/entries", b"[%b]" % item(place))
-            for who, place in each(stage)
+            request("POST", f"/{who.session_id}/{who.diary}/entries", items([place])) for who, place in each(stage)
         ],
         BARE: lambda stage: [
             request("POST", f"/{who.diary}/entries", compact(sent(place))) for who, place in each(stage)
@@ -102,15 +101,13 @@ def pushing() -> dict[str, Callable[[Stage], Plan]]:
     def push(_: Person) -> bytes:
         return compact(push_body([mutation("entry", sent(place), GAP) for place in hundred]))
 
-    def items(_: Person) -> bytes:
-        return b"[%b]" % b",".join(item(place, mutation_id=UUID(GAP)) for place in hundred)
-
     return {
         DIARY: lambda stage: [
             request("POST", f"/v1/patients/{who.diary}/sync/push", push(who), who.token) for who in stage.people
         ],
         EQUAL: lambda stage: [
-            request("POST", f"/{who.session_id}/{who.diary}/push", items(who)) for who in stage.people
+            request("POST", f"/{who.session_id}/{who.diary}/push", items(hundred, mutation_id=UUID(GAP)))
+            for who in stage.people
         ],
         BARE: lambda stage: [
             request("POST", f"/{who.diary}/push", compact([sent(place) for place in hundred])) for who in stage.people

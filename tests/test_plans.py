@@ -62,7 +62,7 @@ PAGE = """
                             NULL)
 """
 READ = "SELECT * FROM read_record($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
-WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3::text::json, false, NULL, NULL, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3, $4, false, NULL, NULL, NULL, true)"
 COURSE = "SELECT * FROM read_course($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
 EXPLAIN = """
     LOAD 'auto_explain';
@@ -112,7 +112,7 @@ async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAP
     with statements_of(app) as sent:
         assert (await ada.log()).status_code == 201
         await asyncio.sleep(0)
-    assert sent == ["SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)"]
+    assert sent == [records.WRITE_RECORDS.alone]
 
 
 @pytest.mark.parametrize("path", ["/entries", "/timeline"])
@@ -249,8 +249,7 @@ async def _check_course(history: History) -> None:
 
 async def _check_one_record(history: History, kind: Kind[Any], body: Any) -> None:
     """It read one row by the primary key; and the treatment beside an event by that, or among the few treatments."""
-    item = records._item(kinds.change_of(kind, body, body.id, 0)).decode()
-    row, written = await history.call(WRITE, f"[{item}]")
+    row, written = await history.call(WRITE, *records.sent([kinds.change_of(kind, body, body.id, 0)]))
     assert row["status"] == "created"
     row, read = await history.call(READ, kind.name, UUID(body.id))
     assert row["outcome"] == "ok"

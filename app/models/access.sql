@@ -37,6 +37,16 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE kind WHEN 'entry' THEN 'entries' WHEN 'profile' THEN 'profile' ELSE 'treatments' END || ':write'
 $$;
 
+-- The consent by which a session may write to a diary: records that `scope` names, or of any kind without.
+CREATE OR REPLACE FUNCTION consent_to_write(session uuid, patient uuid, scope text)
+RETURNS TABLE (grant_id uuid)
+LANGUAGE sql STABLE AS $$
+    SELECT a.grant_id
+    FROM sessions s, access(s.user_id, patient) a
+    WHERE s.id = session AND a.scopes && CASE WHEN scope IS NULL
+        THEN '{*,entries:write,treatments:write,profile:write}' ELSE ARRAY['*', scope] END
+$$;
+
 -- Adds one row to the audit table. `action` is "module.verb"; a value of a record never comes here.
 CREATE OR REPLACE FUNCTION audit(
     actor uuid, role text, session uuid, grant_id uuid, patient uuid,

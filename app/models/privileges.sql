@@ -18,7 +18,7 @@ GRANT SELECT (patient_id, id, kind, version, change_seq, occurred_at, utc_offset
               received_at, author_id, session_id, performer, deleted, content_hash, document, regions, characters,
               worst_score, scale, duration_minutes, treatment_id, valid_to) ON records TO diary_app;
 GRANT EXECUTE ON FUNCTION
-    write_records(uuid, uuid, text, text, json, boolean, uuid, uuid, inet),
+    write_records(uuid, uuid, text, text, json, text[], boolean, uuid, uuid, inet, boolean),
     read_record(uuid, uuid, text, text, text, uuid, uuid, inet),
     read_page(uuid, uuid, text, text, text[], date, date, text, text, text, numeric, uuid, timestamptz, uuid, integer,
               text[], uuid, inet),

@@ -48,19 +48,21 @@ BEGIN
 END $$;
 
 -- Writes records of one patient, in order, in one transaction, under the patient's clock. Every writer comes
--- through here. An item is an object with the columns of `records` that the writer may choose (`document` holds
--- the client's fields), and `base_version` (0 creates), `mutation_id`, `scale_birth_dates`, `was_version` with
--- `reoffer`, the epoch of that version: see decide().
+-- through here. An item is an object with the columns of `records` that the writer may choose, and `base_version`
+-- (0 creates), `mutation_id`, `scale_birth_dates`, `was_version` with `reoffer`, the epoch of that version: see
+-- decide(). Its document, the client's fields, comes beside it as text, since it is kept as it is.
 -- Without p_scope each kind asks for its own; an item of a kind that may not be written is forbidden.
 -- p_epoch: the epoch of which base versions speak; where it is over, nothing is done and the status is reoffer.
+-- p_outbox_empty: the device has nothing left to send after these.
+-- p_wait: whether to wait for a clock that somebody else holds; where not, the status is busy and nothing is done.
 -- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
 -- of enter_diary() as its status. item_version and item_change_seq are what the item made, or found; where others
 -- changed the record after that, the item is overtaken. An item that lies before the window of a grant is
--- outside_window. p_outbox_empty: the device has nothing left to send after these.
+-- outside_window. Without p_scope a record that was written is not shown: its writer has it.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_outbox_empty boolean, p_epoch uuid,
-    p_request uuid, p_address inet
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_documents text[],
+    p_outbox_empty boolean, p_epoch uuid, p_request uuid, p_address inet, p_wait boolean
 ) RETURNS TABLE (status text, item_id uuid, item_version integer, item_change_seq bigint, item_deleted boolean,
                  item_overtaken boolean, item_record bytea, head bigint, epoch uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -69,26 +71,26 @@ DECLARE
     clock patient_clocks;
     old_head bigint;
     visit record;
-    batch json;
-    batches json[] := ARRAY[p_items];
-    sent json;
-    items records[];
+    item records;
+    all_items records[];
+    all_ids uuid[];
+    all_bases integer[];
+    all_mutations uuid[];
+    all_ages json[];
+    all_were integer[];
+    items_at_once integer := cardinality(p_documents);
     ids uuid[];
-    bases integer[];
     mutations uuid[];
-    ages json[];
-    was integer[];
     helds records[];
     helds_were integer[];
     earliers record_versions[];
-    repeated uuid[];
-    place integer;
-    hidden boolean;
-    hiddens boolean[];
-    statuses text[];
-    item records;
     held records;
     earlier record_versions;
+    repeated uuid[];
+    n integer;
+    base integer;
+    hidden boolean;
+    written boolean;
     birth_date date;
     profiled boolean;
     stored records[];
@@ -96,17 +98,24 @@ DECLARE
     stored_were integer[];
     replaced records[];
     refused uuid[] := '{}';
-    named uuid[] := '{}';
     outcomes text[] := '{}';
 BEGIN
     -- 1. A statement of its own: what follows must see what the previous holder of the lock committed. Somebody
     -- without consent to write is not let near the lock: a stranger can neither hold it up nor wait for it.
-    SELECT * INTO clock FROM patient_clocks
-    WHERE patient_id = p_patient
-      AND EXISTS (SELECT FROM sessions s, access(s.user_id, p_patient) a
-                  WHERE s.id = p_session AND a.scopes && CASE WHEN p_scope IS NULL
-                      THEN '{*,entries:write,treatments:write,profile:write}' ELSE ARRAY['*', p_scope] END)
-    FOR UPDATE;
+    IF p_wait THEN
+        SELECT * INTO clock FROM patient_clocks
+        WHERE patient_id = p_patient AND EXISTS (SELECT FROM consent_to_write(p_session, p_patient, p_scope))
+        FOR UPDATE;
+    ELSE
+        SELECT * INTO clock FROM patient_clocks
+        WHERE patient_id = p_patient AND EXISTS (SELECT FROM consent_to_write(p_session, p_patient, p_scope))
+        FOR UPDATE SKIP LOCKED;
+        IF clock.patient_id IS NULL THEN
+            status := 'busy';  -- or not allowed to: that is told, and audited, when the call comes alone
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
     old_head := clock.head;
     epoch := clock.epoch;
 
@@ -130,40 +139,29 @@ BEGIN
                 set_config('diary.kinds', open_kinds('{*}')::text, true);
     END IF;
 
-    IF json_array_length(p_items) > 1 AND EXISTS (
-        SELECT FROM json_array_elements(p_items) AS e, LATERAL (VALUES (e ->> 'id'), (e ->> 'mutation_id')) AS named (key)
-        WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1
-    ) THEN
-        batches := ARRAY(SELECT json_build_array(e) FROM json_array_elements(p_items) AS e);
+    -- 3. Read what was sent.
+    item.deleted := false;
+    SELECT array_agg(sent), array_agg(sent.id) INTO all_items, all_ids FROM json_populate_recordset(item, p_items) AS sent;
+    SELECT array_agg(base_version), array_agg(mutation_id), array_agg(scale_birth_dates),
+           -- Of an epoch longer ago nobody knows what came later; who does not see notes has no whole version.
+           array_agg(CASE WHEN reoffer IS NULL THEN NULL
+                          WHEN reoffer = clock.previous_epoch AND visit.notes THEN was_version ELSE 0 END)
+    INTO all_bases, all_mutations, all_ages, all_were
+    FROM json_to_recordset(p_items) AS sent (
+        base_version integer, mutation_id uuid, scale_birth_dates json, was_version integer, reoffer uuid);
+    IF items_at_once > 1 AND EXISTS (SELECT FROM unnest(all_ids || all_mutations) AS named
+                                     WHERE named IS NOT NULL GROUP BY named HAVING count(*) > 1) THEN
+        items_at_once := 1;
     END IF;
-    FOREACH batch IN ARRAY batches LOOP
-        items := '{}';
-        ids := '{}';
-        bases := '{}';
-        mutations := '{}';
-        ages := '{}';
-        was := '{}';
-        FOR sent IN SELECT value FROM json_array_elements(batch) LOOP
-            item := json_populate_record(NULL::records, sent);
-            item.deleted := coalesce(item.deleted, false);
-            item.content_hash := sha256(convert_to(coalesce(item.document::text, ''), 'UTF8'));
-            items := items || item;
-            ids := ids || item.id;
-            -- The version that a refused mutation was to make may since be that of somebody else.
-            bases := bases || CASE WHEN item.id = ANY (refused) AND (sent ->> 'base_version')::integer > 0 THEN -1
-                                   ELSE (sent ->> 'base_version')::integer END;
-            mutations := mutations || (sent ->> 'mutation_id')::uuid;
-            ages := ages || (sent -> 'scale_birth_dates');
-            -- Of an epoch longer ago nobody knows what came later; who does not see notes has no whole version.
-            was := was || CASE WHEN sent ->> 'reoffer' IS NULL THEN NULL
-                               WHEN (sent ->> 'reoffer')::uuid = clock.previous_epoch AND visit.notes
-                               THEN (sent ->> 'was_version')::integer ELSE 0 END;
-        END LOOP;
 
-        -- 3. Look up what is there: the records, the changes that these mutations made, and of records that are created
-        -- again their first version. Then decide.
-        helds := array_fill(NULL::records, ARRAY[cardinality(ids)]);
-        earliers := array_fill(NULL::record_versions, ARRAY[cardinality(ids)]);
+    FOR first_item IN 1..cardinality(p_documents) BY greatest(items_at_once, 1) LOOP
+        -- 4. Look up what is there: the records, the changes that these mutations made, and of records that are created
+        -- again their first version.
+        ids := all_ids[first_item:first_item + items_at_once - 1];
+        mutations := all_mutations[first_item:first_item + items_at_once - 1];
+        helds := array_fill(NULL::records, ARRAY[items_at_once]);
+        earliers := array_fill(NULL::record_versions, ARRAY[items_at_once]);
+        helds_were := array_fill(NULL::integer, ARRAY[items_at_once]);
         repeated := '{}';
         FOR held IN SELECT * FROM records WHERE patient_id = p_patient AND id = ANY (ids) LOOP
             helds[array_position(ids, held.id)] := held;
@@ -175,50 +173,52 @@ BEGIN
                 earliers[array_position(mutations, earlier.mutation_id)] := earlier;
             END LOOP;
         END IF;
-        IF cardinality(repeated) > 0 AND 0 = ANY (bases) THEN
+        IF repeated <> '{}' THEN
             FOR earlier IN SELECT * FROM record_versions
                            WHERE patient_id = p_patient AND record_id = ANY (repeated) AND version = 1 LOOP
-                place := array_position(ids, earlier.record_id);
-                IF bases[place] = 0 AND earliers[place] IS NULL THEN
-                    earliers[place] := earlier;
+                n := array_position(ids, earlier.record_id);
+                IF all_bases[first_item + n - 1] = 0 AND earliers[n] IS NULL THEN
+                    earliers[n] := earlier;
                 END IF;
             END LOOP;
+            IF cardinality(array_remove(all_were, NULL)) > 0 THEN
+                FOR earlier IN SELECT v.* FROM records r JOIN record_versions v USING (patient_id, change_seq)
+                               WHERE r.patient_id = p_patient AND r.id = ANY (repeated) LOOP
+                    helds_were[array_position(ids, earlier.record_id)] := CASE
+                        WHEN earlier.change_seq > clock.restored_head THEN earlier.reoffered_version
+                        ELSE earlier.version END;
+                END LOOP;
+            END IF;
         END IF;
-        helds_were := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
-        IF cardinality(array_remove(was, NULL)) > 0 THEN
-            FOR earlier IN SELECT v.* FROM records r JOIN record_versions v USING (patient_id, change_seq)
-                           WHERE r.patient_id = p_patient AND r.id = ANY (ids) LOOP
-                helds_were[array_position(ids, earlier.record_id)] := CASE
-                    WHEN earlier.change_seq > clock.restored_head THEN earlier.reoffered_version
-                    ELSE earlier.version END;
-            END LOOP;
-        END IF;
-        statuses := '{}';
-        hiddens := '{}';
-        FOR i IN 1..cardinality(items) LOOP
-            item := items[i];
-            held := helds[i];
-            hidden := coalesce(NOT held.kind = ANY (visit.kinds)
-                               OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
-            hiddens := hiddens || hidden;
-            statuses := statuses || CASE
-                WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', write_scope(item.kind)] THEN 'forbidden'
-                WHEN hidden THEN CASE WHEN bases[i] = 0 THEN 'conflict' ELSE 'missing' END
-                WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
-                ELSE decide(item, bases[i], mutations[i], was[i], NOT visit.notes, held, helds_were[i], earliers[i]) END;
-        END LOOP;
 
-        -- 4. Complete what is to be written, in memory, ...
+        -- 5. Decide, and complete in memory what is to be written.
         stored := '{}';
         stored_mutations := '{}';
         stored_were := '{}';
         replaced := '{}';
         birth_date := visit.birth_date;
         profiled := false;
-        FOR i IN 1..cardinality(items) LOOP
-            IF statuses[i] IN ('created', 'updated', 'deleted') THEN
-                item := items[i];
-                held := helds[i];
+        FOR i IN first_item..first_item + items_at_once - 1 LOOP
+            item := all_items[i];
+            item.content_hash := sha256(convert_to(p_documents[i], 'UTF8'));
+            n := i - first_item + 1;
+            held := helds[n];
+            earlier := earliers[n];
+            -- The version that a refused mutation was to make may since be that of somebody else.
+            base := CASE WHEN all_bases[i] > 0 AND item.id = ANY (refused) THEN -1 ELSE all_bases[i] END;
+            hidden := coalesce(NOT held.kind = ANY (visit.kinds)
+                               OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
+            status := CASE
+                WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', write_scope(item.kind)] THEN 'forbidden'
+                WHEN hidden THEN CASE WHEN base = 0 THEN 'conflict' ELSE 'missing' END
+                WHEN NOT item.deleted AND greatest(item.occurred_at, item.valid_to) < visit.data_from THEN 'outside_window'
+                ELSE decide(item, base, mutations[n], all_were[i], NOT visit.notes, held, helds_were[n], earlier) END;
+            written := status IN ('created', 'updated', 'deleted');
+            item_id := item.id;
+            item_overtaken := status = 'unchanged' AND earlier.change_seq < held.change_seq
+                AND (earlier.mutation_id = mutations[n] OR mutations[n] IS NOT NULL AND all_were[i] IS NULL
+                     AND (held.content_hash <> item.content_hash OR visit.notes AND held.note IS DISTINCT FROM item.note));
+            IF written THEN
                 clock.head := clock.head + 1;
                 item.patient_id := p_patient;
                 item.version := coalesce(held.version, 0) + 1;
@@ -226,7 +226,7 @@ BEGIN
                 item.received_at := clock_timestamp();
                 item.author_id := visit.actor;
                 item.session_id := p_session;
-                IF statuses[i] = 'deleted' THEN
+                IF status = 'deleted' THEN
                     -- Of what was lost with its times nobody but those who see everything is told.
                     item.occurred_at := coalesce(held.occurred_at, '-infinity');
                     item.utc_offset := coalesce(held.utc_offset, 0);
@@ -235,28 +235,41 @@ BEGIN
                     item.valid_to := CASE WHEN held.id IS NOT NULL THEN held.valid_to
                                           WHEN item.kind = 'treatment' THEN '-infinity' END;
                     item.performer := coalesce(held.performer, 'self');
-                ELSIF statuses[i] = 'updated' AND NOT visit.notes THEN
+                ELSIF status = 'updated' AND NOT visit.notes THEN
                     item.note := held.note;
                 END IF;
                 IF item.kind = 'profile' AND NOT item.deleted THEN
                     profiled := true;
-                    birth_date := (item.document ->> 'birth_date')::date;
+                    birth_date := (p_documents[i]::json ->> 'birth_date')::date;
                 END IF;
-                item.document := compose(item, ages[i], birth_date);
+                item.document := compose(item, p_documents[i], all_ages[i], birth_date);
                 IF held.id IS NOT NULL THEN
                     replaced := replaced || held;
                 END IF;
                 stored := stored || item;
-                stored_mutations := stored_mutations || mutations[i];
-                stored_were := stored_were || nullif(was[i], 0);
-                helds[i] := item;
-            ELSIF statuses[i] <> 'unchanged' THEN
-                refused := refused || (items[i]).id;
+                stored_mutations := stored_mutations || mutations[n];
+                stored_were := stored_were || nullif(all_were[i], 0);
+                held := item;
+            ELSIF status <> 'unchanged' THEN
+                refused := refused || item.id;
             END IF;
-            named := named || (items[i]).id;
+
+            item_version := CASE WHEN item_overtaken THEN earlier.version WHEN NOT hidden THEN held.version END;
+            item_change_seq := CASE WHEN item_overtaken THEN earlier.change_seq WHEN NOT hidden THEN held.change_seq END;
+            item_deleted := held.deleted AND held.kind = item.kind AND NOT hidden;
+            item_record := CASE
+                WHEN held.kind = item.kind AND NOT held.deleted AND NOT hidden AND NOT (written AND p_scope IS NULL) THEN
+                    wire(CASE WHEN held.treatment_id IS NULL OR p_scope IS NULL THEN held.document
+                              ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
+                         CASE WHEN visit.notes THEN held.note END) END;
+            IF NOT status = ANY (outcomes) THEN
+                outcomes := outcomes || status;
+            END IF;
+            head := clock.head;
+            RETURN NEXT;
         END LOOP;
 
-        -- ... and write it.
+        -- 6. Write it.
         IF cardinality(replaced) > 0 THEN
             -- As cheap as an update, since change_seq is indexed, and no column can be forgotten.
             UPDATE record_versions v SET document = old.document, note = old.note
@@ -278,32 +291,8 @@ BEGIN
             FROM unnest(stored) AS new WHERE p.id = p_patient AND new.kind = 'profile' AND NOT new.deleted;
             visit.birth_date := birth_date;
         END IF;
-
-        FOR i IN 1..cardinality(items) LOOP
-            held := helds[i];
-            earlier := earliers[i];
-            status := statuses[i];
-            item_id := (items[i]).id;
-            item_overtaken := status = 'unchanged' AND earlier.change_seq < held.change_seq
-                AND (earlier.mutation_id = mutations[i] OR mutations[i] IS NOT NULL AND was[i] IS NULL
-                     AND (held.content_hash <> (items[i]).content_hash
-                          OR visit.notes AND held.note IS DISTINCT FROM (items[i]).note));
-            item_version := CASE WHEN item_overtaken THEN earlier.version WHEN NOT hiddens[i] THEN held.version END;
-            item_change_seq := CASE WHEN item_overtaken THEN earlier.change_seq
-                                    WHEN NOT hiddens[i] THEN held.change_seq END;
-            item_deleted := held.deleted AND held.kind = (items[i]).kind AND NOT hiddens[i];
-            item_record := CASE WHEN held.kind = (items[i]).kind AND NOT held.deleted AND NOT hiddens[i] THEN
-                wire(CASE WHEN held.treatment_id IS NULL OR p_scope IS NULL THEN held.document
-                          ELSE beside_treatment(held.document, p_patient, visit.data_from) END,
-                     CASE WHEN visit.notes THEN held.note END) END;
-            IF NOT status = ANY (outcomes) THEN
-                outcomes := outcomes || status;
-            END IF;
-            head := clock.head;
-            RETURN NEXT;
-        END LOOP;
     END LOOP;
-    IF json_array_length(p_items) = 0 THEN
+    IF items_at_once = 0 THEN
         status := 'empty';
         head := clock.head;
         RETURN NEXT;
@@ -317,13 +306,13 @@ BEGIN
     ELSIF NOT visit.sends THEN
         UPDATE sessions SET outbox_empty_at = '-infinity' WHERE id = p_session;
     END IF;
-    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, named,
+    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, coalesce(all_ids, '{}'),
                   coalesce(nullif(array_to_string(outcomes, ','), ''), 'ok'), p_request, p_address);
 END $$;
 
 -- The document of a new version: the server's fields, then the client's as they came.
 -- `birth_dates` maps each scale used to the earliest and latest birth date it is validated for.
-CREATE OR REPLACE FUNCTION compose(item records, birth_dates json, birth_date date) RETURNS json
+CREATE OR REPLACE FUNCTION compose(item records, document text, birth_dates json, birth_date date) RETURNS json
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     server text := '{"kind":"' || item.kind || '","id":"' || item.id || '","patient_id":"' || item.patient_id
@@ -339,7 +328,7 @@ BEGIN
             (SELECT json_agg(key) FROM json_each(birth_dates)
              WHERE birth_date NOT BETWEEN (value ->> 0)::date AND (value ->> 1)::date)::text, '[]');
     END IF;
-    RETURN server || ',' || substr(item.document::text, 2);
+    RETURN server || ',' || substr(document, 2);
 END $$;
 
 -- One record: outcome ok, gone, missing, or a refusal of enter_diary().

@@ -9,8 +9,6 @@ from app import metrics
 from app.errors import Unavailable
 from app.problems import responses
 
-RETRY_SECONDS = 2
-
 router = APIRouter(tags=["operations"])
 
 
@@ -45,7 +43,7 @@ async def read_readiness(request: Request) -> Ready:
     """Answers 200 when requests can be served, 503 while it closes down or cannot reach its database."""
     state = request.app.state
     if state.lifecycle.draining or not await state.ready():
-        raise Unavailable(retry_after=RETRY_SECONDS)
+        raise Unavailable
     return Ready()
 
 

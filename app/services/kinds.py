@@ -134,12 +134,12 @@ async def read_versions(kind: Kind[Fields], diary: Diary, record_id: UUID, limit
 def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: int) -> Change:
     """The record as a change: its document, and the facts that SQL filters by."""
     day = local_date(body.occurred_at).isoformat()
-    document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True).encode()
+    document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True)
     return Change(
         kind=kind.name,
         id=record_id,
         base_version=base_version,
-        document=b'{"local_date":"%b",%b' % (day.encode(), document[1:]),
+        document=f'{{"local_date":"{day}",{document[1:]}',
         columns={
             "occurred_at": body.occurred_at.isoformat(),
             "utc_offset": utc_offset(body.occurred_at),

@@ -11,9 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, ResyncRequired, Unauthenticated
+from app.group_commit import Function
 from app.pagination import Cursors
 
 OPEN_DIARY = "SELECT open_diary($1, $2, $3, $4, $5, $6)"
+WRITE_RECORDS = Function("write_records", "uuid uuid text text json text[] boolean uuid uuid inet", turns=1)
+READ_PAGE = Function(
+    "read_page",
+    "uuid uuid text text text[] date date text text text numeric uuid timestamptz uuid integer text[] uuid inet",
+)
 OWNER = "*"
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
@@ -53,7 +59,7 @@ class Change:
     kind: str
     id: str
     base_version: int | None
-    document: bytes = b"{}"  # the client's fields, without id and note
+    document: str = "{}"  # the client's fields, without id and note
     columns: dict[str, Any] | None = None
     mutation_id: UUID | None = None
     deleted: bool = False
@@ -138,21 +144,21 @@ async def write(
 
     Raises ResyncRequired where `epoch`, of which the base versions speak, is over.
     """
-    items = b"[" + b",".join(map(_item, changes)) + b"]"
-    rows = await diary.database.call(
-        "SELECT * FROM write_records($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)",
+    rows = await diary.database.call_together(
+        WRITE_RECORDS,
         diary.caller.session_id,
         diary.patient_id,
         scope,
         action,
-        items.decode(),
+        *sent(changes),
         diary.outbox_empty,
         epoch,
         diary.caller.request_id,
         diary.caller.address,
+        weight=len(changes),
     )
     refuse(rows[0]["status"])
-    return [Outcome(*row) for row in rows]
+    return [Outcome(*row[:9]) for row in rows]
 
 
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
@@ -184,8 +190,8 @@ async def read_page(
     """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
     before_at, before_id = _open(diary.cursors, purpose, cursor)
-    [row] = await diary.database.call(
-        "SELECT * FROM read_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    [row] = await diary.database.call_together(
+        READ_PAGE,
         diary.caller.session_id,
         diary.patient_id,
         scope,
@@ -234,6 +240,11 @@ async def read_versions(
     return Page("", row["items"], diary.cursors.seal(purpose, (last,)) if last else None).body
 
 
+def sent(changes: list[Change]) -> tuple[str, list[str]]:
+    """The changes as write_records() takes them: JSON of what the database looks at, and the documents beside it."""
+    return json.dumps([_item(change) for change in changes], ensure_ascii=False), [one.document for one in changes]
+
+
 def refuse(outcome: str) -> None:
     """Raises the problem behind a refusal of enter_diary(); other outcomes pass."""
     if outcome in REFUSALS:
@@ -248,19 +259,13 @@ def _refuse_read(outcome: str) -> None:
         raise ABSENCES[outcome]
 
 
-def _item(change: Change) -> bytes:
-    item = {
-        "kind": change.kind,
-        "id": change.id,
-        "base_version": change.base_version,
-        "deleted": change.deleted,
-    }
+def _item(change: Change) -> dict[str, Any]:
+    item = {"kind": change.kind, "id": change.id, "base_version": change.base_version, "deleted": change.deleted}
     if change.mutation_id is not None:
         item["mutation_id"] = str(change.mutation_id)
     if change.reoffer is not None:
         item["reoffer"], item["was_version"] = change.reoffer
-    fields = json.dumps(item | (change.columns or {}), ensure_ascii=False).encode()
-    return b'%b,"document":%b}' % (fields[:-1], change.document)
+    return item | (change.columns or {})
 
 
 def _open(cursors: Cursors, purpose: str, cursor: str | None) -> tuple[datetime | None, UUID | None]:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
+from app.group_commit import Function
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import kinds, records
 from app.services.entries import ENTRY
@@ -31,6 +32,7 @@ NEVER_MADE = -1  # the version that a refused mutation was to make: it may since
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
 
 Validate = Callable[[type[Any], dict[str, Any]], Any]
+READ_CHANGES = Function("read_changes", "uuid uuid text uuid bigint uuid uuid integer integer uuid inet")
 Json = dict[str, Any]
 
 
@@ -73,8 +75,8 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
     """What came after the cursor, as the answer's JSON; raises ResyncRequired where that place is gone."""
     purpose = f"pull {diary.patient_id} {diary.caller.user_id} {SCHEMA}"
     place = (None,) * 5 if cursor is None else diary.cursors.open(purpose, cursor)
-    [row] = await diary.database.call(
-        "SELECT * FROM read_changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    [row] = await diary.database.call_together(
+        READ_CHANGES,
         diary.caller.session_id,
         diary.patient_id,
         "sync.pull",

@@ -35,7 +35,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CHANGES = int(os.environ.get("SYNC_CHANGES", "20000"))
 PAGE = 500
-WRITE = "SELECT * FROM write_records($1, $2, NULL, 'test', $3::text::json, false, NULL, NULL, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
 READ = "SELECT * FROM read_changes($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
 # A diary in which each change was another entry, as write_records() would have left it.
 DIARY = """
@@ -95,29 +95,27 @@ async def test_inside_the_database_neither_runs_more_statements_for_more(
     connection, seen = inside
     caller = UUID(ada.session_id), UUID(ada.patient_id)
 
-    async def number(statement: str, argument: object) -> int:
+    async def number(statement: str, *arguments: object) -> int:
         seen.clear()
-        assert await connection.fetch(statement, *caller, argument)
+        assert await connection.fetch(statement, *caller, *arguments)
         await asyncio.sleep(0)
         return len(seen)
 
-    await number(
-        WRITE, _items([EntryIn.model_validate(entry())], 0, 0)
-    )  # the first of a session looks up a little more
+    first = EntryIn.model_validate(entry())  # of a session: it looks up a little more
+    await number(WRITE, *_items([first], 0, 0))
     counts = []
     for count in (1, 100):
         bodies = [EntryIn.model_validate(entry()) for _ in range(count)]
         created = _items(bodies, 0, 0)
         updated = _items(bodies, 1, 1)
-        writes = [await number(WRITE, items) for items in (created, created, updated)]
+        writes = [await number(WRITE, *items) for items in (created, created, updated)]
         counts.append([*writes, await number(READ, count)])
     assert counts[0] == counts[1]
 
 
-def _items(bodies: list[EntryIn], base_version: int, mood: int) -> str:
+def _items(bodies: list[EntryIn], base_version: int, mood: int) -> tuple[str, list[str]]:
     changed = [body.model_copy(update={"mood": mood}) for body in bodies]
-    items = [records._item(kinds.change_of(ENTRY, body, body.id, base_version)).decode() for body in changed]
-    return f"[{','.join(items)}]"
+    return records.sent([kinds.change_of(ENTRY, body, body.id, base_version) for body in changed])
 
 
 @pytest.fixture

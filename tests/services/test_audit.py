@@ -1,7 +1,6 @@
 """The audit trail: whoever touches a diary is written down before the answer leaves, and the past cannot be changed."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from app.schemas.entries import EntryIn
-from app.services import kinds
+from app.services import kinds, records
 from app.services.entries import ENTRY
 from tests.answers import told
 from tests.conftest import connect
@@ -324,14 +323,13 @@ async def test_no_value_of_a_record_is_written_down(ada: Phone, superuser: Conne
 async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser: Connection) -> None:
     sent = EntryIn.model_validate(entry())
     change = kinds.change_of(ENTRY, sent, sent.id, 0)
-    item = {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
     events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test'"
     async with rolled_back(superuser):
         await superuser.fetch(
-            "SELECT * FROM write_records($1, $2, 'entries:write', 'test', $3::text::json, false, NULL, NULL, NULL)",
+            "SELECT * FROM write_records($1, $2, 'entries:write', 'test', $3, $4, false, NULL, NULL, NULL, true)",
             UUID(ada.session_id),
             UUID(ada.patient_id),
-            json.dumps([item | (change.columns or {})]),
+            *records.sent([change]),
         )
         assert await superuser.fetchval(events, UUID(ada.patient_id)) == 1
     assert await superuser.fetchval(events, UUID(ada.patient_id)) == 0

@@ -22,7 +22,7 @@ from tests.people import Phone, entry, site
 pytestmark = pytest.mark.anyio
 
 Connection = "asyncpg.Connection[asyncpg.Record]"
-WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3::text::json, false, NULL, $4, NULL)"
+WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3, $4, false, NULL, $5, NULL, true)"
 
 
 def diary_of(app: FastAPI, phone: Phone) -> Diary:
@@ -39,13 +39,9 @@ async def create(diary: Diary, sent: EntryIn) -> kinds.Stored:
     return await kinds.create(ENTRY, diary, sent.id, sent)
 
 
-def item(**fields: Any) -> str:
-    sent = body(**fields)
-    change = kinds.change_of(ENTRY, sent, sent.id, 0)
-    return json.dumps(
-        {"kind": "entry", "id": sent.id, "base_version": 0, "document": json.loads(change.document)}
-        | (change.columns or {})
-    )
+def item(**fields: Any) -> tuple[str, list[str]]:
+    made = body(**fields)
+    return records.sent([kinds.change_of(ENTRY, made, made.id, 0)])
 
 
 @asynccontextmanager
@@ -93,7 +89,7 @@ async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
     async with served(settings) as stalled:
         transaction = stalled.transaction()
         await transaction.start()
-        await stalled.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        await stalled.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
         follower = asyncio.create_task(create(diary, body()))
         await blocked(superuser)
         assert not follower.done()
@@ -114,7 +110,7 @@ async def test_a_writer_that_rolls_back_gives_its_number_to_the_next(
     async with served(settings) as doomed:
         transaction = doomed.transaction()
         await transaction.start()
-        await doomed.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        await doomed.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
         await transaction.rollback()
     created = json.loads((await create(diary, body())).record)
     assert created["change_seq"] == 1
@@ -142,7 +138,7 @@ async def test_a_revocation_waits_for_a_write_that_came_first(
     async with served(settings) as writing:
         transaction = writing.transaction()
         await transaction.start()
-        await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
         revocation = asyncio.create_task(auth.revoke(diary.database, diary.caller.user_id, [diary.caller.session_id]))
         await blocked(superuser)
         assert not revocation.done()
@@ -221,7 +217,7 @@ async def test_a_stranger_neither_waits_for_the_clock_nor_holds_it(
 ) -> None:
     diary = diary_of(app, ada)
     async with served(settings) as writing, writing.transaction():
-        await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, f"[{item()}]", uuid4())
+        await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
         refused = await bob.http.post(f"{ada.diary}/entries", json=entry())
         assert refused.status_code == 404
 
