@@ -72,12 +72,13 @@ SELECT pg_temp.amend('audit', 'grant_id, patient, action',
 SELECT pg_temp.amend('audit_digest', 'grant_id, patient_id, action',
                      'grant_id, nullif(patient_id, ''00000000-0000-0000-0000-000000000000''), action');
 -- The nodes' clocks differ: what is younger than this may still get a predecessor.
-SELECT pg_temp.amend('settle_audit', 'FROM audit_events)',
-                     'FROM audit_events WHERE id < ((extract(epoch FROM clock_timestamp()) - 10) * 1000000)::bigint << 10)');
+SELECT pg_temp.amend('settle_audit', 'FROM audit_events)', 'FROM audit_events'
+    ' WHERE id < ((extract(epoch FROM clock_timestamp()) - 10) * 1000000)::bigint << 10)');
 
-SELECT pg_temp.amend('write_records', format('UPDATE sessions SET outbox_empty_at = %s WHERE id = p_session', word), format(
-    'INSERT INTO last_words VALUES (p_patient, p_session, %s) ON CONFLICT (patient_id, session_id)'
-    ' DO UPDATE SET outbox_empty_at = excluded.outbox_empty_at', word))
+SELECT pg_temp.amend('write_records',
+    format('UPDATE sessions SET outbox_empty_at = %s WHERE id = p_session', word),
+    format('INSERT INTO last_words VALUES (p_patient, p_session, %s) ON CONFLICT (patient_id, session_id)'
+           ' DO UPDATE SET outbox_empty_at = excluded.outbox_empty_at', word))
 FROM (VALUES ('clock_timestamp()'), ('''-infinity''')) AS said (word);
 SELECT pg_temp.amend('enter_diary', 's.outbox_empty_at IS NOT NULL',
                      'EXISTS (SELECT FROM last_words w WHERE w.patient_id = p_patient AND w.session_id = s.id)');
@@ -152,7 +153,8 @@ COMMIT;
 -- 4. Settings of this database on each node. access() asks tables from within a statement on a shard; all that it asks
 -- lies on the same node.
 SELECT run_command_on_all_nodes(format('ALTER DATABASE %I SET %s', current_database(), setting))
-FROM (VALUES ('citus.propagate_set_commands = ''local'''), ('citus.allow_nested_distributed_execution = on')) AS s (setting);
+FROM (VALUES ('citus.propagate_set_commands = ''local'''),
+             ('citus.allow_nested_distributed_execution = on')) AS settings (setting);
 
 -- 5. Tables: those that each node has, then those by patient; what is not named stays on the coordinator.
 SET citus.multi_shard_modify_mode = 'sequential';

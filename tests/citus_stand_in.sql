@@ -76,8 +76,9 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION citus.create_distributed_function(what regprocedure, argument text DEFAULT NULL, colocate_with text DEFAULT NULL)
-RETURNS void
+CREATE FUNCTION citus.create_distributed_function(
+    what regprocedure, argument text DEFAULT NULL, colocate_with text DEFAULT NULL
+) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     routine pg_proc := (SELECT p FROM pg_proc p WHERE oid = what);

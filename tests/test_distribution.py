@@ -213,7 +213,7 @@ async def test_every_unique_index_and_foreign_key_can_be_kept_by_a_shard_alone(d
 def called_functions() -> set[str]:
     """What app/services calls in SQL."""
     source = "\n".join(path.read_text() for path in (ROOT / "app" / "services").glob("*.py"))
-    return set(re.findall(r"(?:SELECT |FROM |func\.)(\w+)\(", source))
+    return set(re.findall(r"(?:SELECT |FROM |func\.|Function\(\s*\")(\w+)[(\"]", source))
 
 
 async def test_every_call_for_a_patient_runs_where_the_diary_lies(distributed: Connection) -> None:
