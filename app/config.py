@@ -17,6 +17,7 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "production"] | None = None
     database_url: SecretStr | None = None  # serves, as a member of diary_app only
+    replica_database_url: SecretStr | None = None  # drafts what clinicians read, as the same role; may be behind
     migration_database_url: SecretStr | None = None  # migrates, as a member of diary_owner; default: database_url
     database_pool_size: int = Field(default=4, ge=1, le=200)  # connections per worker; more cost more: performance.md
     database_wait_seconds: float = Field(default=1.5, gt=0, le=30)  # for a free connection, then 503
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # addresses whose X-Forwarded-* is believed
     max_body_bytes: int = Field(default=512 * 1024, ge=1024)
+    requests_in_progress: int = Field(default=1000, ge=1)  # per worker: about a second's work; more are refused
     requests_per_session: int = Field(default=600, ge=0, le=1_000_000)  # in 10 seconds; 0: no limit
     requests_per_address: int = Field(default=300, ge=0, le=1_000_000)  # of those who are not signed in
     receive_seconds: float = Field(default=20, gt=0, le=25)  # for a whole request, headers and body

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from app.errors import Unavailable
 from app.group_commit import Function, GroupCommit
 
 MINIMUM_VERSION = 150000
+REPLICA_REST_SECONDS = 5  # after a replica did not answer
 SESSION_SETTINGS = {
     "application_name": "pain-diary",
     "jit": "off",  # every statement is short
@@ -33,39 +35,65 @@ SESSION_SETTINGS = {
 PASSING = ("08", "53", "57", "58", "40P01", "40001", "55P03", "25006", "25P03")
 
 
+class Calls:
+    """Single statements on the bare driver, each its own transaction."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._url = driver_url(url)
+        self._size = settings.database_pool_size
+        self._wait = settings.database_wait_seconds
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self.group_commit = GroupCommit(self.fetch, self._size, self._wait)
+
+    async def start(self, at_once: int) -> None:
+        """Opens so many connections; the others as they are needed."""
+        self._pool = await asyncpg.create_pool(
+            self._url, min_size=at_once, max_size=self._size, reset=_keep, **connecting(self._wait)
+        )
+
+    async def stop(self) -> None:
+        """Closes every connection, after the calls in flight."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of one statement."""
+        assert self._pool is not None, "start() comes first"  # noqa: S101
+        async with self._pool.acquire(timeout=self._wait) as connection:
+            try:
+                return await connection.fetch(statement, *arguments)
+            except BaseException:
+                connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
+                raise
+
+
 class Database:
-    """An engine for plain SQLAlchemy and a pool of bare driver connections, both as the serving role."""
+    """An engine for plain SQLAlchemy and single calls on the bare driver, both as the serving role."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.database_url is None:
             raise ValueError("DIARY_DATABASE_URL is not set and no embedded database was started")
         self.settings = settings
-        self._url = settings.database_url.get_secret_value()
-        self._connecting: dict[str, Any] = {
-            "server_settings": SESSION_SETTINGS,
-            "timeout": settings.database_wait_seconds,
-        }
+        url = settings.database_url.get_secret_value()
         self.engine = make_engine(
-            self._url,
-            self._connecting,
+            url,
+            connecting(settings.database_wait_seconds),
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_wait_seconds,
             pool_pre_ping=True,
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._group_commit = GroupCommit(self._fetch, settings.database_pool_size, settings.database_wait_seconds)
+        self._calls = Calls(url, settings)
+        replica = settings.replica_database_url
+        self._replica = None if replica is None else Calls(replica.get_secret_value(), settings)
+        self._replica_rests_until = 0.0
 
     async def start(self) -> None:
         """Opens the pool and refuses a server whose settings could lose what it acknowledged."""
-        self._pool = await asyncpg.create_pool(
-            driver_url(self._url),
-            min_size=1,
-            max_size=self.settings.database_pool_size,
-            reset=_keep,
-            **self._connecting,
-        )
+        await self._calls.start(1)
+        if self._replica is not None:
+            await self._replica.start(0)  # it may be away
         try:
             await self._refuse_weakness()
         except BaseException:
@@ -74,19 +102,34 @@ class Database:
 
     async def stop(self) -> None:
         """Closes every connection, after the calls in flight."""
-        if self._pool is not None:
-            await self._pool.close()
+        await self._calls.stop()
+        if self._replica is not None:
+            await self._replica.stop()
         await self.engine.dispose()
 
     async def call(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement, which is its own transaction: durable once this returns."""
         with passing_failures():
-            return await self._fetch(statement, *arguments)
+            return await self._calls.fetch(statement, *arguments)
 
     async def call_together(self, function: Function, *arguments: object, weight: int = 1) -> list[asyncpg.Record]:
         """The rows of one call of a function, by group commit: durable once this returns."""
         with passing_failures():
-            return await self._group_commit.call(function, *arguments, weight=weight)
+            return await self._calls.group_commit.call(function, *arguments, weight=weight)
+
+    async def call_replica(
+        self, function: Function, *arguments: object, weight: int = 1
+    ) -> list[asyncpg.Record] | None:
+        """The rows of one call as a replica has them; None where there is none, or it does not answer."""
+        if self._replica is None or monotonic() < self._replica_rests_until:
+            return None
+        try:
+            return await self._replica.group_commit.call(function, *arguments, weight=weight)
+        except (Unavailable, asyncpg.PostgresError):  # what it refuses the primary refuses, and writes down
+            return None
+        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            self._replica_rests_until = monotonic() + REPLICA_REST_SECONDS
+            return None
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[AsyncSession]:
@@ -102,15 +145,6 @@ class Database:
         except Unavailable:
             return False
         return True
-
-    async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        assert self._pool is not None, "start() comes first"  # noqa: S101
-        async with self._pool.acquire(timeout=self.settings.database_wait_seconds) as connection:
-            try:
-                return await connection.fetch(statement, *arguments)
-            except BaseException:
-                connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
-                raise
 
     async def _refuse_weakness(self) -> None:
         [row] = await self.call(
@@ -156,6 +190,11 @@ def unaudited(failure: Exception) -> bool:
 def passes(sqlstate: str | None) -> bool:
     """Whether a SQLSTATE names a condition that ends by itself."""
     return sqlstate is not None and sqlstate.startswith(PASSING)
+
+
+def connecting(wait: float) -> dict[str, Any]:
+    """How a connection is made: its settings, and how long that may take."""
+    return {"server_settings": SESSION_SETTINGS, "timeout": wait}
 
 
 def driver_url(url: str) -> str:

@@ -20,13 +20,10 @@ from app.errors import Unavailable
 Rows = list[asyncpg.Record]
 Send = Callable[..., Awaitable[Rows]]  # takes a statement and its arguments
 
-FULL = 32  # the weight that goes together: all of it waits for the slowest
+FULL = 32  # the weight that goes together: each waits until all are done
+HEAVY = FULL + 1  # too much to go together with others
 MOST_WAITING = 2000
 BUSY = "busy"
-
-# An array of arrays would have to be rectangular, so lists travel as lines.
-TRAVEL = {"text[]": "text"}
-ARRIVE = {"text[]": "string_to_array({}, E'\\n')"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,11 @@ class Function:
     def together(self) -> str:
         """The statement for many, with an array of each argument; the last column is the place of the call."""
         names = [f"a{place}" for place, _ in enumerate(self.types, 1)]
-        arrays = [f"${place}::{TRAVEL.get(kind, kind)}[]" for place, kind in enumerate(self.types, 1)]
-        values = [ARRIVE.get(kind, "{}").format(name) for name, kind in zip(names, self.types, strict=True)]
+        arrays = [f"${place}::{'text' if _is_list(kind) else kind}[]" for place, kind in enumerate(self.types, 1)]
+        values = [
+            f"string_to_array({name}, E'\\n')::{kind}" if _is_list(kind) else name
+            for name, kind in zip(names, self.types, strict=True)
+        ]
         if self.turns is not None:
             values.append("false")
         return (
@@ -210,6 +210,11 @@ def _fits(call: Call, group: list[Call], room: int) -> bool:
 def _arrays(group: list[Call]) -> list[list[Any]]:
     columns = [list(column) for column in zip(*(call.arguments for call in group), strict=True)]
     for place, kind in enumerate(group[0].function.types):
-        if kind in TRAVEL:
-            columns[place] = [None if value is None else "\n".join(value) for value in columns[place]]
+        if _is_list(kind):
+            columns[place] = [None if value is None else "\n".join(map(str, value)) for value in columns[place]]
     return columns
+
+
+def _is_list(kind: str) -> bool:
+    """Lists travel as lines: an array of them would have to be rectangular."""
+    return kind.endswith("[]")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Response
+from fastapi._compat import field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
 from fastapi.exceptions import RequestValidationError
@@ -64,10 +65,7 @@ class Step:
     needs: list[tuple[str, int]]  # argument, number of the step that gives it
     waits: list[int]  # steps that must not have failed
     request: str | None
-    path: Fields
-    query: Fields
-    headers: Fields
-    absent: dict[str, Any] | None  # what the query gives where there is none; None where it must not be absent
+    parameters: "list[Parameters]"
 
     def arguments(self, request: Request, done: list[Any]) -> tuple[dict[str, Any], list[Any]]:
         """What to call it with, and what is wrong with it."""
@@ -75,16 +73,41 @@ class Step:
         faults: list[Any] = []
         if self.request is not None:
             values[self.request] = request
-        if self.path:
-            _take(values, faults, self.path, request.path_params)
-        if self.query:
-            if self.absent is not None and not request.scope["query_string"]:
-                values |= self.absent
-            else:
-                _take(values, faults, self.query, request.query_params)
-        if self.headers:
-            _take(values, faults, self.headers, request.headers)
+        for parameters in self.parameters:
+            faults += parameters.take(values, request)
         return values, faults
+
+
+class Parameters:
+    """What a step takes from one place: the path, the query or the header."""
+
+    def __init__(self, place: str, fields: Fields) -> None:
+        self.place = place  # as an attribute of a request
+        self.fields = fields
+        self.single = all(map(_is_single, fields))
+        self.known = [(one.alias, one.name, one.field_info.is_required(), one.default, one.validate) for one in fields]
+
+    def take(self, values: dict[str, Any], request: Request) -> list[Any]:
+        """Adds what was sent to the values; what is wrong with it is told as FastAPI does."""
+        received = getattr(request, self.place)
+        taken = self._good(received) if self.single else None
+        faults: list[Any] = []
+        if taken is None:
+            taken, faults = request_params_to_args(self.fields, received)
+        values |= taken
+        return faults
+
+    def _good(self, received: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The values by name, or None where one is missing or wrong."""
+        taken = {}
+        for alias, name, required, default, validate in self.known:
+            sent = received.get(alias)
+            if sent is None and required:
+                return None
+            taken[name], faults = (default, None) if sent is None else validate(sent)
+            if faults:
+                return None
+        return taken
 
 
 @dataclass(slots=True)
@@ -142,27 +165,32 @@ def _add(steps: list[Step], known: dict[Any, int], node: Dependant) -> int:
     if node.call in known:
         return known[node.call]
     inner = [(one.name, _add(steps, known, one)) for one in node.dependencies]
-    optional = all(not one.field_info.is_required() for one in node.query_params)
     steps.append(
         Step(
             call=node.call,
             needs=[(name, number) for name, number in inner if name is not None],
             waits=[number for _, number in inner],
             request=node.request_param_name,
-            path=node.path_params,
-            query=node.query_params,
-            headers=node.header_params,
-            absent={one.name: one.default for one in node.query_params} if optional else None,
+            parameters=[
+                Parameters(place, fields)
+                for place, fields in (
+                    ("path_params", node.path_params),
+                    ("query_params", node.query_params),
+                    ("headers", node.header_params),
+                )
+                if fields
+            ],
         )
     )
     known[node.call] = len(steps) - 1
     return known[node.call]
 
 
-def _take(values: dict[str, Any], faults: list[Any], fields: Fields, received: Mapping[str, Any]) -> None:
-    taken, found = request_params_to_args(fields, received)
-    values |= taken
-    faults += found
+def _is_single(field: Any) -> bool:
+    """Whether a parameter is one value under one name, and its default good as it is."""
+    info = field.field_info
+    names = {field.alias, field.validation_alias or field.alias}
+    return len(names) == 1 and not info.validate_default and not field_annotation_is_sequence(info.annotation)
 
 
 def _is_plain(node: Dependant) -> bool:

@@ -45,6 +45,7 @@ _CLOSE = {"Connection": "close"}
 def install(app: FastAPI, settings: Settings) -> None:
     """Puts the middleware around the app; the last one added is the outermost."""
     app.add_middleware(Lanes, api=app)
+    app.add_middleware(Admission, most=settings.requests_in_progress)
     app.add_middleware(BodyGate, settings=settings)
     app.state.windows = Windows(os.environ.get(limits.FILE))
     app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
@@ -214,6 +215,32 @@ class BodyGate:
             if len(body) > self.max_bytes:
                 raise errors.TooLarge(headers=_CLOSE)
         return bytes(body)
+
+
+class Admission:
+    """Lets in as many requests at a time as are answered soon; whoever comes on top is told when to come back.
+
+    After an outage all phones come at once. Whoever would only wait is refused while that is cheap, each with another
+    Retry-After, so that they do not come back at once. Requests count from when they are whole: who sends slowly takes
+    nobody's place.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+        self.inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection; other protocols than HTTP pass."""
+        if scope["type"] != "http" or not scope["path"].startswith(limits.LIMITED):
+            return await self.app(scope, receive, send)
+        if self.inside >= self.most:
+            return await problems.respond(errors.Unavailable(), scope["state"]["request_id"])(scope, receive, send)
+        self.inside += 1
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            self.inside -= 1
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> UUID:

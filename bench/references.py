@@ -177,8 +177,8 @@ class Equal(Reference):
         return (200, orjson.dumps(statuses)) if set(statuses) == {"created"} else _refused(*statuses)
 
     async def _page(self, who: tuple[UUID, UUID]) -> Answer:
-        filters = (None,) * 8
-        [row] = await self.group_commit.call(READ_PAGE, *who, None, "timeline.read", *filters, None, None, 50, (), *BY)
+        sought = (None, "timeline.read", *(None,) * 10, 50, ())
+        [row] = await self.group_commit.call(READ_PAGE, *who, *sought, False, None, None, *BY)
         return (200, b'{"items":[%b]}' % row["items"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
     async def _pull(self, who: tuple[UUID, UUID], epoch: UUID, seq: int, nonce: UUID) -> Answer:

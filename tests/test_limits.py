@@ -1,5 +1,6 @@
 """How many requests a client may send: the windows, what HTTP tells of them, and workers that share them."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -228,6 +229,45 @@ async def test_what_operators_ask_is_not_limited(stranger: httpx.AsyncClient) ->
     got = [await stranger.get(path) for path in ("/livez", "/readyz", "/metrics", "/openapi.json")]
     assert {answer.status_code for answer in got} == {200}
     assert {told(answer) for answer in got} == {(None, None)}
+
+
+@asynccontextmanager
+async def crowded(settings: Settings, most: int, ada: Phone) -> AsyncIterator[Phone]:
+    """Ada's phone, with a service that answers only so many requests at a time."""
+    app = create_app(settings.model_copy(update={"requests_in_progress": most}))
+    async with app.router.lifespan_context(app), connect(app) as http:
+        http.headers = ada.http.headers
+        yield Phone(http, ada.person, ada.tokens)
+
+
+async def test_whoever_comes_to_a_full_house_is_told_when_to_come_back(settings: Settings, ada: Phone) -> None:
+    async with crowded(settings, 4, ada) as phone:
+        answers = await asyncio.gather(*(phone.log() for _ in range(40)))
+        assert (await phone.log()).status_code == 201  # they have left
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert [answer.status_code for answer in answers].count(201) == 40 - len(refused) >= 4
+    assert {answer.json()["type"] for answer in refused} == {"/problems/unavailable"}
+    waits = {int(answer.headers["Retry-After"]) for answer in refused}
+    assert len(waits) > 1
+    assert waits <= set(range(1, 9))
+
+
+async def test_whoever_sends_slowly_takes_nobodys_place(settings: Settings, ada: Phone) -> None:
+    begun, rest = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"mood":'
+        begun.set()
+        await rest.wait()
+        yield b"3}"
+
+    async with crowded(settings, 1, ada) as phone:
+        headers = {"Content-Type": "application/json"}
+        slow = asyncio.create_task(phone.http.post(f"{phone.diary}/entries", content=body(), headers=headers))
+        await begun.wait()
+        assert (await phone.log()).status_code == 201
+        rest.set()
+        assert (await slow).status_code == 422
 
 
 async def test_zero_is_no_limit(settings: Settings, clock: Clock, ada: Phone) -> None:

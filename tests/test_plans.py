@@ -58,8 +58,8 @@ MILLION = """
 """
 FIRST_TREATMENT = str(UUID(md5(b"5").hexdigest()))
 PAGE = """
-    SELECT * FROM read_page($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, 50, NULL, NULL,
-                            NULL)
+    SELECT * FROM read_page($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, 50, NULL, false,
+                            NULL, NULL, NULL, NULL)
 """
 READ = "SELECT * FROM read_record($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
 WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3, $4, false, NULL, NULL, NULL, true)"
@@ -86,7 +86,7 @@ def statements_of(app: FastAPI) -> Iterator[list[str]]:
     def note_in_session(*arguments: Any) -> None:
         sent.append(arguments[2])
 
-    connections = [holder._con for holder in database._pool._holders if holder._con is not None]
+    connections = [holder._con for holder in database._calls._pool._holders if holder._con is not None]
     for connection in connections:
         connection.add_query_logger(note)
     event.listen(database.engine.sync_engine, "before_cursor_execute", note_in_session)

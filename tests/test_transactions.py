@@ -218,7 +218,7 @@ async def _anything(phone: Phone, random: Random) -> httpx.Response:
 
 async def _is_idle(app: FastAPI, superuser: Superuser) -> bool:
     database: Database = app.state.diary.database
-    calls, sessions = database._pool, database.engine.pool
+    calls, sessions = database._calls._pool, database.engine.pool
     assert calls is not None
     assert isinstance(sessions, AsyncAdaptedQueuePool)
     return (

@@ -21,7 +21,7 @@ GRANT EXECUTE ON FUNCTION
     write_records(uuid, uuid, text, text, json, text[], boolean, uuid, uuid, inet, boolean),
     read_record(uuid, uuid, text, text, text, uuid, uuid, inet),
     read_page(uuid, uuid, text, text, text[], date, date, text, text, text, numeric, uuid, timestamptz, uuid, integer,
-              text[], uuid, inet),
+              text[], boolean, text, uuid[], uuid, inet),
     read_versions(uuid, uuid, text, text, text, uuid, integer, integer, uuid, inet),
     read_course(uuid, uuid, text, text, date, date, integer, uuid, inet),
     read_changes(uuid, uuid, text, uuid, bigint, uuid, uuid, integer, integer, uuid, inet),

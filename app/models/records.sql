@@ -361,11 +361,15 @@ END $$;
 -- records' own local dates, both ends included. Without p_kinds everything that the consent opens is there.
 -- `etag` names the state of the diary for this reader; where it is among p_known_etags the outcome is unmodified
 -- and no row is read.
+-- A replica, which can audit nothing, drafts a page (p_drafting) with the ids that it shows. The page is shown only when
+-- the primary, asked with the ETag and the ids of the draft, answers drafted: then consent and diary are still the
+-- same, and what is shown is in the trail. Else the primary answers with the page itself.
 CREATE OR REPLACE FUNCTION read_page(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_from date, p_to date,
     p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
-    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_request uuid, p_address inet
-) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid)
+    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_drafting boolean,
+    p_draft text, p_drafted uuid[], p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, ids uuid[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -384,6 +388,9 @@ DECLARE
     before_id uuid := '00000000-0000-0000-0000-000000000000';
     since timestamptz;
 BEGIN
+    IF p_drafting AND NOT pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'a primary drafts nothing: what it shows it writes down';
+    END IF;
     IF p_before_at < before_at THEN
         before_at := p_before_at;
         before_id := p_before_id;
@@ -402,6 +409,12 @@ BEGIN
         outcome := 'unmodified';
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome,
                       p_request, p_address);
+        RETURN NEXT;
+        RETURN;
+    ELSIF etag = p_draft THEN
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, p_drafted, outcome,
+                      p_request, p_address);
+        outcome := 'drafted';
         RETURN NEXT;
         RETURN;
     END IF;
@@ -471,8 +484,12 @@ BEGIN
         last_at := page.last_at;
         last_id := page.last_id;
     END IF;
-    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, coalesce(page.ids, '{}'),
-                  outcome, p_request, p_address);
+    IF p_drafting THEN
+        ids := coalesce(page.ids, '{}');
+    ELSE
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, coalesce(page.ids, '{}'),
+                      outcome, p_request, p_address);
+    END IF;
     RETURN NEXT;
 END $$;
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
-from app.group_commit import Function
+from app.group_commit import HEAVY, Function
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import kinds, records
 from app.services.entries import ENTRY
@@ -84,6 +84,7 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
         limit,
         diary.caller.request_id,
         diary.caller.address,
+        weight=1 + limit // 100 if diary.caller.role == "patient" else HEAVY,  # a window may hide much
     )
     records.refuse(row["outcome"])
     grant = row["grant_id"] and str(row["grant_id"])

@@ -11,7 +11,7 @@ down_revision: str | None = "2026_11_22_reoffer"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-REPLACED = ("compose", "write_records")
+REPLACED = ("compose", "read_page", "write_records")
 
 
 def upgrade() -> None:

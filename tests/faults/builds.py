@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app import database, main
 from app.config import Settings
-from app.database import Database
+from app.database import Calls, Database
 
 UNTIL_COMMIT = 0.1  # seconds
 
@@ -21,9 +21,9 @@ def program(plant: str) -> str:
 
 def acknowledge_before_commit() -> None:
     """Writes return before they are durable."""
-    sound = Database.call
+    sound = Calls.fetch
 
-    async def call(self: Database, statement: str, *arguments: object) -> list[Any]:
+    async def fetch(self: Calls, statement: str, *arguments: object) -> list[Any]:
         if "write_records" not in statement:
             return await sound(self, statement, *arguments)
         assert self._pool is not None
@@ -36,7 +36,7 @@ def acknowledge_before_commit() -> None:
         task.add_done_callback(_commits.discard)
         return rows
 
-    Database.call = call  # type: ignore[method-assign]  # the fault
+    Calls.fetch = fetch  # type: ignore[method-assign]  # the fault
 
 
 async def _commit_later(pool: Any, connection: Any, transaction: Any) -> None:
@@ -73,8 +73,8 @@ class _Keeping:
 
         await self._app(scope, hear, send)
         if left:
-            assert self._database._pool is not None
-            await self._database._pool.acquire(timeout=1)
+            assert self._database._calls._pool is not None
+            await self._database._calls._pool.acquire(timeout=1)
 
 
 def full_disk_is_our_fault() -> None:

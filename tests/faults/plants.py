@@ -30,11 +30,12 @@ class Plant:
 
 # No fault: the moment between taking a number and the commit, made longer.
 SLOW_COMMITS = Plant(
-    (("write_records", "-- ... and write it.", "PERFORM pg_sleep(random() * 0.04);"),),
+    (("write_records", "-- 6. Write it.", "PERFORM pg_sleep(random() * 0.04);"),),
 )
 SEQUENCE_CURSOR = Plant(
     (
-        ("write_records", "    FOR UPDATE;", "    ;"),
+        ("write_records", "        FOR UPDATE;", "        ;"),
+        ("write_records", "        FOR UPDATE SKIP LOCKED;", "        ;"),
         ("write_records", "clock.head := clock.head + 1;", "clock.head := nextval('planted');"),
         ("write_records", "SET head = clock.head", "SET head = greatest(head, clock.head)"),
     ),
@@ -60,6 +61,6 @@ ENDLESS_PAGES = Plant(
     (("read_changes", "AND change_seq > after", "AND change_seq >= after"),),
 )
 CARELESS_COMMITS = Plant(
-    (("write_records", "-- ... and write it.", "PERFORM set_config('synchronous_commit', 'off', true);"),),
+    (("write_records", "-- 6. Write it.", "PERFORM set_config('synchronous_commit', 'off', true);"),),
     ("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"),
 )

@@ -1,0 +1,240 @@
+"""Calls that wait go together, and end as if each had been alone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.errors import Unavailable
+from app.group_commit import FULL, HEAVY, MOST_WAITING, Function, GroupCommit, Rows
+from tests.conftest import create_database, url_of
+from tests.people import Phone, entry
+from tests.test_plans import drop_database
+
+pytestmark = pytest.mark.anyio
+
+Pool = Any  # asyncpg.Pool is generic for type checkers only
+FUNCTIONS = """
+CREATE TABLE kept (number integer NOT NULL);
+CREATE FUNCTION keep(p_number integer, p_words text[])
+RETURNS TABLE (number integer, words text[], transaction bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO kept VALUES (p_number + 0 / (100 - p_number));
+    RETURN QUERY SELECT p_number, p_words, txid_current() FROM generate_series(1, 2);
+END $$;
+CREATE FUNCTION hold(p_number integer, p_wait boolean) RETURNS TABLE (status text, number integer)
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_wait THEN
+        PERFORM pg_advisory_xact_lock(p_number);
+    END IF;
+    RETURN QUERY SELECT CASE WHEN p_wait OR pg_try_advisory_xact_lock(p_number) THEN 'held' ELSE 'busy' END, p_number;
+END $$;
+"""
+KEEP = Function("keep", "integer text[]")
+HOLD = Function("hold", "integer", turns=0)
+FAILS = 100
+
+
+class Wire:
+    """Sends to a real database and notes what was sent; with the gate shut it holds everything up."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.sent: list[tuple[str, tuple[Any, ...]]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def send(self, statement: str, *arguments: Any) -> Rows:
+        self.sent.append((statement, arguments))
+        await self.gate.wait()
+        rows: Rows = await self.pool.fetch(statement, *arguments)
+        return rows
+
+    @property
+    def numbers(self) -> list[Any]:
+        return [arguments[0] for _, arguments in self.sent]
+
+
+@pytest.fixture(scope="module")
+async def pool(server_url: str) -> AsyncIterator[Pool]:
+    name = f"group_{uuid4().hex[:12]}"
+    await create_database(server_url, name)
+    async with asyncpg.create_pool(url_of(server_url, "postgres", name), min_size=1, max_size=4) as pool:
+        await pool.execute(FUNCTIONS)
+        yield pool
+    await drop_database(server_url, name)
+
+
+@pytest.fixture
+async def wire(pool: Pool) -> Wire:
+    await pool.execute("TRUNCATE kept")
+    return Wire(pool)
+
+
+async def settle() -> None:
+    """Lets everything run that can run without an answer from outside."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def kept(wire: Wire) -> list[int]:
+    return [row[0] for row in await wire.pool.fetch("SELECT number FROM kept ORDER BY number")]
+
+
+async def test_calls_of_one_moment_are_one_transaction_and_each_gets_its_own_rows(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    words: list[list[str] | None] = [["a", "b c"], [], None, ["ä\t'{}\\"]]
+    answers = await asyncio.gather(*(group.call(KEEP, number, said) for number, said in enumerate(words)))
+    assert [[tuple(row)[:2] for row in rows] for rows in answers] == [[(n, said)] * 2 for n, said in enumerate(words)]
+    assert len({row["transaction"] for rows in answers for row in rows}) == 1
+    assert len(wire.sent) == 1
+
+
+async def test_a_call_that_meets_nobody_goes_alone(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    [row, _] = await group.call(KEEP, 1, ["x"])
+    assert (row["number"], row["words"], wire.sent) == (1, ["x"], [(KEEP.alone, (1, ["x"]))])
+
+
+async def test_calls_that_come_while_a_group_is_under_way_go_together_after_it(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    wire.gate.clear()
+    calls = [asyncio.create_task(group.call(KEEP, 0, None))]
+    await settle()
+    calls += [asyncio.create_task(group.call(KEEP, number, None)) for number in (1, 2, 3)]
+    await settle()
+    assert wire.numbers == [0]
+    wire.gate.set()
+    await asyncio.gather(*calls)
+    assert wire.numbers == [0, [1, 2, 3]]
+
+
+async def test_functions_do_not_mix_and_a_group_has_an_end(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    keeping = [group.call(KEEP, number, None, weight=number and FULL // 4) for number in range(6)]
+    await asyncio.gather(*keeping, group.call(HOLD, 1))
+    assert wire.numbers == [[0, 1, 2, 3, 4], 5, 1]
+
+
+async def test_what_fails_fails_alone_and_the_others_are_kept_once(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, FAILS, 2)), return_exceptions=True)
+    assert isinstance(answers[1], asyncpg.DivisionByZeroError)
+    assert [rows[0]["number"] for rows in answers if isinstance(rows, list)] == [1, 2]
+    assert await kept(wire) == [1, 2]
+
+
+async def test_where_no_answer_comes_nobody_is_told_anything_else_and_nothing_is_sent_again(wire: Wire) -> None:
+    async def lose(*sent: Any) -> Rows:
+        await wire.send(*sent)
+        raise ConnectionResetError
+
+    group = GroupCommit(lose, 4, 5)
+    answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, 2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ConnectionResetError] * 2
+    assert await kept(wire) == [1, 2]
+
+
+async def test_what_is_heavy_goes_alone_beside_a_group_as_far_as_connections_go(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 3, 5)
+    wire.gate.clear()
+    calls = [asyncio.create_task(group.call(KEEP, n, None, weight=HEAVY if n else 1)) for n in range(4)]
+    await settle()
+    assert sorted(wire.numbers) == [0, 1, 2]
+    wire.gate.set()
+    await asyncio.gather(*calls)
+    assert wire.numbers[3:] == [3]
+
+
+async def test_calls_for_one_turn_are_never_under_way_beside_each_other(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    wire.gate.clear()
+    calls = [asyncio.create_task(group.call(HOLD, 7, weight=HEAVY)) for _ in range(2)]
+    calls += [asyncio.create_task(group.call(HOLD, number)) for number in (7, 8)]
+    await settle()
+    assert sorted(wire.numbers) == [7, 8]
+    wire.gate.set()
+    assert [rows[0]["status"] for rows in await asyncio.gather(*calls)] == ["held"] * 4
+
+
+async def test_who_waits_for_a_lock_holds_up_nobody_of_the_group(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    async with wire.pool.acquire() as stranger, stranger.transaction():
+        await stranger.execute("SELECT pg_advisory_xact_lock(7)")
+        waits, goes = (asyncio.create_task(group.call(HOLD, number)) for number in (7, 8))
+        assert [row["status"] for row in await goes] == ["held"]
+        assert [row["status"] for row in await group.call(HOLD, 9)] == ["held"]
+        assert not waits.done()
+    assert [row["status"] for row in await waits] == ["held"]
+    assert wire.sent[1] == (HOLD.alone, (7, True))
+
+
+async def test_whoever_waits_too_long_is_refused_and_told_when_to_come_back(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 1, 0.05)
+    wire.gate.clear()
+    under_way = asyncio.create_task(group.call(KEEP, 1, None))
+    await settle()
+    late = await asyncio.gather(*(group.call(KEEP, n, None) for n in range(2, 50)), return_exceptions=True)
+    assert {type(refusal) for refusal in late} == {Unavailable}
+    assert len({refusal.retry_after for refusal in late if isinstance(refusal, Unavailable)}) > 1
+    wire.gate.set()
+    await under_way
+    await group.call(KEEP, 50, None)
+    assert await kept(wire) == [1, 50]
+
+
+async def test_more_than_can_wait_are_refused_at_once(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 1, 60)
+    wire.gate.clear()
+    calls = [asyncio.create_task(group.call(KEEP, 1, None)) for _ in range(MOST_WAITING)]
+    await settle()
+    calls += [asyncio.create_task(group.call(KEEP, 1, None)) for _ in range(FULL)]  # those who left made room
+    await settle()
+    with pytest.raises(Unavailable):
+        await group.call(KEEP, 1, None)
+    for call in calls:
+        call.cancel()
+    wire.gate.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_whoever_leaves_takes_nothing_from_the_others(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, 5)
+    wire.gate.clear()
+    leaves, stays = (asyncio.create_task(group.call(KEEP, number, None)) for number in (1, 2))
+    await settle()
+    leaves.cancel()
+    wire.gate.set()
+    assert (await stays)[0]["number"] == 2
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+
+
+async def test_in_one_group_everybody_has_their_own_diary_consent_and_audit_row(
+    ada: Phone, bob: Phone, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Bob asks for Ada's diary in the middle of a group of those who ask for their own."""
+    mine = [entry(note=f"of Ada {place}") for place in range(3)]
+    theirs = entry(note="of Bob")
+    stranger = bob.http.post(f"{ada.diary}/entries", json=entry())
+    answers = await asyncio.gather(*(ada.post("/entries", one) for one in mine), stranger, bob.post("/entries", theirs))
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 404, 201]
+
+    async def pages() -> list[Any]:
+        spying = bob.http.get(f"{ada.diary}/timeline")
+        return list(await asyncio.gather(ada.get("/timeline"), spying, bob.get("/timeline"), ada.get("/entries")))
+
+    ada_page, refused, bob_page, ada_entries = await pages()
+    assert {one["note"] for one in ada_page.json()["items"] if one["kind"] == "entry"} == {one["note"] for one in mine}
+    assert ada_entries.status_code == 200
+    assert refused.status_code == 404
+    assert [one["note"] for one in bob_page.json()["items"] if one["kind"] == "entry"] == ["of Bob"]
+    trail = await superuser.fetch(
+        "SELECT action, outcome FROM audit_events WHERE patient_id = $1 AND actor_id = $2",
+        *(ada.patient_id, bob.user_id),
+    )
+    assert sorted(tuple(row) for row in trail) == [("entries.create", "not_found"), ("timeline.read", "not_found")]
