@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app import database, embedded, server, tokens
+from app import database, distribution, embedded, server, tokens
 from app.config import Settings
 from app.main import create_app
 from app.models.care_team import PROFESSIONS
@@ -80,6 +80,16 @@ def migrate() -> None:
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
         database.migrate(url)
+
+
+@cli.command()
+def distribute(
+    citus: Annotated[bool, typer.Option("--citus", help="For Citus, which is the only one so far.")] = False,
+) -> None:
+    """Print the SQL that spreads a migrated database over machines by patient; nothing is run."""
+    if not citus:
+        _fail("Say for what: `pain-diary distribute --citus`.", 2)
+    typer.echo(distribution.citus_ddl(), nl=False)
 
 
 @cli.command()

@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] | None = None
     database_url: SecretStr | None = None  # serves, as a member of diary_app only
     replica_database_url: SecretStr | None = None  # drafts what clinicians read, as the same role; may be behind
+    database_distributed: bool = False  # over nodes, by patient: docs/scale.md
     migration_database_url: SecretStr | None = None  # migrates, as a member of diary_owner; default: database_url
     database_pool_size: int = Field(default=4, ge=1, le=200)  # connections per worker; more cost more: performance.md
     database_wait_seconds: float = Field(default=1.5, gt=0, le=30)  # for a free connection, then 503

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app.config import Settings
 from app.errors import Unavailable
-from app.group_commit import Function, GroupCommit
+from app.group_commit import HEAVY, Function, GroupCommit
 
 MINIMUM_VERSION = 150000
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
@@ -40,15 +40,18 @@ class Calls:
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._url = driver_url(url)
-        self._size = settings.database_pool_size
-        self._wait = settings.database_wait_seconds
+        self._settings = settings
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self.group_commit = GroupCommit(self.fetch, self._size, self._wait)
+        self._group_commit = GroupCommit(self.fetch, settings.database_pool_size, settings.database_wait_seconds)
 
     async def start(self, at_once: int) -> None:
         """Opens so many connections; the others as they are needed."""
         self._pool = await asyncpg.create_pool(
-            self._url, min_size=at_once, max_size=self._size, reset=_keep, **connecting(self._wait)
+            self._url,
+            min_size=at_once,
+            max_size=self._settings.database_pool_size,
+            reset=_keep,
+            **connecting(self._settings),
         )
 
     async def stop(self) -> None:
@@ -59,12 +62,18 @@ class Calls:
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement."""
         assert self._pool is not None, "start() comes first"  # noqa: S101
-        async with self._pool.acquire(timeout=self._wait) as connection:
+        async with self._pool.acquire(timeout=self._settings.database_wait_seconds) as connection:
             try:
                 return await connection.fetch(statement, *arguments)
             except BaseException:
                 connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
+
+    async def call(self, function: Function, *arguments: object, weight: int = 1) -> list[asyncpg.Record]:
+        """The rows of one call of a function, by group commit; alone where only that finds the patient's node."""
+        if self._settings.database_distributed:
+            weight = HEAVY
+        return await self._group_commit.call(function, *arguments, weight=weight)
 
 
 class Database:
@@ -77,7 +86,7 @@ class Database:
         url = settings.database_url.get_secret_value()
         self.engine = make_engine(
             url,
-            connecting(settings.database_wait_seconds),
+            connecting(settings),
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_wait_seconds,
@@ -115,7 +124,7 @@ class Database:
     async def call_together(self, function: Function, *arguments: object, weight: int = 1) -> list[asyncpg.Record]:
         """The rows of one call of a function, by group commit: durable once this returns."""
         with passing_failures():
-            return await self._calls.group_commit.call(function, *arguments, weight=weight)
+            return await self._calls.call(function, *arguments, weight=weight)
 
     async def call_replica(
         self, function: Function, *arguments: object, weight: int = 1
@@ -124,7 +133,7 @@ class Database:
         if self._replica is None or monotonic() < self._replica_rests_until:
             return None
         try:
-            return await self._replica.group_commit.call(function, *arguments, weight=weight)
+            return await self._replica.call(function, *arguments, weight=weight)
         except (Unavailable, asyncpg.PostgresError):  # what it refuses the primary refuses, and writes down
             return None
         except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError):
@@ -192,9 +201,12 @@ def passes(sqlstate: str | None) -> bool:
     return sqlstate is not None and sqlstate.startswith(PASSING)
 
 
-def connecting(wait: float) -> dict[str, Any]:
+def connecting(settings: Settings) -> dict[str, Any]:
     """How a connection is made: its settings, and how long that may take."""
-    return {"server_settings": SESSION_SETTINGS, "timeout": wait}
+    chosen = SESSION_SETTINGS
+    if settings.database_distributed:  # a plan for all patients is no plan for the node of one
+        chosen = chosen | {"plan_cache_mode": "auto"}
+    return {"server_settings": chosen, "timeout": settings.database_wait_seconds}
 
 
 def driver_url(url: str) -> str:

@@ -52,7 +52,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
 def test_help_names_every_command(run: Run) -> None:
     code, output, _ = run("--help")
     assert code == 0
-    for name in ("serve", "demo", "migrate", "openapi", "verify", "admin"):
+    for name in ("serve", "demo", "migrate", "openapi", "verify", "admin", "distribute"):
         assert name in output
 
 

@@ -8,6 +8,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from app.config import Settings
+from app.database import Calls
 from app.errors import Unavailable
 from app.group_commit import FULL, HEAVY, MOST_WAITING, Function, GroupCommit, Rows
 from tests.conftest import create_database, url_of
@@ -60,13 +62,19 @@ class Wire:
 
 
 @pytest.fixture(scope="module")
-async def pool(server_url: str) -> AsyncIterator[Pool]:
+async def url(server_url: str) -> AsyncIterator[str]:
+    """A database of its own."""
     name = f"group_{uuid4().hex[:12]}"
     await create_database(server_url, name)
-    async with asyncpg.create_pool(url_of(server_url, "postgres", name), min_size=1, max_size=4) as pool:
+    yield url_of(server_url, "postgres", name)
+    await drop_database(server_url, name)
+
+
+@pytest.fixture(scope="module")
+async def pool(url: str) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(url, min_size=1, max_size=4) as pool:
         await pool.execute(FUNCTIONS)
         yield pool
-    await drop_database(server_url, name)
 
 
 @pytest.fixture
@@ -212,6 +220,22 @@ async def test_whoever_leaves_takes_nothing_from_the_others(wire: Wire) -> None:
     assert (await stays)[0]["number"] == 2
     with pytest.raises(asyncio.CancelledError):
         await leaves
+
+
+@pytest.mark.parametrize("distributed", [False, True])
+async def test_over_nodes_every_call_goes_alone_to_that_of_its_patient(
+    wire: Wire, url: str, settings: Settings, distributed: bool
+) -> None:
+    calls = Calls(url, settings.model_copy(update={"database_distributed": distributed}))
+    await calls.start(1)
+    try:
+        answers = await asyncio.gather(*(calls.call(KEEP, number, None) for number in range(3)))
+        [[mode]] = await calls.fetch("SELECT current_setting('plan_cache_mode')")
+    finally:
+        await calls.stop()
+    assert len({rows[0]["transaction"] for rows in answers}) == (3 if distributed else 1)
+    assert mode == ("auto" if distributed else "force_generic_plan")
+    assert await kept(wire) == [0, 1, 2]
 
 
 async def test_in_one_group_everybody_has_their_own_diary_consent_and_audit_row(

@@ -111,7 +111,7 @@ async def standby(replica: embedded.Server) -> AsyncIterator[Connection]:
 @pytest.fixture
 def signed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the primary said to each page that it was asked for."""
-    calls, said = app.state.diary.database._calls.group_commit, []
+    calls, said = app.state.diary.database._calls, []
     sound = calls.call
 
     async def call(function: Any, *arguments: Any, **more: Any) -> Any:

@@ -49,7 +49,8 @@ NEVER_READ = {"record_versions"}  # only through functions
 # What keeps a function of the database to one patient. Clocks and grants are read to find out whose turn it is and who
 # may see what, so no context can guard them; what they hold is numbers and names of scopes.
 FILTER = re.compile(
-    r"(?<!patient_clocks WHERE )(?<!patient_clocks\n    WHERE )(?<!patient_clocks\n        WHERE )(?<!SET head = clock.head WHERE )(?<!g\.)"
+    r"(?<!patient_clocks WHERE )(?<!patient_clocks\n    WHERE )(?<!patient_clocks\n        WHERE )"
+    r"(?<!SET head = clock.head WHERE )(?<!g\.)"
     r"\b(\w+\.)?patient_id = (p_patient|found\.id|nullif\(current_setting\('diary\.patient', true\), ''\)::uuid)"
 )
 DAYS = {"from": "2026-03-01", "to": "2026-03-31"}
