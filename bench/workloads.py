@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
-from uuid import UUID
 
 from app.schemas.entries import EntryIn
 from app.services import kinds, records
@@ -106,7 +105,7 @@ def pushing() -> dict[str, Callable[[Stage], Plan]]:
             request("POST", f"/v1/patients/{who.diary}/sync/push", push(who), who.token) for who in stage.people
         ],
         EQUAL: lambda stage: [
-            request("POST", f"/{who.session_id}/{who.diary}/push", items(hundred, mutation_id=UUID(GAP)))
+            request("POST", f"/{who.session_id}/{who.diary}/push", items(hundred, mutation_id=GAP))
             for who in stage.people
         ],
         BARE: lambda stage: [

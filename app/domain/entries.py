@@ -60,7 +60,8 @@ def facts(entry: EntryLike) -> Facts:
     `scale` is the one that most sites are scored on (the first of them when several are), `worst_score` the
     highest value on it, whatever its measure: scores of different scales do not compare.
     """
-    scale = _main_scale(entry.sites)
+    scales = {score.scale for site in entry.sites for score in site.scores}
+    scale = scales.pop() if len(scales) == 1 else _main_scale(entry.sites)
     return Facts(
         regions=tuple(sorted({site.region for site in entry.sites})),
         characters=tuple(sorted({character for site in entry.sites for character in site.characters})),

@@ -133,6 +133,8 @@ class Distinct:
         return handler(schema) | {"uniqueItems": True}
 
     def _check(self, items: list[Any]) -> list[Any]:
+        if len(items) < 2:
+            return items
         keys = [self._key(item) for item in items]
         if len(set(keys)) < len(keys):
             refuse(

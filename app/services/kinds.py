@@ -131,7 +131,7 @@ async def read_versions(kind: Kind[Fields], diary: Diary, record_id: UUID, limit
     return await records.read_versions(diary, f"{kind.plural}.history", kind.read, kind.name, record_id, limit, cursor)
 
 
-def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: int) -> Change:
+def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> Change:
     """The record as a change: its document, and the facts that SQL filters by."""
     day = local_date(body.occurred_at).isoformat()
     document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True)
@@ -150,6 +150,7 @@ def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: in
             "note": getattr(body, "note", None),
             **kind.facts(body),
         },
+        **more,
     )
 
 

@@ -62,7 +62,7 @@ class Change:
     base_version: int | None
     document: str = "{}"  # the client's fields, without id and note
     columns: dict[str, Any] | None = None
-    mutation_id: UUID | None = None
+    mutation_id: str | None = None
     deleted: bool = False
     reoffer: tuple[str, int] | None = None  # the epoch before a restore, and the version that this was there
 
@@ -280,7 +280,7 @@ def _refuse_read(outcome: str) -> None:
 def _item(change: Change) -> dict[str, Any]:
     item = {"kind": change.kind, "id": change.id, "base_version": change.base_version, "deleted": change.deleted}
     if change.mutation_id is not None:
-        item["mutation_id"] = str(change.mutation_id)
+        item["mutation_id"] = change.mutation_id
     if change.reoffer is not None:
         item["reoffer"], item["was_version"] = change.reoffer
     return item | (change.columns or {})

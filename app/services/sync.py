@@ -146,10 +146,11 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     if not EARLIEST <= body.occurred_at <= now + AHEAD:
         sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
-    with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
-        await _check_author(kind, diary, mutation, body)
-    change = kinds.change_of(kind, body, mutation.id, mutation.base_version)
-    return replace(change, mutation_id=UUID(mutation.mutation_id), reoffer=_reoffer(mutation))
+    if kind.faults is not None:
+        with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
+            await _check_author(kind, diary, mutation, body)
+    known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
+    return kinds.change_of(kind, body, mutation.id, mutation.base_version, **known)
 
 
 async def _check_author(kind: Kind[Any], diary: Diary, mutation: Mutation, body: Any) -> None:
@@ -171,7 +172,7 @@ def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:
         kind=kind.name,
         id=mutation.id,
         base_version=mutation.base_version,
-        mutation_id=UUID(mutation.mutation_id),
+        mutation_id=mutation.mutation_id,
         deleted=True,
         reoffer=_reoffer(mutation),
     )

@@ -182,7 +182,7 @@ async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone
 async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     first = body()
-    mutation = uuid4()
+    mutation = str(uuid4())
 
     async def put(mood: int | None, base: int) -> str:
         change = kinds.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, base)
