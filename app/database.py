@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app.config import Settings
 from app.errors import Unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MINIMUM_VERSION = 150000
 SESSION_SETTINGS = {
@@ -166,8 +167,10 @@ async def owner_transaction(url: str) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-def alembic_config(url: str) -> Config:
+def alembic_config(url: str) -> "Config":
     """Alembic's configuration for one database."""
+    from alembic.config import Config  # a worker that serves does without: a tenth of its memory and of its start
+
     config = Config(Path(__file__).parent.parent / "alembic.ini")
     config.attributes["url"] = url
     return config
@@ -175,6 +178,8 @@ def alembic_config(url: str) -> Config:
 
 def migrate(url: str) -> None:
     """Brings the database to the newest migration."""
+    from alembic import command
+
     command.upgrade(alembic_config(url), "head")
 
 
