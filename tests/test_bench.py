@@ -6,9 +6,10 @@ from pathlib import Path
 
 from app import embedded
 from app.services import verify
-from bench import report, run, stage
+from bench import memory, report, run, stage
 from bench.drivers import GAP, SEPARATOR, Run, drive_in_python
 from bench.measure import Measured
+from bench.memory import Sample
 from bench.report import Row
 from bench.workloads import BARE, DIARY, EQUAL, WORKLOADS, Goal, Workload
 
@@ -21,7 +22,7 @@ FINE = Measured(
 
 def test_every_workload_is_answered_on_every_side_and_what_was_acknowledged_is_stored() -> None:
     with stage.postgres_server() as (postgres, directory):
-        rows = asyncio.run(_compare_all(postgres, directory))
+        rows, samples = asyncio.run(_measure_all(postgres, directory))
         assert verify.run(postgres.url("postgres", "diary")) == []
     assert {(row.workload, row.side) for row in rows} >= {(one.name, DIARY) for one in WORKLOADS}
     assert {(row.workload, row.side) for row in rows} >= {
@@ -35,16 +36,20 @@ def test_every_workload_is_answered_on_every_side_and_what_was_acknowledged_is_s
     assert stored["timeline-50"] is None
     assert all(row.server_cpu > 0 and row.database_cpu > 0 and row.resident > 10 for row in rows)
     assert report.table(rows).count("\n") == len(rows) + 1
+    assert [one.minutes for one in samples] == [0, 0.005, 0.01]
+    assert all(one.requests > 0 and one.errors == 0 for one in samples[1:])
+    assert all(one.resident > 10_000_000 for one in samples)
 
 
-async def _compare_all(postgres: embedded.Server, directory: Path) -> list[Row]:
+async def _measure_all(postgres: embedded.Server, directory: Path) -> tuple[list[Row], list[Sample]]:
     async with (
         stage.staged(postgres, directory, SIZE, PATIENTS, workers=1) as place,
         stage.with_references(place, SIZE, workers=1),
     ):
         plans = [plan(place) for one in WORKLOADS for plan in one.plans.values()]
         assert not any(SEPARATOR in request for plan in plans for request in plan)
-        return await run.compare(place, WORKLOADS, drive_in_python, 0, 1, CONNECTIONS)
+        rows = await run.compare(place, WORKLOADS, drive_in_python, 0, 1, CONNECTIONS)
+        return rows, await memory.watch(place, drive_in_python, 2, 0.3, CONNECTIONS)
 
 
 def test_a_row_that_is_missing_is_told() -> None:
@@ -65,6 +70,13 @@ def test_goals_are_judged_by_the_median_ratio_of_the_rounds() -> None:
     assert ours.ratios == {"rate/bare": 0.5, "cpu/bare": 2.0}
     assert list(ours.goals.values()) == [True, False]
     assert not others.ratios
+
+
+def test_what_memory_grows_by_is_told_for_the_second_half() -> None:
+    resident = [90, 120, 140, 150, 151, 152]
+    samples = [Sample(minute, 9, 0, megabytes * 1_000_000) for minute, megabytes in enumerate(resident)]
+    assert memory.summary(samples).endswith("At most 152.0 MB; in the second half +60.0 MB an hour.")
+    assert "| 1      | 9        | 0      | 120.0  |" in memory.summary(samples)
 
 
 def test_the_documentation_keeps_what_stands_around_the_table(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -109,6 +111,13 @@ async def test_a_running_application_seals_its_audit_trail(
 async def test_what_lives_for_ever_is_left_out_of_garbage_collections(app: FastAPI) -> None:
     assert gc.get_freeze_count() > 0
     assert gc.get_threshold()[0] == 50_000
+
+
+def test_a_process_that_serves_carries_nothing_that_only_migrates() -> None:
+    code = "import sys, app.cli, app.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "sqlalchemy" in loaded
+    assert not {"alembic", "mako", "pygments"} & set(loaded)
 
 
 async def test_a_route_that_asks_for_no_permission_does_not_start(settings: Settings) -> None:

@@ -1,6 +1,9 @@
 """Passwords: argon2id off the event loop behind a bounded queue, and what is too weak to accept."""
 
+import platform
 import re
+import subprocess
+import sys
 import threading
 from importlib.resources import files
 
@@ -20,6 +23,21 @@ from app.passwords import hash_password, needs_rehash, verify_password, weakness
 pytestmark = pytest.mark.anyio
 
 GOOD = "wobbly-teapot-gazelle"
+MEMORY_THAT_STAYS = f"""
+import asyncio
+from pathlib import Path
+from app.passwords import hash_password
+
+def resident():
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
+
+async def hash_many():
+    await asyncio.gather(*(hash_password("{GOOD}") for _ in range(8)))
+
+before = resident()
+asyncio.run(hash_many())
+print(resident() - before)
+"""
 
 
 class TestHashes:
@@ -78,6 +96,12 @@ class TestHashes:
         assert not await verify_password("x" * 1023, encoded)
         nul = await hash_password("before\0after")
         assert not await verify_password("before\0other", nul)
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
+    def test_the_memory_of_a_hash_goes_back_when_it_is_done(self) -> None:
+        command = [sys.executable, "-c", MEMORY_THAT_STAYS]
+        kilobytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        assert kilobytes < 19_456 / 2
 
 
 class TestQueue:
