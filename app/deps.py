@@ -183,11 +183,12 @@ async def known_parameters(request: Request) -> None:
         return
     known = request.app.state.query_names[request.scope["endpoint"]]
     names = [name for name, _ in request.query_params.multi_items()]
+    if known.issuperset(names) and len(set(names)) == len(names):
+        return
     faults = [Fault("#query", "unknown_parameter", "A query parameter is not known here.")]
     if known.issuperset(names):
         faults = [Fault(f"#query/{name}", "repeated", "Give it once.") for name in known if names.count(name) > 1]
-    if faults:
-        raise Invalid(faults=tuple(faults))
+    raise Invalid(faults=tuple(faults))
 
 
 def declare_routes(app: FastAPI) -> None:

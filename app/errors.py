@@ -229,4 +229,4 @@ class Unavailable(Problem):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         if self.retry_after is None:
-            self.retry_after = randint(1, 8)  # noqa: S311 - different for each, or all come back at once
+            self.retry_after = randint(1, 5)  # noqa: S311 - different for each, or all come back at once

@@ -125,6 +125,8 @@ class GroupCommit:
         room = 0 if self._grouped else FULL
         left: deque[Call] = deque()
         for call in self._waiting:
+            if call.answer.done():  # whoever asked has left
+                continue
             if call.turn in self._turns or not (self._lanes if call.alone else _fits(call, group, room)):
                 left.append(call)
             elif call.alone:

@@ -38,6 +38,8 @@ class JsonLines(logging.Formatter):
 
 def configure(level: str = "INFO") -> None:
     """Sends our lines, uvicorn's and the warnings of other libraries to standard output."""
+    # No line tells them, and finding them out takes as long as writing it.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {
             "version": 1,

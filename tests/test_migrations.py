@@ -161,7 +161,7 @@ def test_going_down_is_refused_while_there_is_a_record_that_would_not_fit(migrat
 
 
 def test_all_the_way_down_leaves_nothing_but_alembics_own_table(migrated: str) -> None:
-    assert "function write_records(uuid,uuid,text,text,json,boolean,uuid,uuid,inet,boolean)" in catalog(migrated)
+    assert "function write_records(uuid,uuid,text,text,json,text[],boolean,uuid,uuid,inet,boolean)" in catalog(migrated)
     command.downgrade(alembic_config(migrated), "base")
     assert {name for name in catalog(migrated) if "alembic_version" not in name} == set()
 

@@ -253,7 +253,7 @@ async def test_an_exhausted_pool_answers_503_and_serves_everybody_afterwards(
             await until(lambda: superuser.fetchval(f"SELECT count(*) {OURS} AND wait_event_type = 'Lock'"))
             refused = await _ask(bob, path)
             assert refused.status_code == 503
-            assert int(refused.headers["retry-after"]) <= 3
+            assert 1 <= int(refused.headers["retry-after"]) <= 5
         assert (await stalled).is_success
         assert (await _ask(bob, path)).is_success
 

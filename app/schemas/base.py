@@ -110,6 +110,11 @@ class Words:
         )
 
 
+def listed(**more: Any) -> Any:
+    """A field that is an empty list where it is absent. Of a default Pydantic would make a deep copy each time."""
+    return Field(default_factory=list, json_schema_extra={"default": []}, **more)
+
+
 def text(limit: int) -> Words:
     """Annotation of a string: 1 to so many code points; of control characters only tab and line feed."""
     return Words(limit, _TEXT)
@@ -215,7 +220,9 @@ def partial(model: type[Model]) -> type[Model]:
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         parts = field.asdict()
-        attributes = {k: v for k, v in parts["attributes"].items() if k not in ("default", "default_factory")}
+        attributes = {
+            k: v for k, v in parts["attributes"].items() if k not in ("default", "default_factory", "json_schema_extra")
+        }
         inner = annotated[(parts["annotation"], Field(), *parts["metadata"])]
         fields[name] = (annotated[(inner | None, Field(**attributes))], None)
     base = type(model.__name__, (Strict,), {"model_config": model.model_config, "__module__": model.__module__})

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 
 from app import vocabularies
 from app.domain import scales
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, listed, partial, refuse
 from app.schemas.envelope import (
     Note,
     Page,
@@ -117,8 +117,8 @@ class Site(Strict):
     region: Region
     depth: Depth | None = None
     scores: Annotated[list[Score], Distinct("measure", "scale")] = Field(min_length=1, max_length=4)
-    characters: Annotated[list[Character], Distinct()] = Field(default=[], max_length=32)
-    radiates_to: Annotated[list[Region], Distinct()] = Field(default=[], max_length=20)
+    characters: Annotated[list[Character], Distinct()] = listed(max_length=32)
+    radiates_to: Annotated[list[Region], Distinct()] = listed(max_length=20)
 
 
 class Trigger(Strict):
@@ -192,16 +192,16 @@ class EntryShape(RecordFields):
         default=False,
         description="The patient says that nothing hurts: no sites, or all of their scores are 0.",
     )
-    sites: Annotated[list[Site], Distinct("region", "depth")] = Field(
-        default=[], max_length=20, description="Where it hurts; a region may come once for each depth."
+    sites: Annotated[list[Site], Distinct("region", "depth")] = listed(
+        max_length=20, description="Where it hurts; a region may come once for each depth."
     )
     pattern: Pattern | None = None
     onset: Onset | None = None
     course: Course | None = None
-    triggers: Annotated[list[Trigger], Distinct("code")] = Field(default=[], max_length=32)
-    relief: Annotated[list[Relief], Distinct("code", "treatment_event_id")] = Field(default=[], max_length=32)
-    associated_symptoms: Annotated[list[Symptom], Distinct("code")] = Field(default=[], max_length=32)
-    red_flags: Annotated[list[RedFlag], Distinct("code")] = Field(default=[], max_length=32)
+    triggers: Annotated[list[Trigger], Distinct("code")] = listed(max_length=32)
+    relief: Annotated[list[Relief], Distinct("code", "treatment_event_id")] = listed(max_length=32)
+    associated_symptoms: Annotated[list[Symptom], Distinct("code")] = listed(max_length=32)
+    red_flags: Annotated[list[RedFlag], Distinct("code")] = listed(max_length=32)
     interference: Interference | None = None
     sleep: Sleep | None = None
     mood: Rating | None = Field(default=None, description="0 worst, 10 best.")
@@ -258,8 +258,7 @@ class EntryOut(EntryShape, RecordOut):
     model_config = ConfigDict(json_schema_extra={"examples": [STORED_ENTRY]})
 
     kind: Literal["entry"]
-    outside_validated_age: list[PainScale] = Field(
-        default=[],
+    outside_validated_age: list[PainScale] = listed(
         description="Scales used here that are not validated for the patient's age; left out of figures.",
     )
 

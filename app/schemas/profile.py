@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain.moments import local_date
 from app.schemas.auth import Locale
-from app.schemas.base import CodeOf, Distinct, Fault, LocalDate, Strict, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, LocalDate, Strict, listed, partial, refuse
 from app.schemas.envelope import Page, RecordFields, RecordOut, Version, example_history, example_stored
 
 Condition = TypeAliasType("Condition", Annotated[str, CodeOf("conditions")])
@@ -65,8 +65,8 @@ class ProfileShape(RecordFields):
     weight: Weight | None = None
     pregnancy: Pregnancy | None = None
     breastfeeding: bool | None = None
-    conditions: Annotated[list[Condition], Distinct()] = Field(default=[], max_length=64)
-    allergies: Annotated[list[Allergy], Distinct()] = Field(default=[], max_length=64)
+    conditions: Annotated[list[Condition], Distinct()] = listed(max_length=64)
+    allergies: Annotated[list[Allergy], Distinct()] = listed(max_length=64)
     cognitive_impairment: bool | None = Field(default=None, description="Decides which scales and questions suit.")
 
 

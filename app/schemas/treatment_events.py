@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import matching
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, listed, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import (
     Note,
@@ -108,7 +108,7 @@ class TreatmentEventShape(RecordFields):
     relief_rating: ReliefRating | None = Field(default=None, description="How much it helped.")
     pain_before: Rating | None = Field(default=None, description="On the numeric rating scale, 0 to 10.")
     pain_after: Rating | None = Field(default=None, description="On the numeric rating scale, 0 to 10.")
-    side_effects: Annotated[list[SideEffect], Distinct("code")] = Field(default=[], max_length=32)
+    side_effects: Annotated[list[SideEffect], Distinct("code")] = listed(max_length=32)
     entry_id: RecordId | None = Field(default=None, description="The entry it goes with; it may arrive later.")
     note: Note | None = Field(default=None, description="Plain text; the only free text of an event.")
 
@@ -156,8 +156,8 @@ class TreatmentEventOut(TreatmentEventShape, RecordOut):
     treatment_name: Annotated[str, line(200)] | None = Field(
         default=None, description="The name of its treatment; absent until that has arrived."
     )
-    flags: list[EventFlag] = Field(
-        default=[], description="What keeps it out of figures: its status or its treatment is not what it should be."
+    flags: list[EventFlag] = listed(
+        description="What keeps it out of figures: its status or its treatment is not what it should be."
     )
 
 

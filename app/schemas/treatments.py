@@ -11,7 +11,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain import regimens
 from app.domain.treatments import is_medication
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, Says, Strict, TimeZone, line, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, Says, Strict, TimeZone, line, listed, partial, refuse
 from app.schemas.envelope import (
     Note,
     Page,
@@ -234,15 +234,15 @@ class TreatmentShape(RecordFields):
 
     category: TreatmentCategory
     name: Annotated[str, line(200)] = Field(description="As the patient knows it.")
-    ingredients: Annotated[list[Ingredient], Distinct("name")] = Field(
-        default=[], max_length=10, description="Of medications only."
+    ingredients: Annotated[list[Ingredient], Distinct("name")] = listed(
+        max_length=10, description="Of medications only."
     )
     form: DoseForm | None = Field(default=None, description="Of medications only.")
     route: Route | None = Field(default=None, description="Of medications only.")
     regimens: list[Regimen] = Field(
         min_length=1, max_length=100, description="In the order of `valid_from`, none overlapping the next."
     )
-    pauses: list[Pause] = Field(default=[], max_length=100, description="In order, none overlapping the next.")
+    pauses: list[Pause] = listed(max_length=100, description="In order, none overlapping the next.")
     status: TreatmentStatus = Field(
         default="active",
         description="What is due follows from regimens and pauses: `stopped` and `completed` need `valid_to` in the "

@@ -18,7 +18,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")  # rather fail than queue everybody behind us
     for name in REPLACED:
         op.execute(f"DROP FUNCTION {name}")
-    run_sql(revision, "access", "records", "sync", "privileges")
+    run_sql(revision, "access", "records", "privileges")
 
 
 def downgrade() -> None:
@@ -26,4 +26,4 @@ def downgrade() -> None:
     for name in (*REPLACED, "consent_to_write"):
         op.execute(f"DROP FUNCTION {name}")
     run_sql("2026_11_22_sync", "access")
-    run_sql("2026_11_22_reoffer", "records", "sync", "privileges")
+    run_sql("2026_11_22_reoffer", "records", "privileges")

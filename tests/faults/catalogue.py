@@ -78,7 +78,7 @@ EXPERIMENTS = (
     Experiment(
         "commits linger",
         commits_delayed,
-        {"seconds": 2},
+        {"seconds": 3},
         {"seconds": 30},
         (
             Mutant("the cursor is a sequence", {"plant": plants.SEQUENCE_CURSOR}, "diverged", quick=True),

@@ -43,13 +43,18 @@ async def crowd(
     *,
     kind: type[Reader] = Reader,
     patience: float = 5,
+    second_url: str | None = None,
 ) -> AsyncIterator[Crowd]:
-    """So many phones that write and that read, on connections of their own; readers crash now and then."""
+    """So many phones that write and that read, on connections of their own; readers crash now and then.
+
+    With a second URL every patient has phones at both.
+    """
     there = Crowd(patients)
     async with AsyncExitStack() as stack:
         for number in range(writers + readers):
             patient = patients[number % len(patients)]
-            http = await stack.enter_async_context(patient.connect(url, patience))
+            chosen = second_url if second_url and number // len(patients) % 2 else url
+            http = await stack.enter_async_context(patient.connect(chosen, patience))
             random = Random(f"{seed} {number}")
             if number < writers:
                 there.writers.append(Writer(http, patient, there.ledger, random))

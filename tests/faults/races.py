@@ -10,7 +10,7 @@ from tests.faults.oracle import Verdict, judge
 from tests.faults.plants import SLOW_COMMITS, Plant
 from tests.faults.proxy import Fault, Proxy, between
 from tests.faults.readers import Reader
-from tests.faults.servers import Postgres, diary
+from tests.faults.servers import Postgres, beside, diary
 
 # Of each hundred exchanges.
 OF_PUSHES = {
@@ -40,14 +40,19 @@ async def replies_dropped(postgres: Postgres, seed: int, *, seconds: float, plan
 async def commits_delayed(
     postgres: Postgres, seed: int, *, seconds: float, plant: Plant | None = None, kind: type[Reader] = Reader
 ) -> Verdict:
-    """16 writers on 2 patients, who linger between taking a number and the commit; 4 readers."""
-    with diary(postgres) as server:
+    """16 writers on 2 patients, who linger between taking a number and the commit; 4 readers.
+
+    Two servers, as one makes the writes of a patient one after the other before they come to the database; and no groups,
+    in which readers would wait for writers.
+    """
+    with diary(postgres, DATABASE_DISTRIBUTED="true") as server, beside(server) as second:
         for one in (SLOW_COMMITS, plant):
             if one is not None:
                 await one.apply(server.owner_url)
         url = f"http://127.0.0.1:{server.port}"
         patients = await enrol(url, 2)
-        async with crowd(url, patients, 16, 4, seed, kind=kind) as phones:
+        second_url = f"http://127.0.0.1:{second.port}"
+        async with crowd(url, patients, 16, 4, seed, kind=kind, second_url=second_url) as phones:
             async with busy(phones, rate=10):
                 await asyncio.sleep(seconds)
             verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)

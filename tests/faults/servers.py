@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -168,6 +168,19 @@ class Diary:
         }  # fmt: skip
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIARY_")}
         return inherited | {f"DIARY_{name}": value for name, value in own.items()}
+
+
+@contextmanager
+def beside(first: Diary) -> Iterator[Diary]:
+    """Another server on the same database, with the same keys."""
+    second = replace(first, directory=first.directory / "beside", port=0, starts=0, process=None)
+    shutil.copytree(first.directory, second.directory, ignore=lambda *_: ["beside"])
+    try:
+        second.start()
+        yield second
+    finally:
+        if second.process is not None:
+            second.stop()
 
 
 @contextmanager
