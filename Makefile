@@ -53,7 +53,7 @@ faults: .venv/installed
 	SYNC_SEEDS=50 SYNC_STEPS=60 SYNC_CHANGES=1000000 $(BIN)/pytest tests/test_sync_model.py tests/routers/test_sync_cost.py
 
 # The table of docs/performance.md; SIZE=100000 SECONDS=2 ROUNDS=1 for a quick look, ONLY="create pull" for some of it.
-BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS DEVICES MINUTES,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
+BENCH = $(foreach name,SIZE PATIENTS SECONDS ROUNDS CONNECTIONS WORKERS DEVICES MINUTES PAUSE,$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) $($(name))))
 bench: .venv/installed wrk
 	$(BIN)/python -m bench.run $(BENCH) $(if $(ONLY),--only "$(ONLY)") $(if $(DOCS),--docs)
 

@@ -34,14 +34,17 @@ class Run:
 Driver = Callable[[int, list[bytes], float, int, bool], Awaitable[Run]]
 
 
-async def drive_with_wrk(port: int, plan: list[bytes], seconds: float, connections: int, created: bool) -> Run:
-    """One thread of wrk, which leaves most of the processors to what is measured."""
+async def drive_with_wrk(
+    port: int, plan: list[bytes], seconds: float, connections: int, created: bool, pause: int = 0
+) -> Run:
+    """One thread of wrk, which leaves most of the processors to what is measured; it may pause between requests (ms)."""
+    told = ["created" if created else "-", *([str(pause)] if pause else [])]
     with tempfile.NamedTemporaryFile() as file:
         file.write(SEPARATOR.join(plan))
         file.flush()
         options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(SCRIPT)]
         process = await asyncio.create_subprocess_exec(
-            *["wrk", *options, f"http://127.0.0.1:{port}", "--", file.name, *(["created"] if created else [])],
+            *["wrk", *options, f"http://127.0.0.1:{port}", "--", file.name, *told],
             stdout=asyncio.subprocess.PIPE,
         )
         printed, _ = await process.communicate()

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import linear_regression
 
@@ -68,12 +69,14 @@ async def run(asked: argparse.Namespace, postgres: tuple[embedded.Server, Path])
     """The samples of one worker on a stage of its own."""
     async with stage.staged(*postgres, asked.size, asked.patients, workers=1) as place:
         samples = max(2, round(asked.minutes * 60 / asked.seconds))
-        return await watch(place, drive_with_wrk, samples, asked.seconds, asked.connections)
+        driver = partial(drive_with_wrk, pause=asked.pause)
+        return await watch(place, driver, samples, asked.seconds, asked.connections)
 
 
 def main() -> None:
     parser = arguments("make bench-memory")
     parser.add_argument("--minutes", type=float, default=60, help="of load; a sample after each so many --seconds")
+    parser.add_argument("--pause", type=int, default=0, help="of each connection before a request, in ms")
     parser.set_defaults(size=100_000, seconds=60, connections=4)
     asked = parser.parse_args()
     known = report.circumstances(**options(asked))

@@ -21,6 +21,7 @@ from bench import people, seed
 from bench.people import Person
 from bench.seed import Connection
 
+OPERATED = {"shared_buffers": "2GB", "max_wal_size": "8GB"}  # of tables of 2 GB with a million entries
 ACCOUNTS = 32
 START_SECONDS = 60
 TOKEN_SECONDS = 3600  # an hour: nobody signs in anew in the middle of a comparison
@@ -60,12 +61,21 @@ def postgres_server() -> Iterator[tuple[embedded.Server, Path]]:
     """An embedded PostgreSQL that is gone afterwards, and a directory for what else is needed."""
     directory = Path(tempfile.mkdtemp(prefix="diary-bench-"))
     directory.chmod(0o755)
-    postgres = embedded.start(directory)
+    postgres = _as_operated(embedded.start(directory), directory)
     try:
         yield postgres, directory
     finally:
         postgres.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _as_operated(postgres: embedded.Server, directory: Path) -> embedded.Server:
+    """The server once more, with the memory that an operator gives it; it is the same for all sides."""
+    psql = [str(postgres.binaries / "psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-d", postgres.url()]
+    for name, value in OPERATED.items():
+        subprocess.run([*psql, "-c", f"ALTER SYSTEM SET {name} = '{value}'"], check=True)
+    postgres.stop()
+    return embedded.start(directory)
 
 
 @asynccontextmanager

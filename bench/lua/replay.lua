@@ -1,6 +1,7 @@
 -- Sends requests of a plan, each chosen at random and with fresh UUIDs (version 4) in its gaps, and prints one line of
 -- JSON.    wrk … -s replay.lua http://127.0.0.1:8000 -- PLAN [created]
--- A plan is whole HTTP requests with a record separator between them. With `created`, answers 201 are counted too.
+-- A plan is whole HTTP requests with a record separator between them. With `created`, answers 201 are counted too; what
+-- comes after it are milliseconds that each connection pauses before a request.
 
 local GAP = "00000000-0000-4000-8000-000000000000"
 local SEPARATOR = "\30"
@@ -45,6 +46,10 @@ function init(args)
       function response(status)
          if status == 201 then created = created + 1 end
       end
+   end
+   local pause = tonumber(args[3])
+   if pause then
+      function delay() return pause end  -- milliseconds between the requests of a connection
    end
    sow()
 end
