@@ -37,7 +37,7 @@ Driver = Callable[[int, list[bytes], float, int, bool], Awaitable[Run]]
 async def drive_with_wrk(
     port: int, plan: list[bytes], seconds: float, connections: int, created: bool, pause: int = 0
 ) -> Run:
-    """One thread of wrk, which leaves most of the processors to what is measured; it may pause between requests (ms)."""
+    """One thread of wrk, which leaves the processors to what is measured; `pause` in ms before each request."""
     told = ["created" if created else "-", *([str(pause)] if pause else [])]
     with tempfile.NamedTemporaryFile() as file:
         file.write(SEPARATOR.join(plan))
