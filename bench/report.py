@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -72,8 +73,8 @@ def _row(workload: Workload, side: str, runs: Runs) -> Row:
 
 def _ratio(figure: str, ours: list[Measured], others: list[Measured]) -> float:
     """The median of the rounds' ratios: both sides of one had the same neighbours on the machine."""
-    each: list[float] = [getattr(a, figure) / getattr(b, figure) for a, b in zip(ours, others, strict=True)]
-    return median(each)
+    pairs = [(getattr(a, figure), getattr(b, figure)) for a, b in zip(ours, others, strict=True)]
+    return median(mine / theirs if theirs else inf for mine, theirs in pairs)
 
 
 def table(rows: Sequence[Row]) -> str:

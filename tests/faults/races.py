@@ -42,8 +42,8 @@ async def commits_delayed(
 ) -> Verdict:
     """16 writers on 2 patients, who linger between taking a number and the commit; 4 readers.
 
-    Two servers, as one makes the writes of a patient one after the other before they come to the database; and no groups,
-    in which readers would wait for writers.
+    Two servers, as one makes the writes of a patient one after the other before they come to the database; and no
+    groups, in which readers would wait for writers.
     """
     with diary(postgres, DATABASE_DISTRIBUTED="true") as server, beside(server) as second:
         for one in (SLOW_COMMITS, plant):
