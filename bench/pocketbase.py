@@ -45,6 +45,8 @@ COLLECTION = {
     "indexes": [
         "CREATE INDEX entries_timeline ON entries (owner, occurred_at DESC, id DESC)",
         "CREATE INDEX entries_changes ON entries (owner, updated, id)",
+        # Ids of another pattern than its own PocketBase compares without regard to case: else with all there are.
+        "CREATE INDEX entries_ids ON entries (id COLLATE NOCASE)",
     ],
 }
 Reader = tuple[str, str]  # id of the user, token
