@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
+from random import randint
 from time import perf_counter
 from urllib.parse import unquote_to_bytes
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from app.limits import Standing, Windows
 
 CLIENT_LEFT = 499  # logged and counted when nobody waits for an answer any more; never sent
 LINGER_SECONDS = 2.0
+CROWD_SECONDS = (4, 16)  # after so many a crowd may come back, each at another time
 
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LENGTH = re.compile(rb"\d{1,18}")
@@ -237,7 +239,8 @@ class Admission:
         if scope["type"] != "http" or not scope["path"].startswith(limits.LIMITED):
             return await self.app(scope, receive, send)
         if self.inside >= self.most:
-            return await problems.respond(errors.Unavailable(), scope["state"]["request_id"])(scope, receive, send)
+            problem = errors.Unavailable(retry_after=randint(*CROWD_SECONDS))  # noqa: S311 - to spread them, not to hide it
+            return await problems.respond(problem, scope["state"]["request_id"])(scope, receive, send)
         self.inside += 1
         try:
             return await self.app(scope, receive, send)

@@ -27,6 +27,7 @@ from app.lifecycle import Lifecycle
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
 MAX_OPEN_FILES = 65_536
+DOORS = 8
 HANDSHAKE_SECONDS = 5
 FAREWELL_SECONDS = 1
 TICK = 0.1
@@ -48,13 +49,13 @@ def run(settings: Settings, app: Any, listener: socket.socket | None = None) -> 
     config = Config(settings, app)
     logs.info("listening", host=settings.host, port=listener.getsockname()[1], workers=config.workers)
     if config.workers == 1:
-        Server(config).run([listener])
+        Server(config).run(doors(listener))
         return
     with TemporaryDirectory(prefix="diary-workers-") as directory:
         shared = Path(directory) / "limits"
         limits.create(shared)
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, limits.FILE: str(shared)}
-        Supervisor(config, [listener]).run()
+        Supervisor(config, doors(listener)).run()
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -67,6 +68,14 @@ def bind(settings: Settings) -> socket.socket:
         listener.close()
         raise PortTaken(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
     return listener
+
+
+def doors(listener: socket.socket) -> list[socket.socket]:
+    """The listener as many times: at each of them one connection is let in for each turn of the loop.
+
+    With one, a crowd waits outside, where nobody can tell it when to come back.
+    """
+    return [listener, *(listener.dup() for _ in range(DOORS - 1))]
 
 
 class Config(uvicorn.Config):
