@@ -135,9 +135,9 @@ class Database:
             return None
         try:
             return await self._replica.call(function, *arguments, weight=weight)
-        except (Unavailable, asyncpg.PostgresError):  # what it refuses the primary refuses, and writes down
+        except asyncpg.PostgresError:  # what it refuses the primary refuses, and writes down
             return None
-        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        except (Unavailable, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             self._replica_rests_until = monotonic() + REPLICA_REST_SECONDS
             return None
 
