@@ -9,7 +9,7 @@ made again by itself. What is heavy, and what would hold up a group, goes alone 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -74,7 +74,7 @@ class Call:
     """One call that waits, or is under way."""
 
     function: Function
-    arguments: tuple[Any, ...]
+    arguments: tuple[Any, ...] = field(repr=False)  # health data
     weight: int
     since: float
     answer: asyncio.Future[Rows]
@@ -177,9 +177,10 @@ class GroupCommit:
             call.answer.set_result(rows)
 
     def _fail(self, calls: list[Call], failure: Exception) -> None:
-        answered = isinstance(failure, asyncpg.PostgresError)  # then nothing was kept; else nobody knows
+        # An answer of PostgreSQL's, or an argument that could not be sent: nothing was kept. Otherwise nobody knows.
+        unkept = isinstance(failure, asyncpg.PostgresError)
         for call in reversed(calls):
-            if answered and len(calls) > 1:
+            if unkept and len(calls) > 1:
                 self._again(call)
             elif not call.answer.done():
                 call.answer.set_exception(failure)

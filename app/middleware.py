@@ -199,26 +199,24 @@ class BodyGate:
             raise errors.TooLarge(headers=_CLOSE)
         if int(length) == 0 and b"transfer-encoding" not in headers:
             return None
-        first = await receive()  # until something arrives the server's own deadline runs
-        if not first.get("more_body", False):
-            return await self._collect(first, receive)
         try:
             async with asyncio.timeout(self.seconds):
-                return await self._collect(first, receive)
+                return await self._collect(receive)
         except TimeoutError:
             raise errors.RequestTimeout(headers=_CLOSE) from None
 
-    async def _collect(self, message: Message, receive: Receive) -> bytes:
+    async def _collect(self, receive: Receive) -> bytes:
         body = bytearray()
-        while True:
+        more = True
+        while more:
+            message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             body += message.get("body", b"")
+            more = message.get("more_body", False)
             if len(body) > self.max_bytes:
                 raise errors.TooLarge(headers=_CLOSE)
-            if not message.get("more_body", False):
-                return bytes(body)
-            message = await receive()
+        return bytes(body)
 
 
 class Admission:

@@ -732,8 +732,8 @@ MUTANTS = (
     # What goes together ends as if it had been alone.
     Mutant("a group waits for a lock", GROUPS, 'values.append("false")', 'values.append("true")', TOGETHER),
     Mutant("a busy call is told so", GROUPS, "rows[0][0] == BUSY", "False", TOGETHER),
-    Mutant("one that fails takes all along", GROUPS, "answered and len(calls) > 1", "False", TOGETHER),
-    Mutant("what may have been kept is made again", GROUPS, "answered and len(calls) > 1", "len(calls) > 1", TOGETHER),
+    Mutant("one that fails takes all along", GROUPS, "unkept and len(calls) > 1", "False", TOGETHER),
+    Mutant("what may have been kept is made again", GROUPS, "unkept and len(calls) > 1", "len(calls) > 1", TOGETHER),
     Mutant("rows go to whoever came first", GROUPS, 'answers[row["place"] - 1]', "answers[0]", TOGETHER),
     Mutant("turns are not taken", GROUPS, "call.turn in self._turns or not", "not", TOGETHER),
     Mutant("whoever waits waits for ever", GROUPS, "self._waiting[0].since <= latest", "False", TOGETHER),

@@ -109,6 +109,9 @@ def test_every_acceptable_value_comes_back_unchanged(value: object, ascii_only: 
         (b'{"a":' * 33 + b"1" + b"}" * 33, "32 levels"),
         (b"[" * 500_000, "32 levels"),
         (b'["[[["' + b",[]" * 40 + b"," + b"[" * 32 + b"]" * 32 + b"]", "32 levels"),
+        (b'["]",' * 33 + b"1" + b"]" * 33, "32 levels"),
+        (b'["]","\\"",' * 33 + b"1" + b"]" * 33, "32 levels"),
+        (b'[{"a":' * 16 + b"[1]" + b"}]" * 16, "32 levels"),
     ],
 )
 def test_each_rule_refuses_with_its_own_sentence(body: bytes, rule: str) -> None:
@@ -122,6 +125,8 @@ def test_each_rule_refuses_with_its_own_sentence(body: bytes, rule: str) -> None
     [
         b"[" * 32 + b"]" * 32,
         b'["' + b"[{" * 1000 + b'"]',
+        b'[{"a":' * 16 + b"1" + b"}]" * 16,
+        b'{"]":' * 32 + b'"["' + b"}" * 32,
         b'["\\"' + b"[" * 1000 + b'", 1]',
         b"[" + b"[]," * 1000 + b"[]]",
         b"9007199254740992",

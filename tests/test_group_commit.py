@@ -138,10 +138,17 @@ async def test_functions_do_not_mix_and_a_group_has_an_end(wire: Wire) -> None:
     assert wire.numbers == [[0, 1, 2, 3, 4], 5, 1]
 
 
-async def test_what_fails_fails_alone_and_the_others_are_kept_once(wire: Wire) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "failure"),
+    [(FAILS, asyncpg.DivisionByZeroError), ("no number", asyncpg.DataError)],
+    ids=["answered", "unsent"],
+)
+async def test_what_fails_fails_alone_and_the_others_are_kept_once(
+    wire: Wire, wrong: object, failure: type[Exception]
+) -> None:
     group = GroupCommit(wire.send, 4, 5)
-    answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, FAILS, 2)), return_exceptions=True)
-    assert isinstance(answers[1], asyncpg.DivisionByZeroError)
+    answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, wrong, 2)), return_exceptions=True)
+    assert isinstance(answers[1], failure)
     assert [rows[0]["number"] for rows in answers if isinstance(rows, list)] == [1, 2]
     assert await kept(wire) == [1, 2]
 

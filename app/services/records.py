@@ -1,7 +1,7 @@
 """Records of any kind: everything that is written to a diary or read from it goes through these few calls."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -96,6 +96,9 @@ class Outcome:
     epoch: UUID
 
 
+OUTCOME_COLUMNS = len(fields(Outcome))  # what comes after them is the place in a group
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Which records a page holds; dates are the records' local ones, both included."""
@@ -165,7 +168,7 @@ async def write(
         weight=len(changes),
     )
     refuse(rows[0]["status"])
-    return [Outcome(*row[:9]) for row in rows]
+    return [Outcome(*row[:OUTCOME_COLUMNS]) for row in rows]
 
 
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
