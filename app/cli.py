@@ -16,9 +16,9 @@ from pydantic import SecretStr, ValidationError
 
 from app import database, distribution, embedded, server, tokens
 from app.config import Settings
+from app.demo import seed as demo_data
 from app.main import create_app
 from app.models.care_team import PROFESSIONS
-from app.services import demo as demo_data
 from app.services import invitations
 from app.services import verify as verification
 

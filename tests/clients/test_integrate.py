@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from app import database
 from app.config import Settings
-from app.services import demo
+from app.demo import seed
 from tests.conftest import ROOT, create_database, url_of
 from tests.test_schemathesis import serve
 
@@ -36,7 +36,7 @@ async def api(server_url: str, settings: Settings, tmp_path_factory: pytest.Temp
     await anyio.to_thread.run_sync(database.migrate, owner)
     own = {"database_url": SecretStr(url_of(server_url, "diary_app", name))}
     settings = settings.model_copy(update=own)
-    await anyio.to_thread.run_sync(demo.seed, settings, owner)
+    await anyio.to_thread.run_sync(seed.seed, settings, owner)
     with serve(settings, tmp_path_factory.mktemp("server") / "log") as url:
         yield url
 

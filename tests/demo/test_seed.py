@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.services import demo
-from app.services.demo_treatments import treatment_events, treatments
-from app.services.demo_year import year_of_entries
+from app.demo import seed
+from app.demo.treatments import treatment_events, treatments
+from app.demo.year import year_of_entries
 from tests.answers import told
 from tests.conftest import connect
 from tests.people import Person, Phone, lent
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.anyio
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def seed(settings: Settings, owner_url: str) -> None:
-    await anyio.to_thread.run_sync(demo.seed, settings, owner_url)
+async def seed_demo(settings: Settings, owner_url: str) -> None:
+    await anyio.to_thread.run_sync(seed.seed, settings, owner_url)
 
 
 async def sign_in(http: httpx.AsyncClient, email: str) -> Phone:
-    person = Person(email=email, password=demo.PASSWORD)
+    person = Person(email=email, password=seed.PASSWORD)
     answer = await person.sign_in(http)
     assert answer.status_code == 201, answer.text
     http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
@@ -39,22 +39,22 @@ async def sign_in(http: httpx.AsyncClient, email: str) -> Phone:
 @pytest.fixture
 async def robin(app: FastAPI, settings: Settings, owner_url: str) -> AsyncIterator[Phone]:
     """The demo patient."""
-    await seed(settings, owner_url)
+    await seed_demo(settings, owner_url)
     async with connect(app) as http:
-        yield await sign_in(http, demo.PATIENT)
+        yield await sign_in(http, seed.PATIENT)
 
 
 @pytest.fixture
 async def weber(app: FastAPI, robin: Phone) -> AsyncIterator[Phone]:
     """The demo clinician, pointed at the diary of the demo patient."""
     async with connect(app) as http:
-        yield lent(await sign_in(http, demo.CLINICIAN), robin)
+        yield lent(await sign_in(http, seed.CLINICIAN), robin)
 
 
 async def test_seeding_twice_makes_one_patient_with_one_year(
     robin: Phone, settings: Settings, owner_url: str, superuser: Connection
 ) -> None:
-    await seed(settings, owner_url)
+    await seed_demo(settings, owner_url)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     year = [*year_of_entries(yesterday), *treatments(yesterday), *treatment_events(yesterday)]
     assert (await robin.get()).json()["head"] == 1 + len(year)
@@ -70,12 +70,12 @@ async def test_seeding_twice_makes_one_patient_with_one_year(
 async def test_the_clinician_of_the_demo_has_one_consent_in_the_words_that_the_patient_sees(
     robin: Phone, weber: Phone, settings: Settings, owner_url: str
 ) -> None:
-    await seed(settings, owner_url)
+    await seed_demo(settings, owner_url)
     [given], [held] = [
         answer.json()["items"] for answer in (await robin.get("/grants"), await weber.http.get("/v1/me/grants"))
     ]
     assert given == held
-    assert (held["status"], held["scopes"]) == ("active", demo.TERMS.scopes)
+    assert (held["status"], held["scopes"]) == ("active", seed.TERMS.scopes)
     assert held["words"][0] == "Dr. Weber, physician, Pain clinic Mitte may, in the diary of Robin Demo:"
 
 
@@ -93,10 +93,10 @@ async def test_a_demo_from_before_there_were_clinicians_gains_one(
 ) -> None:
     head = (await robin.get()).json()["head"]
     await superuser.execute("DELETE FROM grants WHERE patient_id = $1", UUID(robin.patient_id))
-    await superuser.execute("DELETE FROM users WHERE email = $1", demo.CLINICIAN)
-    await seed(settings, owner_url)
+    await superuser.execute("DELETE FROM users WHERE email = $1", seed.CLINICIAN)
+    await seed_demo(settings, owner_url)
     async with connect(app) as http:
-        weber = lent(await sign_in(http, demo.CLINICIAN), robin)
+        weber = lent(await sign_in(http, seed.CLINICIAN), robin)
         assert (await weber.get("/timeline")).status_code == 200
     assert (await robin.get()).json()["head"] == head
 
@@ -104,4 +104,4 @@ async def test_a_demo_from_before_there_were_clinicians_gains_one(
 async def test_outside_development_nothing_is_seeded(settings: Settings, owner_url: str) -> None:
     production = settings.model_copy(update={"environment": "production"})
     with pytest.raises(RuntimeError, match="for development only"):
-        demo.seed(production, owner_url)
+        seed.seed(production, owner_url)

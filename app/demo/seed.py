@@ -13,14 +13,14 @@ from sqlalchemy import select, update
 
 from app.config import Settings
 from app.database import Database
+from app.demo.treatments import last_word_at, treatment_events, treatments
+from app.demo.year import BIRTH_DATE, LOCALE, ZONE, profile, year_of_entries
 from app.models import DeviceSession, User
 from app.pagination import Cursors
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.schemas.care_team import ShareCodeIn
 from app.services import auth, care_team, invitations, records
 from app.services.auth import SignedIn
-from app.services.demo_treatments import last_word_at, treatment_events, treatments
-from app.services.demo_year import BIRTH_DATE, LOCALE, ZONE, profile, year_of_entries
 from app.services.entries import ENTRY
 from app.services.kinds import change_of
 from app.services.profile import PROFILE

@@ -3,13 +3,13 @@
 from datetime import date, timedelta
 from statistics import mean
 
+from app.demo import year
 from app.schemas.entries import EntryIn
 from app.schemas.profile import ProfileFields
-from app.services import demo_year
 
 LAST_DAY = date(2026, 11, 21)
-FIRST_DAY = demo_year.first_day(LAST_DAY)
-YEAR = list(demo_year.year_of_entries(LAST_DAY))
+FIRST_DAY = year.first_day(LAST_DAY)
+YEAR = list(year.year_of_entries(LAST_DAY))
 
 
 def back_pain(first: int, last: int) -> float:
@@ -24,11 +24,11 @@ def back_pain(first: int, last: int) -> float:
 
 
 def test_the_year_is_the_same_each_time_it_is_made() -> None:
-    assert list(demo_year.year_of_entries(LAST_DAY)) == YEAR
+    assert list(year.year_of_entries(LAST_DAY)) == YEAR
 
 
 def test_a_year_that_ends_on_another_day_tells_the_same_story() -> None:
-    later = list(demo_year.year_of_entries(LAST_DAY + timedelta(days=3)))
+    later = list(year.year_of_entries(LAST_DAY + timedelta(days=3)))
     assert [entry.sites for entry in later] == [entry.sites for entry in YEAR]
     assert [entry.id for entry in later] == [entry.id for entry in YEAR]
 
@@ -36,8 +36,8 @@ def test_a_year_that_ends_on_another_day_tells_the_same_story() -> None:
 def test_the_year_has_days_with_several_entries_and_days_without_a_word() -> None:
     days = [entry.occurred_at.date() for entry in YEAR]
     assert FIRST_DAY <= min(days) < max(days) <= LAST_DAY
-    assert 1.0 < len(YEAR) / demo_year.DAYS < 2.0
-    assert 20 < demo_year.DAYS - len(set(days)) < 100
+    assert 1.0 < len(YEAR) / year.DAYS < 2.0
+    assert 20 < year.DAYS - len(set(days)) < 100
 
 
 def test_the_pain_gets_better_over_the_year_but_for_a_flare_in_the_middle() -> None:
@@ -66,13 +66,13 @@ def test_every_entry_is_one_that_a_phone_could_have_sent() -> None:
 
 
 def test_the_profile_is_one_that_a_phone_could_have_sent() -> None:
-    profile = demo_year.profile(LAST_DAY)
+    profile = year.profile(LAST_DAY)
     assert ProfileFields.model_validate(profile.model_dump(mode="json")) == profile
-    assert demo_year.profile(LAST_DAY) == profile
+    assert year.profile(LAST_DAY) == profile
 
 
 def test_the_profile_names_what_the_entries_tell_of() -> None:
-    profile = demo_year.profile(LAST_DAY)
+    profile = year.profile(LAST_DAY)
     assert {"back_pain", "migraine"} <= set(profile.conditions)
     assert (profile.birth_date, profile.locale) == (date(1974, 9, 12), "en")
     assert profile.occurred_at.date() == FIRST_DAY
@@ -82,6 +82,6 @@ def test_the_profile_names_what_the_entries_tell_of() -> None:
 
 def test_whatever_its_last_day_a_year_has_that_many_days() -> None:
     for last_day in (date(2024, 2, 29), date(2026, 3, 29), date(2026, 12, 31)):
-        days = {entry.occurred_at.date() for entry in demo_year.year_of_entries(last_day)}
-        assert demo_year.first_day(last_day) + timedelta(days=demo_year.DAYS - 1) == last_day
-        assert demo_year.first_day(last_day) <= min(days) < max(days) <= last_day
+        days = {entry.occurred_at.date() for entry in year.year_of_entries(last_day)}
+        assert year.first_day(last_day) + timedelta(days=year.DAYS - 1) == last_day
+        assert year.first_day(last_day) <= min(days) < max(days) <= last_day

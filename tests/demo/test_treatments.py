@@ -7,13 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.domain.adherence import Assessment, DoseFigures, SessionFigures, assess
-from app.domain.matching import Outcome, Word
-from app.domain.prn import PrnUse
-from app.domain.regimens import Slot, regimen_at, slots
-from app.schemas.treatment_events import TreatmentEventIn, event_of
-from app.schemas.treatments import TreatmentIn, plan_of
-from app.services.demo_treatments import (
+from app.demo.treatments import (
     IBUPROFEN,
     PHYSIOTHERAPY,
     PREGABALIN,
@@ -22,7 +16,13 @@ from app.services.demo_treatments import (
     treatment_events,
     treatments,
 )
-from app.services.demo_year import DAYS, clock, first_day, year_of_entries
+from app.demo.year import DAYS, clock, first_day, year_of_entries
+from app.domain.adherence import Assessment, DoseFigures, SessionFigures, assess
+from app.domain.matching import Outcome, Word
+from app.domain.prn import PrnUse
+from app.domain.regimens import Slot, regimen_at, slots
+from app.schemas.treatment_events import TreatmentEventIn, event_of
+from app.schemas.treatments import TreatmentIn, plan_of
 
 LAST_DAYS = [
     date(2026, 11, 21),
