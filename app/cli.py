@@ -14,9 +14,10 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app import database, distribution, embedded, server, tokens
+from app import database, distribution, embedded, tokens
 from app.config import Settings
 from app.demo import seed as demo_data
+from app.http import server
 from app.main import create_app
 from app.models.care_team import PROFESSIONS
 from app.services import invitations

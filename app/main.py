@@ -11,10 +11,11 @@ from tempfile import NamedTemporaryFile
 
 from fastapi import Depends, FastAPI
 
-from app import __version__, deps, middleware, openapi, problems, tokens
+from app import __version__, tokens
 from app.config import Settings
 from app.database import Database
-from app.lifecycle import Lifecycle
+from app.http import deps, middleware, openapi, problems
+from app.http.lifecycle import Lifecycle
 from app.pagination import Cursors
 from app.routers import (
     adherence,

@@ -358,7 +358,7 @@ MUTANTS = (
     ),
     Mutant(
         "a route may forget its permission",
-        "app/deps.py",
+        "app/http/deps.py",
         "if not {public, identify} & {node.call for node in nodes}:",
         "if False:",
         MATRIX + " -k declares",

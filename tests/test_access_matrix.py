@@ -19,7 +19,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import deps
+from app.http import deps
 from tests.answers import ids
 from tests.conftest import connect
 from tests.people import (

@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import SecretStr
 
-from app import deps
 from app.config import Settings
+from app.http import deps
 from app.main import OPEN, SIGNED_IN, assemble, create_app
 from tests.conftest import url_of
 from tests.people import Phone

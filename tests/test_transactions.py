@@ -21,11 +21,12 @@ from pydantic import SecretStr
 from sqlalchemy import AsyncAdaptedQueuePool, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import deps, embedded, errors, problems
+from app import embedded, errors
 from app.config import Settings
 from app.database import Database, migrate
+from app.http import deps, problems
+from app.http.middleware import RequestContext
 from app.main import create_app
-from app.middleware import RequestContext
 from app.models import SignInDelay
 from migrations import check
 from tests.conftest import ROOT, connect

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import problems, vocabularies
-from app.middleware import RequestContext
+from app import vocabularies
+from app.http import problems
+from app.http.middleware import RequestContext
 from app.routers.vocabularies import router
 from app.schemas.vocabularies import LIST_EXAMPLE, VOCABULARY_EXAMPLE, VocabularyList, VocabularyOut
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.deps import DiaryOf, Now
-from app.routers.days import Days, at_most
+from app.http.date_range import Days, at_most
+from app.http.deps import DiaryOf, Now
 from app.schemas.adherence import LONGEST_DAYS, AdherenceOut
 from app.services import adherence
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app import problems
-from app.deps import Now, Parts
 from app.errors import AccountNotReady, NotFound, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
+from app.http import problems
+from app.http.deps import Now, Parts
 from app.schemas.auth import (
     JWKS_EXAMPLE,
     ActivationIn,

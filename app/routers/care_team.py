@@ -5,9 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
-from app import problems
-from app.deps import CallerOf, Cursor, Limit, Now, OwnDiary, Parts, PlainBoolean, Session, own_patient
 from app.errors import NotFound, NotVerified, StepUpRequired, TooManyRequests
+from app.http import problems
+from app.http.deps import CallerOf, Cursor, Limit, Now, OwnDiary, Parts, PlainBoolean, Session, own_patient
 from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
 from app.services import care_team
 

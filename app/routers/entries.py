@@ -7,11 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, WithJsonSchema
 
-from app import problems
-from app.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit, PlainNumber
 from app.errors import Fault, Invalid
-from app.routers import answers
-from app.routers.days import FirstDay, LastDay, check_order
+from app.http import problems
+from app.http import record_responses as answers
+from app.http.date_range import FirstDay, LastDay, check_order
+from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit, PlainNumber
 from app.schemas.entries import (
     Character,
     EntryFields,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from app.deps import CallerOf, CurrentUser, Cursor, Limit, Now, Parts, Session, current_user
+from app.http.deps import CallerOf, CurrentUser, Cursor, Limit, Now, Parts, Session, current_user
 from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
 from app.schemas.care_team import GrantList, Panel
 from app.services import auth, care_team

@@ -5,9 +5,9 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from app import metrics
 from app.errors import Unavailable
-from app.problems import responses
+from app.http import metrics
+from app.http.problems import responses
 
 router = APIRouter(tags=["operations"])
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.deps import PatientRead, Session
+from app.http.deps import PatientRead, Session
 from app.schemas.patients import PatientOut
 from app.services import patients
 

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
-from app import problems
-from app.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, Limit
-from app.routers import answers
+from app.http import problems
+from app.http import record_responses as answers
+from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, Limit
 from app.schemas.profile import ProfileFields, ProfileOut, ProfilePatch, ProfileVersionPage
 from app.services import kinds
 from app.services.profile import PROFILE

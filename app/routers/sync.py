@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
-from app import problems
-from app.deps import CallerOf, Cursor, DiaryOf, Now, Parts, PlainNumber, current_user
 from app.errors import InvalidCursor, ResyncRequired
-from app.routers.answers import JSON
+from app.http import problems
+from app.http.deps import CallerOf, Cursor, DiaryOf, Now, Parts, PlainNumber, current_user
+from app.http.record_responses import JSON
 from app.schemas.sync import DigestIn, DigestOut, HeadsOut, PullOut, PushIn, PushOut
 from app.services import sync
 

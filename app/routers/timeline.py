@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.deps import Cursor, DiaryOf, IfNoneMatch, Limit
-from app.routers import answers
-from app.routers.days import FirstDay, LastDay, check_order
+from app.http import record_responses as answers
+from app.http.date_range import FirstDay, LastDay, check_order
+from app.http.deps import Cursor, DiaryOf, IfNoneMatch, Limit
 from app.schemas.timeline import KINDS, TimelinePage
 from app.services import records
 from app.services.records import Filters

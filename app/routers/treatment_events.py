@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from app import problems
-from app.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
-from app.routers import answers
-from app.routers.days import FirstDay, LastDay, check_order
+from app.http import problems
+from app.http import record_responses as answers
+from app.http.date_range import FirstDay, LastDay, check_order
+from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
 from app.schemas.treatment_events import (
     TreatmentEventFields,
     TreatmentEventIn,
@@ -70,7 +70,9 @@ async def replace_treatment_event(
 
 
 @router.patch(
-    "/{event_id}", summary="Correct a treatment event", **answers.revising(TreatmentEventOut, TreatmentEventPatch)
+    "/{event_id}",
+    summary="Correct a treatment event",
+    **answers.revising(TreatmentEventOut, TreatmentEventPatch),
 )
 async def revise_treatment_event(
     diary: DiaryToWrite, event_id: EventId, base_version: BaseVersion, body: TreatmentEventPatch
@@ -89,7 +91,9 @@ async def delete_treatment_event(diary: DiaryToWrite, event_id: EventId, base_ve
 
 
 @router.get(
-    "/{event_id}/versions", summary="Read a treatment event's history", **answers.tracing(TreatmentEventVersionPage)
+    "/{event_id}/versions",
+    summary="Read a treatment event's history",
+    **answers.tracing(TreatmentEventVersionPage),
 )
 async def list_treatment_event_versions(
     diary: DiaryOf, event_id: EventId, limit: Limit = 50, cursor: Cursor = None

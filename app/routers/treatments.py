@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from app import problems
-from app.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
-from app.routers import answers
-from app.routers.days import Days, at_most
+from app.http import problems
+from app.http import record_responses as answers
+from app.http.date_range import Days, at_most
+from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
 from app.schemas.slots import LONGEST_DAYS, SlotsOut
 from app.schemas.treatments import (
     TreatmentFields,

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from app import deps
+from app.http import deps
 from tests.answers import pointers, told
 from tests.people import Phone, dose, entry, site, treatment
 

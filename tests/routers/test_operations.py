@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import middleware, problems
 from app.config import Settings
+from app.http import middleware, problems
 from app.routers import operations
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app import problems
 from app.errors import Fault
+from app.http import problems
 
 CANARIES: tuple[Any, ...] = ("canary\x01", ["canary"], {"canary": "canary"}, {"type": "canary"}, 4_242_424_242)
 

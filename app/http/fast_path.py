@@ -22,9 +22,9 @@ from pydantic_core import PydanticUndefined
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import problems
-from app.deps import tree
 from app.errors import Problem
+from app.http import problems
+from app.http.deps import tree
 
 Fields = list[Any]  # FastAPI's ModelField
 

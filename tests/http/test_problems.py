@@ -15,8 +15,9 @@ from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ErrorType
 from starlette.exceptions import HTTPException
 
-from app import errors, middleware, problems
+from app import errors
 from app.config import Settings
+from app.http import middleware, problems
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,6 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app import limits, problems
 from app.errors import (
     BadRequest,
     Gone,
@@ -20,6 +19,7 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from app.http import problems, rate_limits
 from app.schemas.base import Strict
 
 DESCRIPTION = """\
@@ -78,7 +78,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _add_problems(operation["responses"], problems.responses(*_common(path, operation)))
-            if path.startswith(limits.LIMITED):
+            if path.startswith(rate_limits.LIMITED):
                 _add_rate_limit(operation["responses"])
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _never_null(parameter["schema"])
@@ -120,7 +120,7 @@ def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
         yield NotFound
     if "{patient_id}" in path:
         yield from (InsufficientScope, Gone)
-    if path.startswith(limits.LIMITED) and "429" not in operation["responses"]:
+    if path.startswith(rate_limits.LIMITED) and "429" not in operation["responses"]:
         yield TooManyRequests
 
 

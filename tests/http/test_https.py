@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from app import errors, problems, server
+from app import errors
 from app.config import Settings
+from app.http import problems, server
 from tests.conftest import ROOT
+from tests.http.test_server import connect, read_to_end, until
 from tests.people import Person
 from tests.test_schemathesis import events_of
-from tests.test_server import connect, read_to_end, until
 
 pytestmark = pytest.mark.anyio
 

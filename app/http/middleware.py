@@ -16,11 +16,12 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import errors, gate, limits, logs, metrics, problems
+from app import errors, logs
 from app.config import Settings
-from app.deps import State
-from app.lanes import Lanes
-from app.limits import Standing, Windows
+from app.http import json_body, metrics, problems, rate_limits
+from app.http.deps import State
+from app.http.fast_path import Lanes
+from app.http.rate_limits import Standing, Windows
 
 CLIENT_LEFT = 499  # logged and counted when nobody waits for an answer any more; never sent
 LINGER_SECONDS = 2.0
@@ -49,7 +50,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Lanes, api=app)
     app.add_middleware(Admission, most=settings.requests_in_progress)
     app.add_middleware(BodyGate, settings=settings)
-    app.state.windows = Windows(os.environ.get(limits.FILE))
+    app.state.windows = Windows(os.environ.get(rate_limits.FILE))
     app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestContext)
@@ -135,14 +136,14 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        if scope["type"] != "http" or not scope["path"].startswith(limits.LIMITED):
+        if scope["type"] != "http" or not scope["path"].startswith(rate_limits.LIMITED):
             return await self.app(scope, receive, send)
         session = _session(scope)
         policy = self.per_address if session is None else self.per_session
         if policy.quota == 0:
             return await self.app(scope, receive, send)
         state = scope["state"]
-        client = limits.network(state["address"]) if session is None else session
+        client = rate_limits.network(state["address"]) if session is None else session
         standing = self.windows.count(policy.name + client, policy.quota)
         state["headers"] += policy.headers(standing)
         if standing.allowed:
@@ -157,7 +158,7 @@ class Policy:
     def __init__(self, name: bytes, quota: int) -> None:
         self.name = name
         self.quota = quota
-        self._header = (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, quota, limits.WINDOW_SECONDS))
+        self._header = (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, quota, rate_limits.WINDOW_SECONDS))
 
     def headers(self, standing: Standing) -> list[tuple[bytes, bytes]]:
         """What the client is told: the limit, and where it stands."""
@@ -181,7 +182,7 @@ class BodyGate:
             headers = dict(scope["headers"])
             body = await self._read(headers, receive)
             if body and headers.get(b"content-encoding") == b"gzip":
-                body = gate.inflate(body, self.max_bytes)
+                body = json_body.inflate(body, self.max_bytes)
             if body:
                 scope["state"]["body"] = _checked(scope["method"], headers, body)
         except errors.TooLarge as problem:
@@ -234,7 +235,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        if scope["type"] != "http" or not scope["path"].startswith(limits.LIMITED):
+        if scope["type"] != "http" or not scope["path"].startswith(rate_limits.LIMITED):
             return await self.app(scope, receive, send)
         if self.inside >= self.most:
             problem = errors.Unavailable(retry_after=randint(*CROWD_SECONDS))  # noqa: S311 - to spread them, not to hide it
@@ -320,7 +321,7 @@ def _checked(method: str, headers: dict[bytes, bytes], body: bytes) -> object:
     content_type = headers.get(b"content-type", b"")
     if not _JSON.fullmatch(content_type) and not (method == "PATCH" and _MERGE_PATCH.fullmatch(content_type)):
         raise errors.UnsupportedMediaType
-    return gate.parse(body)
+    return json_body.parse(body)
 
 
 def _replay(body: bytes | None, receive: Receive) -> Receive:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import gate
 from app.errors import BadRequest
+from app.http import json_body
 
 STORABLE_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -39,11 +39,11 @@ def texts(value: object) -> list[str]:
 def check(body: bytes) -> None:
     """What the gate lets pass is storable, and what it refuses it refuses with BadRequest only."""
     try:
-        value = gate.parse(body)
+        value = json_body.parse(body)
     except BadRequest:
         return
     assert value == json.loads(body)
-    assert depth(value) <= gate.MAX_DEPTH
+    assert depth(value) <= json_body.MAX_DEPTH
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     assert not any("\0" in text for text in texts(value))
 
@@ -67,14 +67,14 @@ def test_exactly_the_strings_with_nul_or_half_a_pair_are_refused(pieces: list[st
     bad = "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
     if bad:
         with pytest.raises(BadRequest, match="malformed"):
-            gate.parse(body.encode())
+            json_body.parse(body.encode())
     else:
-        assert gate.parse(body.encode()) == {text: 1}
+        assert json_body.parse(body.encode()) == {text: 1}
 
 
 @given(JSON, st.booleans())
 def test_every_acceptable_value_comes_back_unchanged(value: object, ascii_only: bool) -> None:
-    assert gate.parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+    assert json_body.parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_every_acceptable_value_comes_back_unchanged(value: object, ascii_only: 
 )
 def test_each_rule_refuses_with_its_own_sentence(body: bytes, rule: str) -> None:
     with pytest.raises(BadRequest) as refusal:
-        gate.parse(body)
+        json_body.parse(body)
     assert rule in refusal.value.detail
 
 
@@ -138,20 +138,20 @@ def test_each_rule_refuses_with_its_own_sentence(body: bytes, rule: str) -> None
     ],
 )
 def test_what_only_looks_dangerous_passes(body: bytes) -> None:
-    assert gate.parse(body) == json.loads(body)
+    assert json_body.parse(body) == json.loads(body)
 
 
 def test_an_open_string_of_escapes_is_scanned_once() -> None:
     body = b"[" * 33 + b'"' + b'\\"' * 200_000  # quadratic scanning would take hours
     with pytest.raises(BadRequest):
-        gate.parse(body)
+        json_body.parse(body)
 
 
 def test_a_nearly_exhausted_stack_is_a_bad_request_not_a_recursion_error() -> None:
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack(0)) + 20)
     try:
-        gate.parse(b"[" * 32 + b"]" * 32)
+        json_body.parse(b"[" * 32 + b"]" * 32)
     except Exception as exception:
         outcome = exception
     finally:
@@ -163,15 +163,15 @@ def test_a_nearly_exhausted_stack_is_a_bad_request_not_a_recursion_error() -> No
 def test_every_finite_float_passes_and_no_other(number: float) -> None:
     body = json.dumps(number).encode()
     if math.isfinite(number):
-        assert gate.parse(body) == number
+        assert json_body.parse(body) == number
     else:
         with pytest.raises(BadRequest):
-            gate.parse(body)
+            json_body.parse(body)
 
 
 def test_more_members_than_any_body_needs_are_refused_before_they_cost_time() -> None:
     with pytest.raises(BadRequest, match="malformed") as refused:
-        gate.parse(b"{" + b",".join(b'"%d":0' % n for n in range(gate.MAX_MEMBERS + 1)) + b"}")
+        json_body.parse(b"{" + b",".join(b'"%d":0' % n for n in range(json_body.MAX_MEMBERS + 1)) + b"}")
     assert "members" in refused.value.detail
-    text = b'{"note":"%b"}' % (b":" * (gate.MAX_MEMBERS + 1))  # colons of a text are none
-    assert gate.parse(text)
+    text = b'{"note":"%b"}' % (b":" * (json_body.MAX_MEMBERS + 1))  # colons of a text are none
+    assert json_body.parse(text)

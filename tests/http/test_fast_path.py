@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import lanes
+from app.http import fast_path
 from tests.people import Phone, entry, treatment
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 async def test_the_hot_routes_have_a_lane_and_what_needs_a_session_has_none(app: FastAPI) -> None:
-    known = {lane.route.endpoint.__name__ for found in lanes.build(app).values() for lane in found}
+    known = {lane.route.endpoint.__name__ for found in fast_path.build(app).values() for lane in found}
     assert known >= HOT
     assert not known & {"read_patient", "list_grants", "create_share_code", "sign_in", "read_me"}
 

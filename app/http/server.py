@@ -19,10 +19,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 from uvloop import Loop as UvLoop
 
-from app import limits, logs, problems
+from app import logs
 from app.config import Settings
 from app.errors import BadRequest, Problem, RequestTimeout
-from app.lifecycle import Lifecycle
+from app.http import problems, rate_limits
+from app.http.lifecycle import Lifecycle
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
@@ -53,8 +54,8 @@ def run(settings: Settings, app: Any, listener: socket.socket | None = None) -> 
         return
     with TemporaryDirectory(prefix="diary-workers-") as directory:
         shared = Path(directory) / "limits"
-        limits.create(shared)
-        os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, limits.FILE: str(shared)}
+        rate_limits.create(shared)
+        os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, rate_limits.FILE: str(shared)}
         Supervisor(config, doors(listener)).run()
 
 
@@ -90,7 +91,7 @@ class Config(uvicorn.Config):
             workers=settings.workers if isinstance(app, str) else 1,
             http=Protocol,
             ws="none",
-            loop="app.server:Loop",
+            loop="app.http.server:Loop",
             lifespan="on",
             log_config=None,
             access_log=False,

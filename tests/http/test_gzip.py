@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.errors import BadRequest, TooLarge
-from app.gate import MAX_RATIO, inflate
+from app.http.json_body import MAX_RATIO, inflate
 from tests.answers import told
 from tests.people import Phone, entry
 

@@ -24,9 +24,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app import logs, server
+from app import logs
 from app.config import Settings
-from app.lifecycle import Lifecycle
+from app.http import server
+from app.http.lifecycle import Lifecycle
 
 PATIENCE = 30  # seconds until a test gives up instead of hanging
 GET = b"GET %b HTTP/1.1\r\nHost: diary\r\n%b\r\n"
@@ -513,7 +514,7 @@ def test_closing_finishes_the_request_in_flight_and_says_it_drains(app: TinyApp)
 
 def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
     """A serving process of its own; its log comes line by line from its standard output."""
-    script = f"from app import server; from tests.test_server import *; {code}"
+    script = f"from app import server; from tests.http.test_server import *; {code}"
     return subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
@@ -556,7 +557,7 @@ def test_sigterm_lets_a_running_request_finish_and_the_caller_clean_up() -> None
 
 
 def test_several_workers_share_the_port_and_their_metrics_directory() -> None:
-    code = "server.run(settings(workers=2), 'tests.test_server:TinyApp')"
+    code = "server.run(settings(workers=2), 'tests.http.test_server:TinyApp')"
     guarded = f"if __name__ == '__main__': {code}"
     with start_process("\n" + guarded) as process:
         number = port_of(process)

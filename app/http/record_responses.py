@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-from app import problems
 from app.errors import Conflict, InvalidCursor, PreconditionRequired, Stale
+from app.http import problems
 from app.services.kinds import Stored
 from app.services.records import Diary, Page
 

@@ -12,13 +12,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import limits
 from app.config import Settings
-from app.limits import Standing, Windows, network
+from app.http import rate_limits
+from app.http.rate_limits import Standing, Windows, network
 from app.main import create_app
 from tests.conftest import connect
+from tests.http.test_server import PATIENCE, TinyApp, _answer, answers, ask, port_of, start_process, until
 from tests.people import Phone
-from tests.test_server import PATIENCE, TinyApp, _answer, answers, ask, port_of, start_process, until
 
 pytestmark = pytest.mark.anyio
 
@@ -83,13 +83,13 @@ def test_a_window_that_another_worker_has_just_begun_counts(windows: Windows, cl
 def test_where_there_is_no_room_the_oldest_window_is_forgotten(
     windows: Windows, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SETS", 1)
-    clients = [b"%d" % number for number in range(limits.WAYS)]
+    monkeypatch.setattr(rate_limits, "SETS", 1)
+    clients = [b"%d" % number for number in range(rate_limits.WAYS)]
     for client in clients:
         assert windows.count(client, 1).allowed
         clock.move(1)
     assert windows.count(b"one more", 1) == Standing(True, 0, 10)
-    assert [windows.count(client, 1).allowed for client in clients[1:]] == [False] * (limits.WAYS - 1)
+    assert [windows.count(client, 1).allowed for client in clients[1:]] == [False] * (rate_limits.WAYS - 1)
     assert windows.count(clients[0], 1).allowed
 
 
@@ -101,7 +101,7 @@ def test_nobody_can_foretell_whose_room_is_shared() -> None:
 
 def test_whoever_opens_the_same_file_counts_together(tmp_path: Path, clock: Clock) -> None:
     for name in ("shared", "other"):
-        limits.create(tmp_path / name)
+        rate_limits.create(tmp_path / name)
     first, second, apart = (Windows(str(tmp_path / name), clock) for name in ("shared", "shared", "other"))
     assert first.count(b"ada", 2) == Standing(True, 1, 10)
     assert second.count(b"ada", 2) == Standing(True, 0, 10)
@@ -110,9 +110,9 @@ def test_whoever_opens_the_same_file_counts_together(tmp_path: Path, clock: Cloc
 
 
 def test_a_file_that_is_there_is_not_emptied(tmp_path: Path) -> None:
-    limits.create(tmp_path / "shared")
+    rate_limits.create(tmp_path / "shared")
     with pytest.raises(FileExistsError):
-        limits.create(tmp_path / "shared")
+        rate_limits.create(tmp_path / "shared")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ class CountingApp(TinyApp):
 
     def __init__(self) -> None:
         super().__init__()
-        self.windows = Windows(os.environ[limits.FILE], Clock())
+        self.windows = Windows(os.environ[rate_limits.FILE], Clock())
 
     async def count(self, _: Any, send: Any) -> None:
         """At most five."""
@@ -309,7 +309,7 @@ class CountingApp(TinyApp):
 
 
 def test_workers_count_together() -> None:
-    code = "server.run(settings(workers=2), 'tests.test_limits:CountingApp')"
+    code = "server.run(settings(workers=2), 'tests.http.test_rate_limits:CountingApp')"
     counted: list[list[bytes]] = []
     with start_process(f"\nif __name__ == '__main__': {code}") as process:
         try:

@@ -17,8 +17,8 @@ from prometheus_client import REGISTRY
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope
 
-from app import metrics, middleware, problems
 from app.config import Settings
+from app.http import metrics, middleware, problems
 
 pytestmark = pytest.mark.anyio
 
