@@ -1,13 +1,20 @@
-"""The raw-body gate: what must hold for bytes before Pydantic or PostgreSQL may see them."""
+"""What must hold for the bytes of a request before Pydantic or PostgreSQL may see them: URL, framing, JSON."""
 
+import asyncio
 import json
 import math
 import re
 import zlib
 from codecs import BOM_UTF8
 from typing import NoReturn
+from urllib.parse import unquote_to_bytes
 
-from app.errors import BadRequest, TooLarge
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import Settings
+from app.errors import BadRequest, Problem, RequestTimeout, TooLarge, UnsupportedMediaType
+from app.http import problems
 
 MAX_DEPTH = 32
 MAX_RATIO = 200  # of what gzip unpacks to what arrived; real pushes reach about 20
@@ -15,6 +22,12 @@ MAX_MEMBERS = 20_000  # many times what a full push holds; each costs time befor
 MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
 MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
 
+LINGER_SECONDS = 2.0
+_LENGTH = re.compile(rb"\d{1,18}")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})|%00")
+_JSON = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
+_MERGE_PATCH = re.compile(rb'application/merge-patch\+json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
+_CLOSE = {"Connection": "close"}
 # The closing quote is optional: an open string then ends with the body, and no second start is ever tried.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -26,6 +39,61 @@ _CLEAN_ESCAPES = re.compile(
     rb"|\\u(?!0000|[dD][89a-fA-F]))*+",
     re.DOTALL,
 )
+
+
+class BodyValidation:
+    """Lets a request pass only when its address and its whole body are well formed."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.max_bytes = settings.max_body_bytes
+        self.seconds = settings.receive_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection; other protocols than HTTP pass."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        try:
+            _check_url(scope)
+            headers = dict(scope["headers"])
+            body = await self._read(headers, receive)
+            if body and headers.get(b"content-encoding") == b"gzip":
+                body = inflate(body, self.max_bytes)
+            if body:
+                scope["state"]["body"] = _checked(scope["method"], headers, body)
+        except TooLarge as problem:
+            return await _refuse_early(problem, scope, receive, send)
+        except Problem as problem:
+            return await problems.respond(problem, scope["state"]["request_id"])(scope, receive, send)
+        return await self.app(scope, _replay(body, receive), send)
+
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+        """The whole body, or None where the request announces none."""
+        length = headers.get(b"content-length", b"0")
+        if not _LENGTH.fullmatch(length):
+            raise BadRequest("Content-Length is not a number.")
+        if int(length) > self.max_bytes:
+            raise TooLarge(headers=_CLOSE)
+        if int(length) == 0 and b"transfer-encoding" not in headers:
+            return None
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._collect(receive)
+        except TimeoutError:
+            raise RequestTimeout(headers=_CLOSE) from None
+
+    async def _collect(self, receive: Receive) -> bytes:
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.max_bytes:
+                raise TooLarge(headers=_CLOSE)
+        return bytes(body)
 
 
 def inflate(packed: bytes, most: int) -> bytes:
@@ -101,6 +169,67 @@ def _float(literal: str) -> float:
 
 def _constant(_literal: str) -> NoReturn:
     raise BadRequest("NaN and Infinity are not JSON.")
+
+
+def _check_url(scope: Scope) -> None:
+    """Refuses what a URL cannot say in UTF-8, and NUL, which PostgreSQL cannot store."""
+    for part in (scope["raw_path"], scope["query_string"]):
+        if not part.isascii() or _BAD_ESCAPE.search(part):
+            raise BadRequest("The address holds a bad escape, a NUL or a character outside ASCII.")
+        if b"%" in part:
+            _check_utf8(unquote_to_bytes(part))
+
+
+def _check_utf8(part: bytes) -> None:
+    try:
+        part.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The address is not UTF-8.") from None
+
+
+def _checked(method: str, headers: dict[bytes, bytes], body: bytes) -> object:
+    """The JSON value of the body."""
+    if method in ("GET", "HEAD"):
+        raise BadRequest(f"A {method} request has no body.")
+    if headers.get(b"content-encoding", b"identity") not in (b"identity", b"gzip"):
+        raise UnsupportedMediaType
+    content_type = headers.get(b"content-type", b"")
+    if not _JSON.fullmatch(content_type) and not (method == "PATCH" and _MERGE_PATCH.fullmatch(content_type)):
+        raise UnsupportedMediaType
+    return parse(body)
+
+
+def _replay(body: bytes | None, receive: Receive) -> Receive:
+    """A `receive` that gives the body once and then what still comes, such as the client's leaving."""
+    if body is None:
+        return receive
+    pending: Message | None = {"type": "http.request", "body": body, "more_body": False}
+
+    async def replay() -> Message:
+        nonlocal pending
+        message, pending = pending, None
+        return message or await receive()
+
+    return replay
+
+
+async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at once, then throws away for a moment what still arrives.
+
+    Closing a connection with unread bytes resets it, and the client may lose the answer.
+    """
+
+    async def hold(message: Message) -> None:
+        await send({**message, "more_body": True} if "body" in message else message)
+
+    await problems.respond(problem, scope["state"]["request_id"])(scope, receive, hold)
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)

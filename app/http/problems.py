@@ -1,32 +1,26 @@
 """Every failure as `application/problem+json` (RFC 9457): the exception says what, this module how it looks.
 
-What a caller sent is never repeated. A fault points at its place with
-    /sites/0/scores/0/value    a JSON pointer (RFC 6901) into the body, "" for the body itself
-    #query/limit               a query parameter; likewise #path/…, #header/… and #cookie/…
-and an unknown key, being input too, is reported at the object that holds it.
+What a caller sent is never repeated; how a fault points at its place, `validation` says.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app import errors
 from app.errors import Fault, Problem, ResyncRequired
+from app.http import validation
+from app.http.validation import MAX_FAULTS
 
 MEDIA_TYPE = "application/problem+json"
-MAX_FAULTS = 50
-
-Model = TypeVar("Model", bound=BaseModel)
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -73,24 +67,6 @@ _HEADERS = {
     503: {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}},
 }
 
-# Pydantic's own sentences for these repeat a part of the input.
-_SENTENCES = {
-    "assertion_error": "The value breaks a rule",
-    "bytes_invalid_encoding": "Data should be validly encoded",
-    "datetime_object_invalid": "Input should be a valid datetime",
-    "get_attribute_error": "Input should be a valid object",
-    "iteration_error": "Input should be iterable",
-    "json_invalid": "Input should be valid JSON",
-    "mapping_type": "Input should be a valid mapping",
-    "no_such_attribute": "Input has an unknown attribute",
-    "timezone_offset": "Input should have another UTC offset",
-    "url_parsing": "Input should be a valid URL",
-    "url_syntax_violation": "Input should be a valid URL",
-    "uuid_parsing": "Input should be a valid UUID",
-}
-_NOWHERE = object()
-_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-
 
 def install(app: FastAPI) -> None:
     """Makes the app answer problems, failed validations and the framework's own errors as problem+json."""
@@ -126,7 +102,7 @@ def answer(request_id: UUID, failure: Problem | RequestValidationError) -> Respo
     failures = failure.errors()
     if any(one["loc"][0] == "path" for one in failures):
         return respond(errors.NotFound(), request_id)
-    return respond(errors.Invalid(faults=faults(failures, failure.body)), request_id)
+    return respond(errors.Invalid(faults=validation.faults(failures, failure.body)), request_id)
 
 
 def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -145,24 +121,6 @@ def kinds(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
     for kind in root.__subclasses__():
         yield kind
         yield from kinds(kind)
-
-
-def validated(model: type[Model], value: object) -> Model:
-    """The value as a model; raises Invalid, pointing into the value, where it is none."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as failure:
-        found = failure.errors(include_url=False, include_input=False)
-        located = [{**one, "loc": ("body", *one["loc"])} for one in found]
-        raise errors.Invalid(faults=faults(located, value)) from None
-
-
-def faults(failures: Sequence[Mapping[str, Any]], body: object) -> tuple[Fault, ...]:
-    """Pydantic's errors about a parsed body (or parameters) as at most 50 faults, without the input.
-
-    `loc` starts with `body`, `query`, `path`, `header` or `cookie`, as FastAPI's do.
-    """
-    return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
 
 
 async def _on_failure(request: Request, exception: Exception) -> Response:
@@ -209,52 +167,3 @@ def _example(kind: type[Problem]) -> Any:
         current=_EXAMPLE_RECORD if kind.status in (409, 412) else None,
     )
     return json.loads(bytes(respond(example, _EXAMPLE_ID).body))
-
-
-def _fault(failure: Mapping[str, Any], body: object) -> Fault:
-    where, *path = failure["loc"]
-    if failure["type"] == "extra_forbidden":
-        path = path[:-1]
-    if where != "body":
-        return Fault("/".join([f"#{where}", *_names(path)]), failure["type"], _detail(failure))
-    places = _places(path, body)
-    if failure["type"].startswith("missing") and places[-1:] != path[-1:]:  # missing_end, say, of a null too
-        places += path[-1:]
-    return Fault("".join(f"/{name}" for name in _names(places)), failure["type"], _detail(failure))
-
-
-def _places(path: list[str | int], body: object) -> list[str | int]:
-    """The steps of a location that exist in the body: Pydantic also names union members and validators."""
-    places = []
-    here = body
-    for part in path:
-        child = _child(here, part)
-        if child is not _NOWHERE:
-            places.append(part)
-            here = child
-    return places
-
-
-def _child(here: object, part: str | int) -> object:
-    if isinstance(here, dict):
-        return here.get(part, _NOWHERE)
-    if isinstance(here, list) and isinstance(part, int) and part < len(here):
-        return here[part]
-    return _NOWHERE
-
-
-def _names(parts: list[str | int]) -> Iterator[str]:
-    """The parts up to the first that cannot be a field of ours, so nothing is left to escape as ~0 or ~1."""
-    for part in parts:
-        if isinstance(part, str) and not _FIELD_NAME.fullmatch(part):
-            return
-        yield str(part)
-
-
-def _detail(failure: Mapping[str, Any]) -> str:
-    kind, message, context = failure["type"], failure["msg"], failure.get("ctx", {})
-    if kind == "union_tag_invalid":
-        return f"{context['discriminator']} should be one of {context['expected_tags']}"
-    if "reason" in context:  # an e-mail address, with the characters that are wrong
-        return str(message).partition(":")[0]
-    return _SENTENCES.get(kind) or str(message).removeprefix("Value error, ")

@@ -5,15 +5,22 @@ count once, and where more clients come than there is room for, the oldest windo
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from datetime import UTC, datetime
 from hashlib import blake2b
-from ipaddress import ip_address
 from mmap import mmap
 from pathlib import Path
 from secrets import token_bytes
 from struct import unpack
 from time import monotonic_ns
 from typing import NamedTuple
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import errors
+from app.config import Settings
+from app.http import problems
+from app.http.deps import State
+from app.security.client_address import network
 
 LIMITED = "/v1/"  # the rest is for operators, and costs nothing
 WINDOW_SECONDS = 10
@@ -81,15 +88,6 @@ def create(file: Path) -> None:
         created.truncate(_size())
 
 
-@lru_cache(4096)
-def network(address: str | None) -> bytes:
-    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits."""
-    if address is None:
-        return b""
-    found = ip_address(address)
-    return (getattr(found, "ipv4_mapped", None) or found).packed[:8]
-
-
 def _fresh() -> mmap:
     memory = mmap(-1, _size())
     memory[:KEY_BYTES] = token_bytes(KEY_BYTES)
@@ -103,3 +101,60 @@ def _opened(file: Path) -> mmap:
 
 def _size() -> int:
     return KEY_BYTES + SETS * WAYS * CELL_BYTES
+
+
+class RateLimit:
+    """Refuses whoever sends too much, before anything is read or asked of the database.
+
+    A device that is signed in is counted by its session, anybody else by address: a token that is made up buys no
+    second allowance and takes nobody's.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, windows: Windows) -> None:
+        self.app = app
+        self.windows = windows
+        self.per_session = Policy(b"session", settings.requests_per_session)
+        self.per_address = Policy(b"address", settings.requests_per_address)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection; other protocols than HTTP pass."""
+        if scope["type"] != "http" or not scope["path"].startswith(LIMITED):
+            return await self.app(scope, receive, send)
+        session = _session(scope)
+        policy = self.per_address if session is None else self.per_session
+        if policy.quota == 0:
+            return await self.app(scope, receive, send)
+        state = scope["state"]
+        client = network(state["address"]) if session is None else session
+        standing = self.windows.count(policy.name + client, policy.quota)
+        state["headers"] += policy.headers(standing)
+        if standing.allowed:
+            return await self.app(scope, receive, send)
+        problem = errors.TooManyRequests(retry_after=standing.seconds)
+        return await problems.respond(problem, state["request_id"])(scope, receive, send)
+
+
+class Policy:
+    """A limit and how it is told (draft-ietf-httpapi-ratelimit-headers-11)."""
+
+    def __init__(self, name: bytes, quota: int) -> None:
+        self.name = name
+        self.quota = quota
+        self._header = (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, quota, WINDOW_SECONDS))
+
+    def headers(self, standing: Standing) -> list[tuple[bytes, bytes]]:
+        """What the client is told: the limit, and where it stands."""
+        return [self._header, (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name, standing.remaining, standing.seconds))]
+
+
+def _session(scope: Scope) -> bytes | None:
+    """The session that a verified access token names."""
+    sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, token = sent.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    parts: State = scope["app"].state.diary
+    try:
+        return parts.tokens.verify(token, datetime.now(UTC)).session_id.bytes
+    except errors.Unauthenticated:
+        return None

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, WithJsonSchema
 
 from app.errors import Fault, Invalid
-from app.http import problems
 from app.http import record_responses as answers
+from app.http import validation
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit, PlainNumber
 from app.schemas.entries import (
@@ -89,7 +89,7 @@ async def replace_entry(
 async def revise_entry(diary: DiaryToWrite, entry_id: EntryId, base_version: BaseVersion, body: EntryPatch) -> Response:
     """A merge patch (RFC 7396): what is absent stays, null removes, a list is replaced as a whole."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    return answers.stored(await kinds.revise(ENTRY, diary, entry_id, base_version, patch, problems.validated))
+    return answers.stored(await kinds.revise(ENTRY, diary, entry_id, base_version, patch, validation.validated))
 
 
 @router.delete("/{entry_id}", summary="Delete an entry", **answers.deleting())

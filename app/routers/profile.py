@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from app.http import problems
 from app.http import record_responses as answers
+from app.http import validation
 from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, Limit
 from app.schemas.profile import ProfileFields, ProfileOut, ProfilePatch, ProfileVersionPage
 from app.services import kinds
@@ -34,7 +34,7 @@ async def replace_profile(diary: DiaryToWrite, base_version: BaseVersion, body: 
 async def revise_profile(diary: DiaryToWrite, base_version: BaseVersion, body: ProfilePatch) -> Response:
     """A merge patch (RFC 7396): a new weight, say. What is absent stays, null removes."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    stored = await kinds.revise(PROFILE, diary, diary.patient_id, base_version, patch, problems.validated)
+    stored = await kinds.revise(PROFILE, diary, diary.patient_id, base_version, patch, validation.validated)
     return answers.stored(stored)
 
 

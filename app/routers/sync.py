@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
 from app.errors import InvalidCursor, ResyncRequired
-from app.http import problems
+from app.http import problems, validation
 from app.http.deps import CallerOf, Cursor, DiaryOf, Now, Parts, PlainNumber, current_user
 from app.http.record_responses import JSON
 from app.schemas.sync import DigestIn, DigestOut, HeadsOut, PullOut, PushIn, PushOut
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["sync"])
 )
 async def push_changes(diary: DiaryOf, now: Now, body: PushIn) -> Response:
     """Up to 100 mutations, decided in their order; a refused one blocks no other. 200 means that all is durable."""
-    return JSONResponse(await sync.push(diary, body, problems.validated, now))
+    return JSONResponse(await sync.push(diary, body, validation.validated, now))
 
 
 @router.get(

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from app.http import problems
 from app.http import record_responses as answers
+from app.http import validation
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
 from app.schemas.treatment_events import (
@@ -79,7 +79,7 @@ async def revise_treatment_event(
 ) -> Response:
     """A merge patch (RFC 7396): how it felt afterwards, say. What is absent stays, null removes."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    stored = await kinds.revise(TREATMENT_EVENT, diary, event_id, base_version, patch, problems.validated)
+    stored = await kinds.revise(TREATMENT_EVENT, diary, event_id, base_version, patch, validation.validated)
     return answers.stored(stored)
 
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from app.http import problems
 from app.http import record_responses as answers
+from app.http import validation
 from app.http.date_range import Days, at_most
 from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
 from app.schemas.slots import LONGEST_DAYS, SlotsOut
@@ -61,7 +61,7 @@ async def revise_treatment(
 ) -> Response:
     """A merge patch (RFC 7396): what is absent stays, null removes, a list (regimens too) is replaced as a whole."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    return answers.stored(await kinds.revise(TREATMENT, diary, treatment_id, base_version, patch, problems.validated))
+    return answers.stored(await kinds.revise(TREATMENT, diary, treatment_id, base_version, patch, validation.validated))
 
 
 @router.delete("/{treatment_id}", summary="Delete a treatment", **answers.deleting())

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope
 
 from app.config import Settings
-from app.http import metrics, middleware, problems
+from app.http import access_log, json_body, metrics, middleware, problems
 
 pytestmark = pytest.mark.anyio
 
@@ -199,7 +199,7 @@ async def test_other_protocols_pass_untouched() -> None:
         seen.append(scope)
 
     settings = Settings(environment="development")
-    app = middleware.RequestContext(middleware.AccessLog(middleware.BodyGate(inner, settings)))
+    app = middleware.RequestContext(access_log.AccessLog(json_body.BodyValidation(inner, settings)))
     await app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # nothing is received or sent
     assert seen == [{"type": "lifespan"}]
 
@@ -282,12 +282,12 @@ async def test_a_failure_after_the_start_of_the_answer_ends_it_unfinished(
 async def test_a_client_that_leaves_is_no_error(log: pytest.LogCaptureFixture) -> None:
     assert (await call("GET", "/v1/things/1/leave")).messages == []
     assert (await post(UNFINISHED, LEFT)).messages == []
-    assert [fields(record)["status"] for record in log.records] == [middleware.CLIENT_LEFT] * 2
+    assert [fields(record)["status"] for record in log.records] == [access_log.CLIENT_LEFT] * 2
 
 
 def test_workers_that_share_a_directory_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    worker = "from app import metrics; metrics.observe('GET', '/x', 200, 0.1)"
+    worker = "from app.http import metrics; metrics.observe('GET', '/x', 200, 0.1)"
     for _ in range(2):
         subprocess.run([sys.executable, "-c", worker], check=True)
     assert b'diary_http_requests_total{method="GET",route="/x",status="200"} 2.0' in metrics.exposition()[0]
@@ -334,7 +334,7 @@ async def test_a_growing_body_is_refused_when_it_passes_the_limit() -> None:
 
 
 async def test_a_sender_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(json_body, "LINGER_SECONDS", 0.01)
     answer = await post({**UNFINISHED, "body": b" " * 2000}, UNFINISHED)
     assert answer.status == 413
     assert answer.messages[-1] == {"type": "http.response.body", "body": b""}

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.config import Settings
-from app.http import middleware, problems
+from app.http import middleware, problems, validation
 
 pytestmark = pytest.mark.anyio
 
@@ -217,10 +217,10 @@ async def test_the_frameworks_own_errors_become_problems(
 
 def test_a_value_validated_by_a_service_gets_the_same_pointers() -> None:
     with pytest.raises(errors.Invalid) as refused:
-        problems.validated(Entry, sited({"scale": "faces", "value": 5}))
+        validation.validated(Entry, sited({"scale": "faces", "value": 5}))
     (fault,) = refused.value.faults
     assert (fault.pointer, fault.code) == ("/sites/0/scores/0/value", "literal_error")
-    assert problems.validated(Entry, entry()).id == ID
+    assert validation.validated(Entry, entry()).id == ID
 
 
 # What a message says of the rule; all else that Pydantic puts into one comes from the input.
@@ -251,7 +251,7 @@ def known_error(kind: Any) -> PydanticKnownError:
 def test_no_message_of_pydantic_carries_the_input_through(kind: str) -> None:
     error = known_error(kind)
     failure = {"type": kind, "loc": ("body",), "msg": error.message(), "ctx": error.context or {}}
-    (fault,) = problems.faults([failure], {})
+    (fault,) = validation.faults([failure], {})
     assert CANARY not in fault.detail
     assert fault.detail
 
@@ -262,7 +262,7 @@ def test_sentences_about_dates_repeat_nothing(type_name: str, text: str) -> None
     with pytest.raises(ValidationError) as failure:
         TypeAdapter(getattr(datetime, type_name)).validate_json(json.dumps(f"{text}{CANARY}"))
     failures = [{**one, "loc": ("body",)} for one in failure.value.errors()]
-    (fault,) = problems.faults(failures, None)
+    (fault,) = validation.faults(failures, None)
     assert CANARY not in fault.detail
 
 

@@ -14,8 +14,9 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.http import rate_limits
-from app.http.rate_limits import Standing, Windows, network
+from app.http.rate_limits import Standing, Windows
 from app.main import create_app
+from app.security.client_address import network
 from tests.conftest import connect
 from tests.http.test_server import PATIENCE, TinyApp, _answer, answers, ask, port_of, start_process, until
 from tests.people import Phone

@@ -514,7 +514,7 @@ def test_closing_finishes_the_request_in_flight_and_says_it_drains(app: TinyApp)
 
 def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
     """A serving process of its own; its log comes line by line from its standard output."""
-    script = f"from app import server; from tests.http.test_server import *; {code}"
+    script = f"from app.http import server; from tests.http.test_server import *; {code}"
     return subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from app.errors import Fault
-from app.http import problems
+from app.http import validation
 
 CANARIES: tuple[Any, ...] = ("canary\x01", ["canary"], {"canary": "canary"}, {"type": "canary"}, 4_242_424_242)
 
@@ -61,4 +61,4 @@ def with_more(body: Any, path: tuple[Any, ...]) -> Any:
 
 def _told(model: type[BaseModel], body: Any) -> Iterator[tuple[Fault, ...]]:
     for refusal in refusals(model, body):
-        yield problems.faults([{**error, "loc": ("body", *error["loc"])} for error in refusal.errors()], body)
+        yield validation.faults([{**error, "loc": ("body", *error["loc"])} for error in refusal.errors()], body)

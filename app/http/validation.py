@@ -1,0 +1,104 @@
+"""Pydantic's errors as faults that never repeat the input.
+
+A fault points at its place with
+    /sites/0/scores/0/value    a JSON pointer (RFC 6901) into the body, "" for the body itself
+    #query/limit               a query parameter; likewise #path/…, #header/… and #cookie/…
+and an unknown key, being input too, is reported at the object that holds it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.errors import Fault, Invalid
+
+MAX_FAULTS = 50
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Pydantic's own sentences for these repeat a part of the input.
+_SENTENCES = {
+    "assertion_error": "The value breaks a rule",
+    "bytes_invalid_encoding": "Data should be validly encoded",
+    "datetime_object_invalid": "Input should be a valid datetime",
+    "get_attribute_error": "Input should be a valid object",
+    "iteration_error": "Input should be iterable",
+    "json_invalid": "Input should be valid JSON",
+    "mapping_type": "Input should be a valid mapping",
+    "no_such_attribute": "Input has an unknown attribute",
+    "timezone_offset": "Input should have another UTC offset",
+    "url_parsing": "Input should be a valid URL",
+    "url_syntax_violation": "Input should be a valid URL",
+    "uuid_parsing": "Input should be a valid UUID",
+}
+_NOWHERE = object()
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+def validated(model: type[Model], value: object) -> Model:
+    """The value as a model; raises Invalid, pointing into the value, where it is none."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as failure:
+        found = failure.errors(include_url=False, include_input=False)
+        located = [{**one, "loc": ("body", *one["loc"])} for one in found]
+        raise Invalid(faults=faults(located, value)) from None
+
+
+def faults(failures: Sequence[Mapping[str, Any]], body: object) -> tuple[Fault, ...]:
+    """Pydantic's errors about a parsed body (or parameters) as at most 50 faults, without the input.
+
+    `loc` starts with `body`, `query`, `path`, `header` or `cookie`, as FastAPI's do.
+    """
+    return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
+
+
+def _fault(failure: Mapping[str, Any], body: object) -> Fault:
+    where, *path = failure["loc"]
+    if failure["type"] == "extra_forbidden":
+        path = path[:-1]
+    if where != "body":
+        return Fault("/".join([f"#{where}", *_names(path)]), failure["type"], _detail(failure))
+    places = _places(path, body)
+    if failure["type"].startswith("missing") and places[-1:] != path[-1:]:  # missing_end, say, of a null too
+        places += path[-1:]
+    return Fault("".join(f"/{name}" for name in _names(places)), failure["type"], _detail(failure))
+
+
+def _places(path: list[str | int], body: object) -> list[str | int]:
+    """The steps of a location that exist in the body: Pydantic also names union members and validators."""
+    places = []
+    here = body
+    for part in path:
+        child = _child(here, part)
+        if child is not _NOWHERE:
+            places.append(part)
+            here = child
+    return places
+
+
+def _child(here: object, part: str | int) -> object:
+    if isinstance(here, dict):
+        return here.get(part, _NOWHERE)
+    if isinstance(here, list) and isinstance(part, int) and part < len(here):
+        return here[part]
+    return _NOWHERE
+
+
+def _names(parts: list[str | int]) -> Iterator[str]:
+    """The parts up to the first that cannot be a field of ours, so nothing is left to escape as ~0 or ~1."""
+    for part in parts:
+        if isinstance(part, str) and not _FIELD_NAME.fullmatch(part):
+            return
+        yield str(part)
+
+
+def _detail(failure: Mapping[str, Any]) -> str:
+    kind, message, context = failure["type"], failure["msg"], failure.get("ctx", {})
+    if kind == "union_tag_invalid":
+        return f"{context['discriminator']} should be one of {context['expected_tags']}"
+    if "reason" in context:  # an e-mail address, with the characters that are wrong
+        return str(message).partition(":")[0]
+    return _SENTENCES.get(kind) or str(message).removeprefix("Value error, ")

@@ -1,0 +1,22 @@
+"""The address a request comes from: as one host, and as the network that one subscriber holds."""
+
+from functools import lru_cache
+from ipaddress import ip_address
+
+
+@lru_cache(4096)
+def host(name: str) -> str | None:
+    """An IP address as it is; None for anything else that a socket or a proxy may say."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return None
+
+
+@lru_cache(4096)
+def network(address: str | None) -> bytes:
+    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits; empty where no address is known."""
+    if address is None:
+        return b""
+    found = ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).packed[:8]
