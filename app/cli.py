@@ -14,12 +14,14 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app import database, distribution, embedded, tokens
+from app import tokens
 from app.config import Settings
 from app.demo import seed as demo_data
 from app.http import server
 from app.main import create_app
 from app.models.care_team import PROFESSIONS
+from app.postgres import distribution, embedded
+from app.postgres import migrate as migrations
 from app.services import invitations
 from app.services import verify as verification
 
@@ -65,7 +67,7 @@ def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")
 
 def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server) -> None:
     settings = settings.model_copy(update={"database_url": SecretStr(postgres.url("diary_app", DATABASE))})
-    database.migrate(postgres.url("postgres", DATABASE))
+    migrations.migrate(postgres.url("postgres", DATABASE))
     demo_data.seed(settings, postgres.url("postgres", DATABASE))
     listener.listen()  # a caller who is quicker than the start waits in its queue
     typer.echo(f"Docs:      {_address(settings, listener)}/docs")
@@ -80,7 +82,7 @@ def migrate() -> None:
     """Bring the database to the newest migration."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
-        database.migrate(url)
+        migrations.migrate(url)
 
 
 @cli.command()

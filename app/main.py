@@ -13,10 +13,10 @@ from fastapi import Depends, FastAPI
 
 from app import __version__, tokens
 from app.config import Settings
-from app.database import Database
 from app.http import deps, middleware, openapi, problems
 from app.http.lifecycle import Lifecycle
 from app.pagination import Cursors
+from app.postgres.database import Database
 from app.routers import (
     adherence,
     auth,

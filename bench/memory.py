@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from statistics import linear_regression
 
-from app import embedded
+from app.postgres import embedded
 from bench import people, processes, report, stage
 from bench.drivers import Driver, drive_with_wrk
 from bench.run import arguments, options

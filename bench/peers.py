@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app import embedded
+from app.postgres import embedded
 from bench import pocketbase, report, stage
 from bench.drivers import drive_with_wrk
 from bench.pocketbase import Pocket

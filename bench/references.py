@@ -19,8 +19,8 @@ import asyncpg
 import orjson
 
 from app.config import Settings
-from app.database import SESSION_SETTINGS
-from app.group_commit import GroupCommit
+from app.postgres.database import SESSION_SETTINGS
+from app.postgres.group_commit import GroupCommit
 from app.schemas.adherence import MOST
 from app.services import adherence
 from app.services.entries import ENTRY

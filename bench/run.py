@@ -9,7 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app import embedded
+from app.postgres import embedded
 from app.services import verify
 from bench import report, stage
 from bench.drivers import Driver, drive_with_wrk

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from app import database, embedded
+from app.postgres import embedded, migrate
 from bench import people, seed
 from bench.people import Person
 from bench.seed import Connection
@@ -84,7 +84,7 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """The service: migrated, served, filled, and people signed in; it is stopped with the block."""
     await asyncio.to_thread(embedded.ensure_database, postgres, "diary")
-    await asyncio.to_thread(database.migrate, postgres.url("postgres", "diary"))
+    await asyncio.to_thread(migrate.migrate, postgres.url("postgres", "diary"))
     async with _connected(postgres, "diary") as owner:
         postmaster = int((await owner.fetchval("SELECT pg_read_file('postmaster.pid')")).split()[0])
         stage = Stage(postgres, directory, owner, postmaster)

@@ -5,8 +5,8 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, NullPool, text
 
-from app.database import make_engine
 from app.models import Base
+from app.postgres.database import make_engine
 
 # One process migrates, another waits and then finds nothing left to do.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('alembic_version'))"

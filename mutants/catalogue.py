@@ -13,7 +13,7 @@ SERVICE = "app/services/care_team.py"
 ROUTES = "app/routers/care_team.py"
 SYNC_SERVICE = "app/services/sync.py"
 RECORDS_SERVICE = "app/services/records.py"
-GROUPS = "app/group_commit.py"
+GROUPS = "app/postgres/group_commit.py"
 
 MATRIX = "tests/test_access_matrix.py"
 MODEL = "tests/test_consent_model.py"
@@ -25,8 +25,8 @@ SYNC_MODEL = "tests/test_sync_model.py"
 PUSHES = "tests/routers/test_sync.py"
 COSTS = "tests/routers/test_sync_cost.py"
 AUDIT = "tests/services/test_audit.py"
-TOGETHER = "tests/test_group_commit.py"
-REPLICA = "tests/test_replica.py"
+TOGETHER = "tests/postgres/test_group_commit.py"
+REPLICA = "tests/postgres/test_replica.py"
 
 SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
 OF_PATIENT = "patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)"
@@ -184,10 +184,10 @@ MUTANTS = (
     ),
     Mutant(
         "a role that gets round row security may serve",
-        "app/database.py",
+        "app/postgres/database.py",
         'if row["mighty"]:',
         "if False:",
-        "tests/test_database.py",
+        "tests/postgres/test_database.py",
     ),
     # Consent: how it comes about.
     Mutant(

@@ -18,9 +18,9 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app import database, embedded
 from app.config import Settings
 from app.main import create_app
+from app.postgres import embedded, migrate
 from tests.people import Person, Phone
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ async def database_name(server_url: str) -> str:
     """This worker's database, made by the migrations."""
     name = f"diary_{uuid4().hex[:12]}"
     await create_database(server_url, name)
-    await anyio.to_thread.run_sync(database.migrate, url_of(server_url, "postgres", name))
+    await anyio.to_thread.run_sync(migrate.migrate, url_of(server_url, "postgres", name))
     return name
 
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from app import embedded
+from app.postgres import embedded
 from app.services import verify
 from bench import memory, report, run, stage
 from bench.drivers import GAP, SEPARATOR, Run, drive_in_python

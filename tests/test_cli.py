@@ -20,8 +20,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app import cli, embedded
+from app import cli
 from app.config import Settings
+from app.postgres import embedded
 from app.services import verify
 from tests.conftest import create_database, url_of
 

@@ -18,11 +18,12 @@ from pydantic import SecretStr
 from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app import embedded
 from app.config import Settings
-from app.database import Database, alembic_config, make_engine, migrate
 from app.main import create_app
 from app.models import Base
+from app.postgres import embedded
+from app.postgres.database import Database, make_engine
+from app.postgres.migrate import alembic_config, migrate
 from migrations import check
 from tests.conftest import ROOT, connect, create_database, url_of
 from tests.people import Person
@@ -40,7 +41,7 @@ CARE_TEAM = """
     SELECT id, sha256(id::text::bytea), '', '', '{entries:read}', 'care', now(), now() FROM patients
 """
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()][::-1]
-MIGRATE = "import sys; from app.database import migrate; migrate(sys.argv[1])"
+MIGRATE = "import sys; from app.postgres.migrate import migrate; migrate(sys.argv[1])"
 
 
 @pytest.fixture

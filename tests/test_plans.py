@@ -20,8 +20,9 @@ from pydantic import SecretStr
 from sqlalchemy import event
 
 from app.config import Settings
-from app.database import SESSION_SETTINGS, migrate
 from app.main import create_app
+from app.postgres.database import SESSION_SETTINGS
+from app.postgres.migrate import migrate
 from app.schemas.entries import EntryIn
 from app.schemas.treatment_events import TreatmentEventIn
 from app.services import kinds, records

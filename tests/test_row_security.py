@@ -15,9 +15,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app import database
 from app.config import Settings
 from app.main import create_app
+from app.postgres import migrate
 from tests.conftest import connect, create_database, url_of
 from tests.people import Person, Phone, consent, dose, entry, make_clinician, profile, share, treatment, without_id
 
@@ -90,7 +90,7 @@ async def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
     """Both on a database of their own, for its functions are damaged here."""
     name = f"diary_{uuid4().hex[:12]}"
     await create_database(server_url, name)
-    await anyio.to_thread.run_sync(database.migrate, url_of(server_url, "postgres", name))
+    await anyio.to_thread.run_sync(migrate.migrate, url_of(server_url, "postgres", name))
     serving_url = url_of(server_url, "diary_app", name)
     app = create_app(
         Settings(

@@ -16,9 +16,9 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
-from app.database import Database
 from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
 from app.pagination import Cursors
+from app.postgres.database import Database
 from app.services import auth, care_team, records
 from app.services.records import Caller, Diary
 from app.tokens import AccessTokens

@@ -3,8 +3,8 @@
 import asyncio
 
 from app import logs
-from app.database import Database
 from app.errors import Unavailable
+from app.postgres.database import Database
 
 
 async def seal(database: Database) -> tuple[int, str] | None:

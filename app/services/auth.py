@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import passwords
 from app.config import Settings
-from app.database import Database
 from app.errors import (
     AccountNotReady,
     Fault,
@@ -29,6 +28,7 @@ from app.errors import (
     Unauthenticated,
 )
 from app.models import DeviceSession, Patient, PatientClock, RefreshToken, User
+from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.services import sign_in_delays
 

@@ -16,10 +16,10 @@ from sqlalchemy import and_, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database
 from app.errors import Fault, Gone, Invalid, NotFound, NotVerified, StepUpRequired
 from app.models import DeviceSession, Grant, ShareCode
 from app.pagination import Cursors
+from app.postgres.database import Database
 from app.schemas.care_team import (
     AccessEvent,
     AccessLogPage,

@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app import passwords
-from app.database import Database, owner_transaction
 from app.errors import Fault, Invalid, NotFound
 from app.models import Clinician, DeviceSession, Invitation, Organisation, User
 from app.models.care_team import PROFESSIONS
+from app.postgres.database import Database, owner_transaction
 from app.schemas.auth import Email
 from app.schemas.base import line
 

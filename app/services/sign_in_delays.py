@@ -12,9 +12,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database
 from app.errors import TooManyRequests
 from app.models import SignInDelay
+from app.postgres.database import Database
 
 # Failures before the first wait, and the longest wait in seconds. An account is watched from each network apart,
 # so that somebody who guesses keeps the owner at home from nothing; over all networks it gets far more tries.

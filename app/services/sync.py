@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
-from app.group_commit import HEAVY, Function
+from app.postgres.group_commit import HEAVY, Function
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import kinds, records
 from app.services.entries import ENTRY

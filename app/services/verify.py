@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.database import driver_url
+from app.postgres.database import driver_url
 
 AT_ONCE = 1000  # patients whose ids are held at a time
 # Where nothing was written since the last restore, what phones lost is still of the epoch before that.

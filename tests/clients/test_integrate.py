@@ -14,9 +14,9 @@ import anyio.to_thread
 import pytest
 from pydantic import SecretStr
 
-from app import database
 from app.config import Settings
 from app.demo import seed
+from app.postgres import migrate
 from tests.conftest import ROOT, create_database, url_of
 from tests.test_schemathesis import serve
 
@@ -33,7 +33,7 @@ async def api(server_url: str, settings: Settings, tmp_path_factory: pytest.Temp
     name = f"diary_{uuid4().hex[:12]}"
     owner = url_of(server_url, "postgres", name)
     await create_database(server_url, name)
-    await anyio.to_thread.run_sync(database.migrate, owner)
+    await anyio.to_thread.run_sync(migrate.migrate, owner)
     own = {"database_url": SecretStr(url_of(server_url, "diary_app", name))}
     settings = settings.model_copy(update=own)
     await anyio.to_thread.run_sync(seed.seed, settings, owner)

@@ -5,9 +5,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app import database, main
+from app import main
 from app.config import Settings
-from app.database import Calls, Database
+from app.postgres import database
+from app.postgres.database import Calls, Database
 
 UNTIL_COMMIT = 0.1  # seconds
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
-from app import database, embedded
+from app.postgres import embedded, migrate
 from tests.conftest import ROOT, url_of
 
 PATIENCE = 60  # seconds until whoever waits gives up
@@ -39,7 +39,7 @@ class Postgres:
         self.start()
         self._template = f"template_{uuid4().hex}"
         self.sql("postgres", f"CREATE DATABASE {self._template}")
-        database.migrate(self.url(self._template))
+        migrate.migrate(self.url(self._template))
 
     def start(self) -> None:
         """Starts it, or starts it again after a kill; returns when it has recovered."""

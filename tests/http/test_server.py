@@ -519,7 +519,7 @@ def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env=os.environ | environment,
     )
 

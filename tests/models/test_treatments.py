@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from app import vocabularies
 from app.config import Settings
-from app.database import driver_url
 from app.domain.regimens import margin
 from app.domain.treatments import flags
+from app.postgres.database import driver_url
 from app.schemas.timeline import TreatmentChangeOut
 from app.schemas.treatment_events import EventStatus
 from app.schemas.treatments import TreatmentIn, plan_of

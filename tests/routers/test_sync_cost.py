@@ -19,7 +19,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.config import Settings
-from app.database import SESSION_SETTINGS, migrate
+from app.postgres.database import SESSION_SETTINGS
+from app.postgres.migrate import migrate
 from app.schemas.entries import EntryIn
 from app.services import kinds, records
 from app.services.entries import ENTRY

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
-from app.database import Database
 from app.errors import NotFound
+from app.postgres.database import Database
 from app.services import invitations
 from app.services.invitations import Refused
 from tests.answers import ids, told

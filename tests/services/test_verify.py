@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app import database
 from app.config import Settings
 from app.main import create_app
+from app.postgres import migrate
 from app.services import verify
 from tests.conftest import connect, create_database, url_of
 from tests.people import Person, Phone
@@ -37,7 +37,7 @@ async def place(server_url: str, settings: Settings) -> AsyncIterator[Place]:
     name = f"verify_{uuid4().hex[:12]}"
     url = url_of(server_url, "postgres", name)
     await create_database(server_url, name)
-    await anyio.to_thread.run_sync(database.migrate, url)
+    await anyio.to_thread.run_sync(migrate.migrate, url)
     own = settings.model_copy(update={"database_url": SecretStr(url_of(server_url, "diary_app", name))})
     application = create_app(own)
     async with application.router.lifespan_context(application), connect(application) as http:

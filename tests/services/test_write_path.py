@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.database import driver_url
+from app.postgres.database import driver_url
 from app.schemas.entries import EntryIn
 from app.services import auth, kinds, records
 from app.services.entries import ENTRY

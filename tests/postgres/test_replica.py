@@ -16,9 +16,9 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app import database, embedded
 from app.config import Settings
 from app.main import create_app
+from app.postgres import database, embedded, migrate
 from tests.conftest import connect
 from tests.people import Person, Phone, consent, lent, make_clinician
 from tests.waiting import until
@@ -63,7 +63,7 @@ def _copy(primary: embedded.Server, directory: Path) -> None:
 async def primary() -> AsyncIterator[embedded.Server]:
     with server() as started:
         embedded.ensure_database(started, NAME)
-        await anyio.to_thread.run_sync(database.migrate, started.url("postgres", NAME))
+        await anyio.to_thread.run_sync(migrate.migrate, started.url("postgres", NAME))
         yield started
 
 

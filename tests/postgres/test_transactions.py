@@ -21,13 +21,15 @@ from pydantic import SecretStr
 from sqlalchemy import AsyncAdaptedQueuePool, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import embedded, errors
+from app import errors
 from app.config import Settings
-from app.database import Database, migrate
 from app.http import deps, problems
 from app.http.middleware import RequestContext
 from app.main import create_app
 from app.models import SignInDelay
+from app.postgres import embedded
+from app.postgres.database import Database
+from app.postgres.migrate import migrate
 from migrations import check
 from tests.conftest import ROOT, connect
 from tests.people import Person, Phone, entry

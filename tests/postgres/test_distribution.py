@@ -1,6 +1,6 @@
 """`pain-diary distribute --citus`, on a migrated database with data in it.
 
-There is no Citus here. Functions of its names (tests/citus_stand_in.sql) refuse what it refuses; what it would make of
+There is no Citus here. Functions of its names (citus_stand_in.sql) refuse what it refuses; what it would make of
 each statement within the functions is not tested.
 """
 
@@ -20,11 +20,12 @@ from pydantic import SecretStr
 from sqlalchemy import Column, MetaData, Table, Uuid
 from typer.testing import CliRunner
 
-from app import cli, distribution
+from app import cli
 from app.config import Settings
-from app.database import migrate
 from app.main import create_app
 from app.models import Base
+from app.postgres import distribution
+from app.postgres.migrate import migrate
 from app.services import audit, verify
 from tests.conftest import ROOT, connect, create_database, url_of
 from tests.people import (

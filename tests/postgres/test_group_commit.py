@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from app.config import Settings
-from app.database import Calls
 from app.errors import Unavailable
-from app.group_commit import FULL, HEAVY, MOST_WAITING, Function, GroupCommit, Rows
+from app.postgres.database import Calls
+from app.postgres.group_commit import FULL, HEAVY, MOST_WAITING, Function, GroupCommit, Rows
 from tests.conftest import create_database, url_of
 from tests.people import Phone, entry
 from tests.test_plans import drop_database

@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 from sqlalchemy import NullPool
@@ -15,10 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app.config import Settings
 from app.errors import Unavailable
-from app.group_commit import HEAVY, Function, GroupCommit
-
-if TYPE_CHECKING:
-    from alembic.config import Config
+from app.postgres.group_commit import HEAVY, Function, GroupCommit
 
 MINIMUM_VERSION = 150000
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
@@ -226,22 +222,6 @@ async def owner_transaction(url: str) -> AsyncIterator[AsyncConnection]:
     """A transaction of its own for what an operator does, over a connection that nobody else has."""
     async with make_engine(url, poolclass=NullPool).begin() as connection:
         yield connection
-
-
-def alembic_config(url: str) -> "Config":
-    """Alembic's configuration for one database."""
-    from alembic.config import Config  # a worker that serves does without: a tenth of its memory and of its start
-
-    config = Config(Path(__file__).parent.parent / "alembic.ini")
-    config.attributes["url"] = url
-    return config
-
-
-def migrate(url: str) -> None:
-    """Brings the database to the newest migration."""
-    from alembic import command
-
-    command.upgrade(alembic_config(url), "head")
 
 
 async def _keep(connection: Any) -> None:

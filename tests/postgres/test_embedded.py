@@ -22,8 +22,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app import embedded
-from app.embedded import CannotStart, Server
+from app.postgres import embedded
+from app.postgres.embedded import CannotStart, Server
 
 PATIENCE = 30
 ROOT = os.geteuid() == 0
@@ -160,13 +160,13 @@ def test_a_child_of_the_owner_cannot_stop_the_server(start: Start) -> None:
 def test_whoever_comes_after_a_killed_owner_takes_over(start: Start, directory: Path) -> None:
     script = """if True:
         import pathlib, sys
-        from app import embedded
+        from app.postgres import embedded
         server = embedded.start(pathlib.Path(sys.argv[1]))
         print(server.owned, flush=True)
         sys.stdin.read()
     """
     command = [sys.executable, "-c", script, str(directory / "data")]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"True\n"

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app import database
 from app.config import Settings
-from app.database import SESSION_SETTINGS, Database, passes, passing_failures
 from app.errors import Unavailable
+from app.postgres import database
+from app.postgres.database import SESSION_SETTINGS, Database, passes, passing_failures
 from tests.conftest import url_of
 from tests.waiting import until
 
