@@ -14,7 +14,6 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app import tokens
 from app.config import Settings
 from app.demo import seed as demo_data
 from app.http import server
@@ -22,6 +21,7 @@ from app.main import create_app
 from app.models.care_team import PROFESSIONS
 from app.postgres import distribution, embedded
 from app.postgres import migrate as migrations
+from app.security import tokens
 from app.services import invitations
 from app.services import verify as verification
 

@@ -2,20 +2,15 @@
 
 import asyncio
 import gc
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from secrets import token_hex
-from tempfile import NamedTemporaryFile
+from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
-from app import __version__, tokens
+from app import __version__
 from app.config import Settings
 from app.http import deps, middleware, openapi, problems
 from app.http.lifecycle import Lifecycle
-from app.pagination import Cursors
 from app.postgres.database import Database
 from app.routers import (
     adherence,
@@ -33,6 +28,8 @@ from app.routers import (
     treatments,
     vocabularies,
 )
+from app.security import tokens
+from app.security.cursors import Cursors, ensure_secret
 from app.services import audit
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
@@ -72,8 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def assemble(settings: Settings) -> deps.State:
     """The parts behind the routes; in development their keys are made on first use."""
-    keys = settings.signing_keys_directory or _development_keys(settings.state_directory / "keys")
-    secret = settings.secret_key.get_secret_value() if settings.secret_key else _development_secret(settings)
+    keys = settings.signing_keys_directory or tokens.ensure_key(settings.state_directory / "keys")
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else ensure_secret(settings.state_directory)
     return deps.State(
         settings=settings,
         database=Database(settings),
@@ -100,20 +97,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         sealing.cancel()
         await parts.database.stop()
-
-
-def _development_keys(directory: Path) -> Path:
-    if not any(directory.glob("*.pem")):
-        tokens.create_signing_key(directory)
-    return directory
-
-
-def _development_secret(settings: Settings) -> str:
-    path = settings.state_directory / "secret"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=path.parent) as file, suppress(FileExistsError):
-            file.write(token_hex(32))
-            file.flush()
-            os.link(file.name, path)  # whole at once, and by one worker only
-    return path.read_text()

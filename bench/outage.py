@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from app.config import Settings
-from app.tokens import AccessTokens, Keyring
+from app.security.tokens import AccessTokens, Keyring
 from bench import people, processes
 from bench.drivers import LENGTH
 from bench.seed import Connection

@@ -15,10 +15,10 @@ from app.config import Settings
 from app.demo.treatments import last_word_at, treatment_events, treatments
 from app.demo.year import BIRTH_DATE, LOCALE, ZONE, profile, year_of_entries
 from app.models import DeviceSession, User
-from app.pagination import Cursors
 from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.schemas.care_team import ShareCodeIn
+from app.security.cursors import Cursors
 from app.services import auth, care_team, invitations, records
 from app.services.auth import SignedIn
 from app.services.entries import ENTRY

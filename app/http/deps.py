@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
-from app.pagination import Cursors
 from app.postgres.database import Database
+from app.security.cursors import Cursors
+from app.security.tokens import AccessTokens
 from app.services import auth, care_team, records
 from app.services.records import Caller, Diary
-from app.tokens import AccessTokens
 
 VERSION = re.compile(r'"([1-9][0-9]{0,8})"')  # not "0": version 0 means to the write path that nothing is there yet
 PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")

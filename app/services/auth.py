@@ -17,7 +17,6 @@ from sqlalchemy import Row, Select, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import passwords
 from app.config import Settings
 from app.errors import (
     AccountNotReady,
@@ -30,6 +29,7 @@ from app.errors import (
 from app.models import DeviceSession, Patient, PatientClock, RefreshToken, User
 from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
+from app.security import passwords
 from app.services import sign_in_delays
 
 PREFIX = "pdr_"  # tells secret scanners what they found

@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Fault, Gone, Invalid, NotFound, NotVerified, StepUpRequired
 from app.models import DeviceSession, Grant, ShareCode
-from app.pagination import Cursors
 from app.postgres.database import Database
 from app.schemas.care_team import (
     AccessEvent,
@@ -30,6 +29,7 @@ from app.schemas.care_team import (
     ShareCodeIn,
     ShareCodeOut,
 )
+from app.security.cursors import Cursors
 from app.services import records, sign_in_delays
 from app.services.records import OWNER, Caller, Diary
 

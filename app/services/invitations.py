@@ -17,13 +17,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app import passwords
 from app.errors import Fault, Invalid, NotFound
 from app.models import Clinician, DeviceSession, Invitation, Organisation, User
 from app.models.care_team import PROFESSIONS
 from app.postgres.database import Database, owner_transaction
 from app.schemas.auth import Email
 from app.schemas.base import line
+from app.security import passwords
 
 LIFE = timedelta(days=7)
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)

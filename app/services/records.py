@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, ResyncRequired, Unauthenticated
-from app.pagination import Cursors
 from app.postgres.database import Database
 from app.postgres.group_commit import HEAVY, Function
+from app.security.cursors import Cursors
 
 OPEN_DIARY = "SELECT open_diary($1, $2, $3, $4, $5, $6)"
 WRITE_RECORDS = Function("write_records", "uuid uuid text text json text[] boolean uuid uuid inet", turns=1)

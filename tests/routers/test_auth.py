@@ -16,10 +16,11 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from jose import jws
 
-from app import logs, passwords, tokens
+from app import logs
 from app.config import Settings
 from app.http import deps
 from app.main import create_app
+from app.security import passwords, tokens
 from app.services import invitations, sign_in_delays
 from tests.answers import pointers, told, without_request_id
 from tests.conftest import connect

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import pagination
 from app.errors import InvalidCursor
-from app.pagination import LONGEST_CURSOR, Cursors, Scalar
+from app.security import cursors
+from app.security.cursors import LONGEST_CURSOR, Cursors, Scalar
 
 CURSORS = Cursors(b"a secret of thirty-two bytes, no less")
 PURPOSE = "entries:patient:reader:filters"
@@ -114,7 +114,7 @@ def test_a_cursor_is_at_most_512_characters() -> None:
 
 def test_a_longer_cursor_is_refused_even_with_our_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(pagination, "LONGEST_CURSOR", 600)
+        patched.setattr(cursors, "LONGEST_CURSOR", 600)
         cursor = CURSORS.seal(PURPOSE, ("x" * 400,))
         assert CURSORS.open(PURPOSE, cursor) == ["x" * 400]
     assert_refused(cursor)

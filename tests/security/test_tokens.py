@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import tokens
 from app.errors import Unauthenticated
-from app.tokens import AccessTokens, Keyring, create_signing_key
+from app.security import tokens
+from app.security.tokens import AccessTokens, Keyring, create_signing_key
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 ISSUER, AUDIENCE, LIFETIME = "pain-diary", "pain-diary-api", 600
@@ -485,7 +485,7 @@ class TestAnyText:
         def fail(*_: object) -> None:
             raise fault
 
-        monkeypatch.setattr("app.tokens.jws.verify", fail)
+        monkeypatch.setattr("app.security.tokens.jws.verify", fail)
         assert_refused(office, office.issue())
 
 
@@ -547,7 +547,7 @@ class TestRotation:
     ) -> None:
         (own_office.directory / "broken.pem").write_text("half a k")
         own_office.clock.seconds += 1
-        with caplog.at_level(logging.ERROR, "app.tokens"):
+        with caplog.at_level(logging.ERROR, "app.security.tokens"):
             assert own_office.tokens.verify(own_office.issue(), NOW).user_id == ANNA
         assert "broken.pem" in caplog.text
         assert str(own_office.directory) not in caplog.text

@@ -125,7 +125,7 @@ def _give_memory_back() -> None:
 
 
 def _read_blocked() -> frozenset[str]:
-    lines = files("app").joinpath("blocked_passwords.txt").read_text("utf-8").splitlines()
+    lines = files("app.security").joinpath("blocked_passwords.txt").read_text("utf-8").splitlines()
     return frozenset(_squeeze(_normal(line).casefold()) for line in lines)
 
 

@@ -1,9 +1,14 @@
 """Opaque keyset cursors: where a page ended, authenticated, and good for one purpose only."""
 
 import json
+import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest, digest
+from pathlib import Path
+from secrets import token_hex
+from tempfile import NamedTemporaryFile
 
 from app import errors
 
@@ -43,6 +48,18 @@ class Cursors:
     def _tag(self, purpose: str, body: bytes) -> bytes:
         # Hashed to a fixed length, so that no other purpose and body give the same bytes.
         return digest(self._secret, sha256(purpose.encode()).digest() + body, "sha256")[:TAG_BYTES]
+
+
+def ensure_secret(directory: Path) -> str:
+    """The secret of development, kept in this directory so that a restart keeps every cursor good."""
+    path = directory / "secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=path.parent) as file, suppress(FileExistsError):
+            file.write(token_hex(32))
+            file.flush()
+            os.link(file.name, path)  # whole at once, and by one worker only
+    return path.read_text()
 
 
 def _encode(sealed: bytes) -> str:

@@ -16,9 +16,9 @@ from argon2.exceptions import InvalidHashError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import passwords
 from app.errors import Unavailable
-from app.passwords import hash_password, needs_rehash, verify_password, weakness
+from app.security import passwords
+from app.security.passwords import hash_password, needs_rehash, verify_password, weakness
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ GOOD = "wobbly-teapot-gazelle"
 MEMORY_THAT_STAYS = f"""
 import asyncio
 from pathlib import Path
-from app.passwords import hash_password
+from app.security.passwords import hash_password
 
 def resident():
     return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
@@ -283,4 +283,4 @@ class TestWeakness:
 
 
 def blocked() -> list[str]:
-    return files("app").joinpath("blocked_passwords.txt").read_text("utf-8").splitlines()
+    return files("app.security").joinpath("blocked_passwords.txt").read_text("utf-8").splitlines()

@@ -195,6 +195,13 @@ class AccessTokens:
         )
 
 
+def ensure_key(directory: Path) -> Path:
+    """The directory, with a signing key in it; for development, where nobody ran `admin rotate-keys`."""
+    if not any(directory.glob("*.pem")):
+        create_signing_key(directory)
+    return directory
+
+
 def create_signing_key(directory: Path) -> str:
     """The kid of a new key `<kid>.pem` (0600) in the directory, which is made (0700) when missing."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
