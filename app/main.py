@@ -16,10 +16,10 @@ from app.routers import (
     adherence,
     auth,
     care_team,
-    documentation,
     entries,
     me,
     operations,
+    pages,
     patients,
     profile,
     sync,
@@ -34,7 +34,7 @@ from app.services import audit
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
 SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, sync, me)
-OPEN = (auth, vocabularies, operations, documentation)
+OPEN = (auth, vocabularies, operations, pages)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -24,7 +24,7 @@ from app.postgres.group_commit import GroupCommit
 from app.schemas.adherence import MOST
 from app.services import adherence
 from app.services.entries import ENTRY
-from app.services.records import READ_PAGE, WRITE_RECORDS
+from app.services.record_store import READ_PAGE, WRITE_RECORDS
 from app.services.sync import READ_CHANGES
 
 POOL = Settings.model_fields["database_pool_size"].default  # connections, as many as a worker of the service has

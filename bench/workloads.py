@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import Any
 
 from app.schemas.entries import EntryIn
-from app.services import kinds, records
+from app.services import record_store, records
 from app.services.entries import ENTRY
 from bench.drivers import GAP
 from bench.people import PASSWORD, Person, entry, mutation, push_body, recently
@@ -69,7 +69,7 @@ def sent(place: int) -> dict[str, Any]:
 def items(places: Iterable[int], **more: Any) -> bytes:
     """The same entries as write_records() takes them: a line of items, and one for each document."""
     bodies = [EntryIn.model_validate(sent(place)) for place in places]
-    taken, documents = records.sent([replace(kinds.change_of(ENTRY, body, GAP, 0), **more) for body in bodies])
+    taken, documents = record_store.sent([replace(records.change_of(ENTRY, body, GAP, 0), **more) for body in bodies])
     return "\n".join([taken, *documents]).encode()
 
 

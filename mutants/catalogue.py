@@ -12,7 +12,7 @@ PRIVILEGES = "app/models/privileges.sql"
 SERVICE = "app/services/care_team.py"
 ROUTES = "app/routers/care_team.py"
 SYNC_SERVICE = "app/services/sync.py"
-RECORDS_SERVICE = "app/services/records.py"
+RECORDS_SERVICE = "app/services/record_store.py"
 GROUPS = "app/postgres/group_commit.py"
 
 MATRIX = "tests/test_access_matrix.py"
@@ -366,7 +366,7 @@ MUTANTS = (
     # Records: scopes, window and notes where they are written and read.
     Mutant(
         "who may read may write",
-        "app/services/kinds.py",
+        "app/services/records.py",
         'return f"{self.scope}:write"',
         'return f"{self.scope}:read"',
         MATRIX,
@@ -499,21 +499,21 @@ MUTANTS = (
     ),
     Mutant(
         "anybody writes as a clinician",
-        "app/services/treatments.py",
+        "app/services/slots.py",
         'elif body.authored_by == "clinician" and',
         "elif False and",
         TEAM,
     ),
     Mutant(
         "a clinician acknowledges for the patient",
-        "app/services/treatments.py",
+        "app/services/slots.py",
         "if body.acknowledged_at is not None:",
         "if False:",
         TEAM,
     ),
     Mutant(
         "a cursor is good for another reader",
-        "app/services/records.py",
+        "app/services/record_store.py",
         "{diary.caller.user_id} {filters}",
         "{filters}",
         WINDOW + " tests/routers/test_timeline.py",

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app import logs
 from app.schemas.entries import EntryIn
-from app.services import kinds
+from app.services import records
 from tests.answers import told
 from tests.conftest import connect
 from tests.people import Person, Phone, dose, entry, lent, profile, treatment
@@ -197,7 +197,7 @@ async def test_an_exception_that_nobody_expected_is_told_by_its_place_only(
     def fail(_: object, body: EntryIn, *more: object) -> None:
         raise KeyError(body.note, canary.person.email, more)
 
-    monkeypatch.setattr(kinds, "change_of", fail)
+    monkeypatch.setattr(records, "change_of", fail)
     answer = await canary.log(note=NOTE)
     assert told(answer) == (500, "internal-error")
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]

@@ -25,10 +25,10 @@ from app.postgres.database import SESSION_SETTINGS
 from app.postgres.migrate import migrate
 from app.schemas.entries import EntryIn
 from app.schemas.treatment_events import TreatmentEventIn
-from app.services import kinds, records
+from app.services import record_store, records
+from app.services.access import Caller, Diary
 from app.services.entries import ENTRY
-from app.services.kinds import Kind
-from app.services.records import Caller, Diary
+from app.services.records import Kind
 from app.services.treatment_events import TREATMENT_EVENT
 from tests.conftest import connect, create_database, url_of
 from tests.people import Person, Phone, dose, entry
@@ -105,7 +105,9 @@ async def fill(app: FastAPI, phone: Phone, count: int) -> None:
     diary = Diary(parts.database, parts.cursors, caller, UUID(phone.patient_id))
     for _ in range(count // 100):
         bodies = [EntryIn.model_validate(entry()) for _ in range(100)]
-        await records.write(diary, "test", ENTRY.write, [kinds.change_of(ENTRY, body, body.id, 0) for body in bodies])
+        await record_store.write(
+            diary, "test", ENTRY.write, [records.change_of(ENTRY, body, body.id, 0) for body in bodies]
+        )
 
 
 async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAPI, ada: Phone) -> None:
@@ -113,7 +115,7 @@ async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAP
     with statements_of(app) as sent:
         assert (await ada.log()).status_code == 201
         await asyncio.sleep(0)
-    assert sent == [records.WRITE_RECORDS.alone]
+    assert sent == [record_store.WRITE_RECORDS.alone]
 
 
 @pytest.mark.parametrize("path", ["/entries", "/timeline"])
@@ -251,7 +253,7 @@ async def _check_course(history: History) -> None:
 
 async def _check_one_record(history: History, kind: Kind[Any], body: Any) -> None:
     """It read one row by the primary key; and the treatment beside an event by that, or among the few treatments."""
-    row, written = await history.call(WRITE, *records.sent([kinds.change_of(kind, body, body.id, 0)]))
+    row, written = await history.call(WRITE, *record_store.sent([records.change_of(kind, body, body.id, 0)]))
     assert row["status"] == "created"
     row, read = await history.call(READ, kind.name, UUID(body.id))
     assert row["outcome"] == "ok"

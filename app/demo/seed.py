@@ -19,14 +19,15 @@ from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.schemas.care_team import ShareCodeIn
 from app.security.cursors import Cursors
-from app.services import auth, care_team, invitations, records
+from app.services import auth, care_team, invitations, record_store
+from app.services.access import Caller, Diary
 from app.services.auth import SignedIn
 from app.services.entries import ENTRY
-from app.services.kinds import change_of
 from app.services.profile import PROFILE
-from app.services.records import Caller, Change, Diary
+from app.services.record_store import Change
+from app.services.records import change_of
+from app.services.slots import TREATMENT
 from app.services.treatment_events import TREATMENT_EVENT
-from app.services.treatments import TREATMENT
 
 PATIENT = "patient@example.org"
 CLINICIAN = "clinician@example.org"
@@ -122,4 +123,4 @@ async def _fill(diary: Diary, last_day: date) -> None:
 
 async def _write(diary: Diary, scope: str, changes: Sequence[Change]) -> None:
     for start in range(0, len(changes), BATCH):
-        await records.write(diary, "demo.seed", scope, list(changes[start : start + BATCH]))
+        await record_store.write(diary, "demo.seed", scope, list(changes[start : start + BATCH]))

@@ -20,8 +20,8 @@ from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthe
 from app.postgres.database import Database
 from app.security.cursors import Cursors
 from app.security.tokens import AccessTokens
-from app.services import auth, care_team, records
-from app.services.records import Caller, Diary
+from app.services import access, auth, care_team
+from app.services.access import Caller, Diary
 
 VERSION = re.compile(r'"([1-9][0-9]{0,8})"')  # not "0": version 0 means to the write path that nothing is there yet
 PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
@@ -133,7 +133,7 @@ DiaryToWrite = Annotated[Diary, Depends(write_diary)]
 async def read_patient(request: Request, session: Session, diary: DiaryOf) -> UUID:
     """A patient whom the caller may see: checked, audited and set as the row-security context."""
     verb = request.scope["endpoint"].__name__.partition("_")[0]
-    await records.enter(session, diary, f"patients.{verb}")
+    await access.enter(session, diary, f"patients.{verb}")
     return diary.patient_id
 
 

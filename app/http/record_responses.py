@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from app.errors import Conflict, InvalidCursor, PreconditionRequired, Stale
 from app.http import problems
-from app.services.kinds import Stored
-from app.services.records import Diary, Page
+from app.services.access import Diary
+from app.services.record_store import Page
+from app.services.records import Stored
 
 JSON = "application/json"
 ETAG = {"ETag": {"description": "The version, strong.", "schema": {"type": "string"}, "example": '"1"'}}

@@ -23,9 +23,9 @@ from app.schemas.entries import (
     PainScale,
     Region,
 )
-from app.services import kinds
+from app.services import records
 from app.services.entries import ENTRY
-from app.services.records import Filters
+from app.services.record_store import Filters
 
 router = APIRouter(prefix="/v1/patients/{patient_id}/entries", tags=["entries"])
 EntryId = Annotated[UUID, Path(description="The id that the phone chose.")]
@@ -55,7 +55,7 @@ async def entry_filters(
 @router.post("", summary="Log pain", **answers.creating(EntryOut))
 async def create_entry(diary: DiaryToWrite, body: EntryIn) -> Response:
     """Stores an entry under the id that the phone chose, so sending it again after a lost answer is safe."""
-    return answers.created(diary, f"entries/{body.id}", await kinds.create(ENTRY, diary, body.id, body))
+    return answers.created(diary, f"entries/{body.id}", await records.create(ENTRY, diary, body.id, body))
 
 
 @router.get("", summary="List entries", **answers.listing(EntryPage))
@@ -68,13 +68,13 @@ async def list_entries(
 ) -> Response:
     """Entries that fit, newest first, a page at a time."""
     known = answers.known_etags(if_none_match)
-    return answers.page(await kinds.read_page(ENTRY, diary, filters, limit, cursor, known))
+    return answers.page(await records.read_page(ENTRY, diary, filters, limit, cursor, known))
 
 
 @router.get("/{entry_id}", summary="Read an entry", **answers.reading(EntryOut))
 async def read_entry(diary: DiaryOf, entry_id: EntryId) -> Response:
     """The entry as it is now; 410 once it was deleted."""
-    return answers.stored(await kinds.read(ENTRY, diary, entry_id))
+    return answers.stored(await records.read(ENTRY, diary, entry_id))
 
 
 @router.put("/{entry_id}", summary="Replace an entry", **answers.replacing(EntryOut))
@@ -82,24 +82,24 @@ async def replace_entry(
     diary: DiaryToWrite, entry_id: EntryId, base_version: BaseVersion, body: EntryFields
 ) -> Response:
     """Puts new content in the place of the version that If-Match names; never creates one."""
-    return answers.stored(await kinds.replace(ENTRY, diary, entry_id, base_version, body))
+    return answers.stored(await records.replace(ENTRY, diary, entry_id, base_version, body))
 
 
 @router.patch("/{entry_id}", summary="Correct an entry", **answers.revising(EntryOut, EntryPatch))
 async def revise_entry(diary: DiaryToWrite, entry_id: EntryId, base_version: BaseVersion, body: EntryPatch) -> Response:
     """A merge patch (RFC 7396): what is absent stays, null removes, a list is replaced as a whole."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    return answers.stored(await kinds.revise(ENTRY, diary, entry_id, base_version, patch, validation.validated))
+    return answers.stored(await records.revise(ENTRY, diary, entry_id, base_version, patch, validation.validated))
 
 
 @router.delete("/{entry_id}", summary="Delete an entry", **answers.deleting())
 async def delete_entry(diary: DiaryToWrite, entry_id: EntryId, base_version: BaseVersion) -> Response:
     """Deletes the version that If-Match names; doing it again is no error. A deleted entry stays deleted."""
-    await kinds.delete(ENTRY, diary, entry_id, base_version)
+    await records.delete(ENTRY, diary, entry_id, base_version)
     return Response(status_code=204)
 
 
 @router.get("/{entry_id}/versions", summary="Read an entry's history", **answers.tracing(EntryVersionPage))
 async def list_entry_versions(diary: DiaryOf, entry_id: EntryId, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Every version with its author, device and time, newest first; also of a deleted entry."""
-    return answers.history(await kinds.read_versions(ENTRY, diary, entry_id, limit, cursor))
+    return answers.history(await records.read_versions(ENTRY, diary, entry_id, limit, cursor))

@@ -8,8 +8,8 @@ from app.http import record_responses as answers
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import Cursor, DiaryOf, IfNoneMatch, Limit
 from app.schemas.timeline import KINDS, TimelinePage
-from app.services import records
-from app.services.records import Filters
+from app.services import record_store
+from app.services.record_store import Filters
 
 router = APIRouter(prefix="/v1/patients/{patient_id}", tags=["timeline"])
 ONE = "|".join(KINDS)
@@ -41,4 +41,4 @@ async def read_timeline(
     check_order(from_, to)
     filters = Filters(tuple(kinds.split(",")) if kinds else None, from_, to)
     known = answers.known_etags(if_none_match)
-    return answers.page(await records.read_page(diary, "timeline.read", None, filters, limit, cursor, known))
+    return answers.page(await record_store.read_page(diary, "timeline.read", None, filters, limit, cursor, known))

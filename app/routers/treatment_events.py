@@ -17,8 +17,8 @@ from app.schemas.treatment_events import (
     TreatmentEventPatch,
     TreatmentEventVersionPage,
 )
-from app.services import kinds
-from app.services.records import Filters
+from app.services import records
+from app.services.record_store import Filters
 from app.services.treatment_events import TREATMENT_EVENT
 
 router = APIRouter(prefix="/v1/patients/{patient_id}/treatment-events", tags=["treatment-events"])
@@ -38,7 +38,7 @@ async def event_filters(
 @router.post("", summary="Log a dose or session", **answers.creating(TreatmentEventOut))
 async def create_treatment_event(diary: DiaryToWrite, body: TreatmentEventIn) -> Response:
     """Stores what was done, or not, under the id that the phone chose; its treatment may arrive later."""
-    stored = await kinds.create(TREATMENT_EVENT, diary, body.id, body)
+    stored = await records.create(TREATMENT_EVENT, diary, body.id, body)
     return answers.created(diary, f"treatment-events/{body.id}", stored)
 
 
@@ -52,13 +52,13 @@ async def list_treatment_events(
 ) -> Response:
     """Doses and sessions that fit, newest first, each with the name of its treatment."""
     known = answers.known_etags(if_none_match)
-    return answers.page(await kinds.read_page(TREATMENT_EVENT, diary, filters, limit, cursor, known))
+    return answers.page(await records.read_page(TREATMENT_EVENT, diary, filters, limit, cursor, known))
 
 
 @router.get("/{event_id}", summary="Read a treatment event", **answers.reading(TreatmentEventOut))
 async def read_treatment_event(diary: DiaryOf, event_id: EventId) -> Response:
     """The event as it is now; 410 once it was deleted."""
-    return answers.stored(await kinds.read(TREATMENT_EVENT, diary, event_id))
+    return answers.stored(await records.read(TREATMENT_EVENT, diary, event_id))
 
 
 @router.put("/{event_id}", summary="Replace a treatment event", **answers.replacing(TreatmentEventOut))
@@ -66,7 +66,7 @@ async def replace_treatment_event(
     diary: DiaryToWrite, event_id: EventId, base_version: BaseVersion, body: TreatmentEventFields
 ) -> Response:
     """Puts new content in the place of the version that If-Match names; never creates one."""
-    return answers.stored(await kinds.replace(TREATMENT_EVENT, diary, event_id, base_version, body))
+    return answers.stored(await records.replace(TREATMENT_EVENT, diary, event_id, base_version, body))
 
 
 @router.patch(
@@ -79,14 +79,14 @@ async def revise_treatment_event(
 ) -> Response:
     """A merge patch (RFC 7396): how it felt afterwards, say. What is absent stays, null removes."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    stored = await kinds.revise(TREATMENT_EVENT, diary, event_id, base_version, patch, validation.validated)
+    stored = await records.revise(TREATMENT_EVENT, diary, event_id, base_version, patch, validation.validated)
     return answers.stored(stored)
 
 
 @router.delete("/{event_id}", summary="Delete a treatment event", **answers.deleting())
 async def delete_treatment_event(diary: DiaryToWrite, event_id: EventId, base_version: BaseVersion) -> Response:
     """Deletes the version that If-Match names; doing it again is no error. A deleted event stays deleted."""
-    await kinds.delete(TREATMENT_EVENT, diary, event_id, base_version)
+    await records.delete(TREATMENT_EVENT, diary, event_id, base_version)
     return Response(status_code=204)
 
 
@@ -99,4 +99,4 @@ async def list_treatment_event_versions(
     diary: DiaryOf, event_id: EventId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """Every version with its author, device and time, newest first; also of a deleted event."""
-    return answers.history(await kinds.read_versions(TREATMENT_EVENT, diary, event_id, limit, cursor))
+    return answers.history(await records.read_versions(TREATMENT_EVENT, diary, event_id, limit, cursor))

@@ -18,9 +18,9 @@ from app.schemas.treatments import (
     TreatmentPatch,
     TreatmentVersionPage,
 )
-from app.services import kinds, treatments
-from app.services.records import Filters
-from app.services.treatments import TREATMENT
+from app.services import records, slots
+from app.services.record_store import Filters
+from app.services.slots import TREATMENT
 
 router = APIRouter(prefix="/v1/patients/{patient_id}/treatments", tags=["treatments"])
 TreatmentId = Annotated[UUID, Path(description="The id that the phone chose.")]
@@ -29,7 +29,7 @@ TreatmentId = Annotated[UUID, Path(description="The id that the phone chose.")]
 @router.post("", summary="Add a treatment", **answers.creating(TreatmentOut))
 async def create_treatment(diary: DiaryToWrite, body: TreatmentIn) -> Response:
     """Stores a plan under the id that the phone chose; its events may have arrived before."""
-    return answers.created(diary, f"treatments/{body.id}", await kinds.create(TREATMENT, diary, body.id, body))
+    return answers.created(diary, f"treatments/{body.id}", await records.create(TREATMENT, diary, body.id, body))
 
 
 @router.get("", summary="List treatments", **answers.listing(TreatmentPage))
@@ -38,13 +38,13 @@ async def list_treatments(
 ) -> Response:
     """Every plan, the newest first, also those that have ended."""
     filters, known = Filters((TREATMENT.name,)), answers.known_etags(if_none_match)
-    return answers.page(await kinds.read_page(TREATMENT, diary, filters, limit, cursor, known))
+    return answers.page(await records.read_page(TREATMENT, diary, filters, limit, cursor, known))
 
 
 @router.get("/{treatment_id}", summary="Read a treatment", **answers.reading(TreatmentOut))
 async def read_treatment(diary: DiaryOf, treatment_id: TreatmentId) -> Response:
     """The plan with all its regimens as it is now; 410 once it was deleted."""
-    return answers.stored(await kinds.read(TREATMENT, diary, treatment_id))
+    return answers.stored(await records.read(TREATMENT, diary, treatment_id))
 
 
 @router.put("/{treatment_id}", summary="Replace a treatment", **answers.replacing(TreatmentOut))
@@ -52,7 +52,7 @@ async def replace_treatment(
     diary: DiaryToWrite, treatment_id: TreatmentId, base_version: BaseVersion, body: TreatmentFields
 ) -> Response:
     """Puts a new plan in the place of the version that If-Match names; keep the earlier regimens in it."""
-    return answers.stored(await kinds.replace(TREATMENT, diary, treatment_id, base_version, body))
+    return answers.stored(await records.replace(TREATMENT, diary, treatment_id, base_version, body))
 
 
 @router.patch("/{treatment_id}", summary="Change a treatment", **answers.revising(TreatmentOut, TreatmentPatch))
@@ -61,13 +61,15 @@ async def revise_treatment(
 ) -> Response:
     """A merge patch (RFC 7396): what is absent stays, null removes, a list (regimens too) is replaced as a whole."""
     patch = body.model_dump(mode="json", exclude_unset=True)
-    return answers.stored(await kinds.revise(TREATMENT, diary, treatment_id, base_version, patch, validation.validated))
+    return answers.stored(
+        await records.revise(TREATMENT, diary, treatment_id, base_version, patch, validation.validated)
+    )
 
 
 @router.delete("/{treatment_id}", summary="Delete a treatment", **answers.deleting())
 async def delete_treatment(diary: DiaryToWrite, treatment_id: TreatmentId, base_version: BaseVersion) -> Response:
     """Deletes a plan that was never one; to end a plan, give its last regimen `valid_to` and set the status."""
-    await kinds.delete(TREATMENT, diary, treatment_id, base_version)
+    await records.delete(TREATMENT, diary, treatment_id, base_version)
     return Response(status_code=204)
 
 
@@ -76,7 +78,7 @@ async def list_treatment_versions(
     diary: DiaryOf, treatment_id: TreatmentId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """Every version with its author, device and time, newest first; also of a deleted treatment."""
-    return answers.history(await kinds.read_versions(TREATMENT, diary, treatment_id, limit, cursor))
+    return answers.history(await records.read_versions(TREATMENT, diary, treatment_id, limit, cursor))
 
 
 @router.get("/{treatment_id}/slots", summary="Expand a treatment's schedule")
@@ -84,4 +86,4 @@ async def read_slots(
     diary: DiaryOf, treatment_id: TreatmentId, days: Annotated[Days, Depends(at_most(LONGEST_DAYS))]
 ) -> SlotsOut:
     """What the plan makes due: clock times as instants, so that a phone can set its reminders, and days or weeks."""
-    return await treatments.read_slots(diary, treatment_id, *days)
+    return await slots.read_slots(diary, treatment_id, *days)

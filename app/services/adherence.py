@@ -20,7 +20,7 @@ from app.errors import Fault, InsufficientScope, Invalid
 from app.schemas.adherence import MOST, AdherenceOut, LeftOut, OverallAdherence, TreatmentAdherence
 from app.schemas.treatment_events import TreatmentEventOut, event_of
 from app.schemas.treatments import TreatmentOut, plan_of
-from app.services.records import Diary, refuse
+from app.services.access import Diary, refuse
 
 SCOPE = "adherence:read"
 READ = "SELECT * FROM read_course($1, $2, $3, $4, $5, $6, $7, $8, $9)"

@@ -30,7 +30,7 @@ from app.models import DeviceSession, Patient, PatientClock, RefreshToken, User
 from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.security import passwords
-from app.services import sign_in_delays
+from app.services import throttle
 
 PREFIX = "pdr_"  # tells secret scanners what they found
 RETRY_PERIOD = timedelta(hours=24)
@@ -54,7 +54,7 @@ async def register(database: Database, body: RegistrationIn, address: str | None
         raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
     if body.birth_date > now.astimezone(ZoneInfo(body.time_zone)).date():
         raise Invalid(faults=(Fault("/birth_date", "in_the_future", "It lies in the future."),))
-    await sign_in_delays.count(database, sign_in_delays.registration_limits(secret, address), now)
+    await throttle.count(database, throttle.registration_limits(secret, address), now)
     encoded = await passwords.hash_password(body.password)
     async with database.open_session() as session:
         user_id, patient_id = uuid4(), uuid4()
@@ -97,8 +97,8 @@ async def sign_in(
     database: Database, settings: Settings, body: SignInIn, address: str | None, secret: bytes, now: datetime
 ) -> SignedIn:
     """A new session for the right address and password; every wrong combination fails alike and counts."""
-    limits = sign_in_delays.sign_in_limits(secret, body.email, address)
-    await sign_in_delays.count(database, limits, now)
+    limits = throttle.sign_in_limits(secret, body.email, address)
+    await throttle.count(database, limits, now)
     async with database.open_session() as session:
         account = (await session.execute(_accounts().where(User.email == body.email.lower()))).one_or_none()
     fits = await passwords.verify_password(body.password, account.password_hash if account else None)
@@ -112,7 +112,7 @@ async def sign_in(
         changes["password_hash"] = await passwords.hash_password(body.password)
     async with database.open_session() as session:
         await _check_unchanged(session, account)
-        await sign_in_delays.forgive(session, limits)
+        await throttle.forgive(session, limits)
         if changes:
             await session.execute(update(User).where(User.id == account.id).values(changes))
         return await _start_session(session, account, body.device_name, now + timedelta(days=settings.session_days))

@@ -30,8 +30,8 @@ from app.schemas.care_team import (
     ShareCodeOut,
 )
 from app.security.cursors import Cursors
-from app.services import records, sign_in_delays
-from app.services.records import OWNER, Caller, Diary
+from app.services import access, throttle
+from app.services.access import OWNER, Caller, Diary
 
 CODE_LIFE = timedelta(minutes=10)
 FRESH = timedelta(minutes=15)
@@ -44,7 +44,7 @@ _MISREAD = str.maketrans("OIL", "011", " -")
 async def own(session: AsyncSession, diary: Diary, action: str) -> None:
     """Lets the patient, and nobody else, in to the own diary, with its clock locked until the transaction ends."""
     await session.execute(select(func.lock_diary(diary.caller.session_id, diary.patient_id)))
-    await records.enter(session, diary, action, OWNER)
+    await access.enter(session, diary, action, OWNER)
 
 
 async def share(
@@ -88,8 +88,8 @@ async def redeem(
     database: Database, caller: Caller, secret: bytes, code: str, as_organisation: bool, now: datetime
 ) -> GrantOut:
     """The pending grant that comes of a code; the same caller may ask again. Wrong guesses make one wait."""
-    limits = sign_in_delays.redeeming_limits(secret, str(caller.user_id), caller.address)
-    await sign_in_delays.count(database, limits, now)
+    limits = throttle.redeeming_limits(secret, str(caller.user_id), caller.address)
+    await throttle.count(database, limits, now)
     [row] = await database.call(
         "SELECT * FROM redeem_share_code($1, $2, $3, $4, $5)",
         caller.session_id,
@@ -98,11 +98,11 @@ async def redeem(
         caller.request_id,
         caller.address,
     )
-    records.refuse(row["outcome"])
+    access.refuse(row["outcome"])
     if row["outcome"] == "unverified":
         raise NotVerified
     async with database.open_session() as session:
-        await sign_in_delays.forgive(session, limits)
+        await throttle.forgive(session, limits)
     found = await database.call("SELECT * FROM grants_of_session($1, $2)", caller.session_id, row["grant_id"])
     if not found:  # it went to an organisation that the caller has left since
         raise NotFound

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.domain.entries import facts, scale_ages
 from app.schemas.entries import SCALES, EntryFields
-from app.services.kinds import Kind
+from app.services.records import Kind
 
 
 def _facts(body: EntryFields) -> dict[str, Any]:

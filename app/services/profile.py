@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.schemas.profile import ProfileFields
-from app.services.kinds import Kind
+from app.services.records import Kind
 
 
 def _facts(_body: ProfileFields) -> dict[str, Any]:

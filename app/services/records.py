@@ -1,298 +1,220 @@
-"""Records of any kind: everything that is written to a diary or read from it goes through these few calls."""
+"""What a phone may do with a record, whatever its kind: create, replace, revise, delete, read back."""
 
 import json
-from dataclasses import dataclass, fields
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from app.domain.moments import local_date, utc_offset
+from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
+from app.schemas.envelope import RecordFields
+from app.services import record_store
+from app.services.access import Diary
+from app.services.record_store import Change, Filters, Outcome, Page
 
-from app.errors import Gone, InsufficientScope, InvalidCursor, NotFound, Problem, ResyncRequired, Unauthenticated
-from app.postgres.database import Database
-from app.postgres.group_commit import HEAVY, Function
-from app.security.cursors import Cursors
-
-OPEN_DIARY = "SELECT open_diary($1, $2, $3, $4, $5, $6)"
-WRITE_RECORDS = Function("write_records", "uuid uuid text text json text[] boolean uuid uuid inet", turns=1)
-READ_PAGE = Function(
-    "read_page",
-    "uuid uuid text text text[] date date text text text numeric uuid timestamptz uuid integer text[]"
-    " boolean text uuid[] uuid inet",
-)
-OWNER = "*"
-REFUSALS: dict[str, type[Problem]] = {
-    "unauthenticated": Unauthenticated,
-    "not_found": NotFound,
-    "erased": Gone,
-    "insufficient_scope": InsufficientScope,
-}
-ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone}
+Fields = TypeVar("Fields", bound=RecordFields)
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, by a verified token; whether the session behind it still lives, the database says."""
+class Kind(Generic[Fields]):
+    """A kind of record: its name, its consent, and what of its fields SQL filters by."""
 
-    user_id: UUID
-    session_id: UUID
-    request_id: UUID
-    address: str | None
-    role: str = "patient"
-
-
-@dataclass(frozen=True, slots=True)
-class Diary:
-    """One patient's diary as one caller asks for it. It grants nothing: each call asks access() with its data."""
-
-    database: Database
-    cursors: Cursors
-    caller: Caller
-    patient_id: UUID
-    outbox_empty: bool = False  # the device has nothing left to send after this call
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One record to write: `base_version` 0 creates, None deletes any; `columns`: the promoted facts of `records`."""
-
-    kind: str
-    id: str
-    base_version: int | None
-    document: str = "{}"  # the client's fields, without id and note
-    columns: dict[str, Any] | None = None
-    mutation_id: str | None = None
-    deleted: bool = False
-    reoffer: tuple[str, int] | None = None  # the epoch before a restore, and the version that this was there
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind).
-
-    Of a mutation that comes again, `version` is the one it made; `overtaken` says that others came after.
-    """
-
-    status: Literal[
-        "created",
-        "updated",
-        "deleted",
-        "unchanged",
-        "conflict",
-        "missing",
-        "reused",
-        "outside_window",
-        "forbidden",
-        "empty",
-    ]
-    id: UUID
-    version: int | None
-    change_seq: int | None
-    deleted: bool | None
-    overtaken: bool | None
-    record: bytes | None
-    head: int
-    epoch: UUID
-
-
-OUTCOME_COLUMNS = len(fields(Outcome))  # what comes after them is the place in a group
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which records a page holds; dates are the records' local ones, both included."""
-
-    kinds: tuple[str, ...] | None = None
-    from_: date | None = None
-    to: date | None = None
-    region: str | None = None
-    character: str | None = None
-    scale: str | None = None
-    min_score: Decimal | None = None
-    treatment_id: UUID | None = None
+    name: str
+    plural: str  # names it in the audit
+    scope: str  # names it in grants: `<scope>:read` and `<scope>:write`
+    fields: type[Fields]
+    facts: Callable[[Fields], dict[str, Any]]  # the promoted columns of `records`
+    # What is wrong with this role writing these fields in the place of the present ones, or None, that nobody can
+    # tell from the fields alone.
+    faults: Callable[[str, Fields, Fields | None], Iterable[Fault]] | None = None
 
     @property
-    def sparse(self) -> bool:
-        """Whether many records may have to be passed to find those that fit."""
-        rare = self.kinds is not None and "entry" not in self.kinds
-        return rare or any((self.region, self.character, self.scale, self.treatment_id))
+    def read(self) -> str:
+        """The scope to read it."""
+        return f"{self.scope}:read"
+
+    @property
+    def write(self) -> str:
+        """The scope to write it."""
+        return f"{self.scope}:write"
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A page as bytes: the items between the brackets of a JSON array. None items: the caller has it already."""
+class Stored:
+    """A record as stored JSON with its version; `created` tells a new one from a repeated request."""
 
-    etag: str
-    items: bytes | None
-    next_cursor: str | None
-
-    @property
-    def body(self) -> bytes:
-        """The page as it is answered."""
-        return b'{"items":[%b],"next_cursor":%b}' % (self.items or b"", json.dumps(self.next_cursor).encode())
+    version: int
+    record: bytes
+    created: bool = False
 
 
-async def enter(session: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
-    """Lets a session in to a diary: checked, audited and set as its row-security context; raises the refusal.
-
-    Without a scope any consent that opens a kind of record will do; OWNER is nobody's but the patient's.
-    """
-    caller = diary.caller
-    visit = (caller.session_id, diary.patient_id, scope, action, caller.request_id, caller.address)
-    connection = await session.connection()
-    outcome = (await connection.exec_driver_sql(OPEN_DIARY, visit)).scalar_one()
-    if outcome != "ok":
-        await diary.database.call(OPEN_DIARY, *visit)  # the refusal rolls the session back, and its trail must stay
-        refuse(outcome)
-
-
-async def write(
-    diary: Diary, action: str, scope: str | None, changes: list[Change], epoch: str | None = None
-) -> list[Outcome]:
-    """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns.
-
-    Raises ResyncRequired where `epoch`, of which the base versions speak, is over.
-    """
-    rows = await diary.database.call_together(
-        WRITE_RECORDS,
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        *sent(changes),
-        diary.outbox_empty,
-        epoch,
-        diary.caller.request_id,
-        diary.caller.address,
-        weight=len(changes),
-    )
-    refuse(rows[0]["status"])
-    return [Outcome(*row[:OUTCOME_COLUMNS]) for row in rows]
+async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields) -> Stored:
+    """Stores a new record. The same content again answers the record as it is now; other content is a Conflict."""
+    if (record_id == str(diary.patient_id)) != (kind.name == "profile"):
+        raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
+    await check_author(kind, diary, UUID(record_id), 0, body)
+    outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
+    if outcome.status == "outside_window":
+        raise InsufficientScope
+    if outcome.status == "conflict":
+        if outcome.deleted:
+            raise Gone
+        raise Conflict(current=outcome.record, etag=_etag(outcome))
+    return _stored(outcome)
 
 
-async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
-    """Version and JSON of one record, as this caller may see it."""
-    [row] = await diary.database.call(
-        "SELECT * FROM read_record($1, $2, $3, $4, $5, $6, $7, $8)",
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        kind,
-        record_id,
-        diary.caller.request_id,
-        diary.caller.address,
-    )
-    _refuse_read(row["outcome"])
-    return row["item_version"], row["item_record"]
+async def replace(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
+    """Puts new content in the place of version `base_version`; content that is already there is no change."""
+    await check_author(kind, diary, record_id, base_version, body)
+    return await _put(kind, diary, record_id, base_version, body)
+
+
+async def check_author(
+    kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int | None, body: Fields
+) -> None:
+    """Raises Invalid where the caller's role may not put this in the place of that version, or of any (None)."""
+    if kind.faults is None or base_version == 0:
+        _check(kind, diary, body, None)
+        return
+    version, current = await _read_to_change(kind, diary, record_id)
+    if base_version in (None, version):  # otherwise it is stale, or a repetition, whatever it says
+        _check(kind, diary, body, json.loads(current))
+
+
+async def revise(
+    kind: Kind[Fields],
+    diary: Diary,
+    record_id: UUID,
+    base_version: int,
+    patch: dict[str, Any],
+    validate: Callable[[type[Fields], dict[str, Any]], Fields],
+) -> Stored:
+    """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
+    version, current = await _read_to_change(kind, diary, record_id)
+    own = _own(kind, json.loads(current))
+    merged = _merge(own, patch)
+    if merged != own and version != base_version:
+        raise Stale(current=current, etag=f'"{version}"')
+    body = validate(kind.fields, merged)
+    _check(kind, diary, body, own)
+    return await _put(kind, diary, record_id, version, body)
+
+
+async def delete(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
+    """Deletes version `base_version` of a record; deleting it again is no error."""
+    change = Change(kind=kind.name, id=str(record_id), base_version=base_version, deleted=True)
+    outcome = await _write(kind, diary, "delete", change)
+    if outcome.status != "unchanged":
+        _accepted(outcome)
+
+
+async def read(kind: Kind[Fields], diary: Diary, record_id: UUID) -> Stored:
+    """One record as this caller may see it."""
+    version, record = await record_store.read(diary, f"{kind.plural}.read", kind.read, kind.name, record_id)
+    return Stored(version, record)
 
 
 async def read_page(
+    kind: Kind[Fields],
     diary: Diary,
-    action: str,
-    scope: str | None,
     filters: Filters,
     limit: int,
-    cursor: str | None = None,
-    known_etags: tuple[str, ...] = (),
+    cursor: str | None,
+    known_etags: tuple[str, ...],
 ) -> Page:
-    """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
-    purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
-    before_at, before_id = _open(diary.cursors, purpose, cursor)
-    sought = (
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        filters.kinds,
-        filters.from_,
-        filters.to,
-        filters.region,
-        filters.character,
-        filters.scale,
-        filters.min_score,
-        filters.treatment_id,
-        before_at,
-        before_id,
-        limit,
+    """One page of the records of this kind that fit, newest first."""
+    return await record_store.read_page(diary, f"{kind.plural}.list", kind.read, filters, limit, cursor, known_etags)
+
+
+async def read_versions(kind: Kind[Fields], diary: Diary, record_id: UUID, limit: int, cursor: str | None) -> bytes:
+    """One page of a record's history as JSON, newest version first."""
+    return await record_store.read_versions(
+        diary, f"{kind.plural}.history", kind.read, kind.name, record_id, limit, cursor
     )
-    weight = HEAVY if filters.sparse else 1
-    row = await _page(diary, sought, known_etags, weight)
-    _refuse_read(row["outcome"])
-    last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]))
-    return Page(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
 
 
-async def _page(diary: Diary, sought: tuple[Any, ...], known_etags: tuple[str, ...], weight: int) -> Any:
-    """The page; for whoever does not write the diary as a replica drafts it, if the primary says that it holds."""
-    by = diary.caller.request_id, diary.caller.address
-    drafts = None
-    if diary.caller.role != "patient":
-        drafts = await diary.database.call_replica(READ_PAGE, *sought, (), True, None, None, *by, weight=weight)
-    etag, ids = (drafts[0]["etag"], drafts[0]["ids"]) if drafts else (None, None)
-    [page] = await diary.database.call_together(
-        READ_PAGE, *sought, known_etags, False, etag, ids, *by, weight=1 if drafts else weight
+def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> Change:
+    """The record as a change: its document, and the facts that SQL filters by."""
+    day = local_date(body.occurred_at).isoformat()
+    document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True)
+    return Change(
+        kind=kind.name,
+        id=record_id,
+        base_version=base_version,
+        document=f'{{"local_date":"{day}",{document[1:]}',
+        columns={
+            "occurred_at": body.occurred_at.isoformat(),
+            "utc_offset": utc_offset(body.occurred_at),
+            "time_zone": body.time_zone,
+            "local_date": day,
+            "recorded_at": body.recorded_at and body.recorded_at.isoformat(),
+            "performer": body.performer,
+            "note": getattr(body, "note", None),
+            **kind.facts(body),
+        },
+        **more,
     )
-    return drafts[0] if drafts and page["outcome"] == "drafted" else page
 
 
-async def read_versions(
-    diary: Diary, action: str, scope: str, kind: str, record_id: UUID, limit: int, cursor: str | None = None
-) -> bytes:
-    """One page of a record's history, newest version first, as JSON."""
-    purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {record_id}"
-    before = diary.cursors.open(purpose, cursor)[0] if cursor else None
-    [row] = await diary.database.call(
-        "SELECT * FROM read_versions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        kind,
-        record_id,
-        before,
-        limit,
-        diary.caller.request_id,
-        diary.caller.address,
-    )
-    _refuse_read(row["outcome"])
-    last = row["last_version"]
-    return Page("", row["items"], diary.cursors.seal(purpose, (last,)) if last else None).body
+async def _read_to_change(kind: Kind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:
+    return await record_store.read(diary, f"{kind.plural}.merge", kind.write, kind.name, record_id)
 
 
-def sent(changes: list[Change]) -> tuple[str, list[str]]:
-    """The changes as write_records() takes them: JSON of what the database looks at, and the documents beside it."""
-    return json.dumps([_item(change) for change in changes], ensure_ascii=False), [one.document for one in changes]
+async def _put(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
+    outcome = await _write(kind, diary, "replace", change_of(kind, body, str(record_id), base_version))
+    return _stored(_accepted(outcome))
 
 
-def refuse(outcome: str) -> None:
-    """Raises the problem behind a refusal of enter_diary(); other outcomes pass."""
-    if outcome in REFUSALS:
-        raise REFUSALS[outcome]
-    if outcome in ("reload", "reoffer"):
-        raise ResyncRequired(outcome)
+def _check(kind: Kind[Fields], diary: Diary, body: Fields, current: dict[str, Any] | None) -> None:
+    """Raises Invalid where the caller's role may not write this in the place of that."""
+    if kind.faults is None:
+        return
+    present = None if current is None else kind.fields.model_validate(_own(kind, current))
+    faults = tuple(kind.faults(diary.caller.role, body, present))
+    if faults:
+        raise Invalid(faults=faults)
 
 
-def _refuse_read(outcome: str) -> None:
-    refuse(outcome)
-    if outcome in ABSENCES:
-        raise ABSENCES[outcome]
+def _own(kind: Kind[Fields], record: dict[str, Any]) -> dict[str, Any]:
+    """The record without what the server adds."""
+    return {name: value for name, value in record.items() if name in kind.fields.model_fields}
 
 
-def _item(change: Change) -> dict[str, Any]:
-    item = {"kind": change.kind, "id": change.id, "base_version": change.base_version, "deleted": change.deleted}
-    if change.mutation_id is not None:
-        item["mutation_id"] = change.mutation_id
-    if change.reoffer is not None:
-        item["reoffer"], item["was_version"] = change.reoffer
-    return item | (change.columns or {})
+async def _write(kind: Kind[Fields], diary: Diary, verb: str, change: Change) -> Outcome:
+    [outcome] = await record_store.write(diary, f"{kind.plural}.{verb}", kind.write, [change])
+    return outcome
 
 
-def _open(cursors: Cursors, purpose: str, cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    if cursor is None:
-        return None, None
-    at, record_id = cursors.open(purpose, cursor)
-    if not isinstance(at, str) or not isinstance(record_id, str):
-        raise InvalidCursor
-    return datetime.fromisoformat(at), UUID(record_id)
+def _accepted(outcome: Outcome) -> Outcome:
+    if outcome.status == "missing":
+        raise NotFound
+    if outcome.status == "outside_window":
+        raise InsufficientScope
+    if outcome.status == "conflict":
+        if outcome.deleted:
+            raise Gone
+        if outcome.record is None:  # the id belongs to a record of another kind
+            raise NotFound
+        raise Stale(current=outcome.record, etag=_etag(outcome))
+    return outcome
+
+
+def _stored(outcome: Outcome) -> Stored:
+    assert outcome.version is not None  # noqa: S101 - accepted outcomes have both
+    assert outcome.record is not None  # noqa: S101
+    return Stored(outcome.version, outcome.record, outcome.status == "created")
+
+
+def _etag(outcome: Outcome) -> str | None:
+    return None if outcome.record is None else f'"{outcome.version}"'
+
+
+def _merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = _merge(result.get(name), value) if isinstance(value, dict) else value
+    return result

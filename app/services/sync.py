@@ -15,13 +15,14 @@ from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
 from app.postgres.group_commit import HEAVY, Function
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
-from app.services import kinds, records
+from app.services import access, record_store, records
+from app.services.access import Caller, Diary
 from app.services.entries import ENTRY
-from app.services.kinds import Kind
 from app.services.profile import PROFILE
-from app.services.records import Caller, Change, Diary, Outcome
+from app.services.record_store import Change, Outcome
+from app.services.records import Kind
+from app.services.slots import TREATMENT
 from app.services.treatment_events import TREATMENT_EVENT
-from app.services.treatments import TREATMENT
 
 KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE)}
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
@@ -52,7 +53,7 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
             change = replace(change, base_version=NEVER_MADE)
         changes.append(change)
     said = replace(diary, outbox_empty=body.outbox_empty and not refused)
-    outcomes = await records.write(said, "sync.push", None, changes, body.epoch)
+    outcomes = await record_store.write(said, "sync.push", None, changes, body.epoch)
     skew = round((now - body.client_now).total_seconds())
     if abs(skew) >= SKEWED:
         note = "UPDATE sessions SET clock_skew_seconds = $2 WHERE id = $1"
@@ -86,7 +87,7 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
         diary.caller.address,
         weight=1 + limit // 100 if diary.caller.role == "patient" else HEAVY,  # a window may hide much
     )
-    records.refuse(row["outcome"])
+    access.refuse(row["outcome"])
     grant = row["grant_id"] and str(row["grant_id"])
     nonce = row["nonce"] and str(row["nonce"])
     sealed = diary.cursors.seal(purpose, (str(row["epoch"]), row["seq"], nonce, grant, row["grant_version"]))
@@ -116,7 +117,7 @@ async def compare(diary: Diary, body: DigestIn) -> DigestOut:
         diary.caller.address,
     )
     if rows:
-        records.refuse(rows[0]["outcome"])
+        access.refuse(rows[0]["outcome"])
     differences = [
         {"id": str(row["id"]), "here": row["here"], "there": row["there"], "deleted": row["deleted"]} for row in rows
     ]
@@ -150,19 +151,19 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
         with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
             await _check_author(kind, diary, mutation, body)
     known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
-    return kinds.change_of(kind, body, mutation.id, mutation.base_version, **known)
+    return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
 
 
 async def _check_author(kind: Kind[Any], diary: Diary, mutation: Mutation, body: Any) -> None:
     """Raises Invalid where the caller's role may not put this; an offer takes the place of whatever is there."""
     record_id = UUID(mutation.id)
     if mutation.reoffer is None:
-        await kinds.check_author(kind, diary, record_id, mutation.base_version, body)
+        await records.check_author(kind, diary, record_id, mutation.base_version, body)
         return
     try:
-        await kinds.check_author(kind, diary, record_id, None, body)
+        await records.check_author(kind, diary, record_id, None, body)
     except NotFound:
-        await kinds.check_author(kind, diary, record_id, 0, body)
+        await records.check_author(kind, diary, record_id, 0, body)
 
 
 def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.schemas.treatment_events import TreatmentEventFields
-from app.services.kinds import Kind
+from app.services.records import Kind
 
 
 def _facts(body: TreatmentEventFields) -> dict[str, Any]:

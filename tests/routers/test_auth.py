@@ -21,7 +21,7 @@ from app.config import Settings
 from app.http import deps
 from app.main import create_app
 from app.security import passwords, tokens
-from app.services import invitations, sign_in_delays
+from app.services import invitations, throttle
 from tests.answers import pointers, told, without_request_id
 from tests.conftest import connect
 from tests.people import PASSWORD, Person, Phone
@@ -305,7 +305,7 @@ async def test_an_account_that_waits_makes_no_other_account_and_no_live_session_
 async def test_an_address_that_tries_many_accounts_waits_and_other_addresses_do_not(
     app: FastAPI, client: httpx.AsyncClient, grace: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_in_delays, "NETWORK_LIMIT", (3, 300))
+    monkeypatch.setattr(throttle, "NETWORK_LIMIT", (3, 300))
     assert [(await guess(client, Person())).status_code for _ in range(2)] == [401] * 2
     assert (await grace.sign_in(client)).status_code == 201  # a success takes back itself only
     assert [(await guess(client, Person())).status_code for _ in range(2)] == [401, 429]
@@ -325,7 +325,7 @@ async def test_guesses_from_elsewhere_do_not_keep_the_owner_out(
 
 
 async def test_an_ipv6_network_counts_as_one_and_a_mapped_address_as_its_ipv4() -> None:
-    limits = partial(sign_in_delays.sign_in_limits, b"secret", "a@example.org")
+    limits = partial(throttle.sign_in_limits, b"secret", "a@example.org")
     assert limits("2001:db8::1") == limits("2001:db8::ffff:2") != limits("2001:db8:0:1::1")
     assert limits("::ffff:192.0.2.1") == limits("192.0.2.1") != limits("192.0.2.2")
 
@@ -333,7 +333,7 @@ async def test_an_ipv6_network_counts_as_one_and_a_mapped_address_as_its_ipv4() 
 async def test_a_network_that_registers_too_often_waits(
     client: httpx.AsyncClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_in_delays, "REGISTRATION_LIMIT", (2, 60))
+    monkeypatch.setattr(throttle, "REGISTRATION_LIMIT", (2, 60))
     answers = [await Person().register(client) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
 

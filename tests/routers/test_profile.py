@@ -8,10 +8,10 @@ from fastapi import FastAPI
 
 from app.schemas.entries import EntryIn
 from app.schemas.profile import EXAMPLE_PROFILE, MINIMAL_PROFILE, ProfileFields
-from app.services import kinds, records
+from app.services import record_store, records
+from app.services.access import Caller, Diary
 from app.services.entries import ENTRY
 from app.services.profile import PROFILE
-from app.services.records import Caller, Diary
 from tests.answers import ids, pointers, told
 from tests.people import Phone, dose, entry, treatment
 
@@ -140,10 +140,10 @@ async def test_what_is_sent_together_with_a_profile_is_judged_by_it(app: FastAPI
     caller = Caller(UUID(ada.user_id), UUID(ada.session_id), uuid4(), None)
     diary = Diary(parts.database, parts.cursors, caller, UUID(ada.patient_id))
     changes = [
-        kinds.change_of(PROFILE, ProfileFields.model_validate(CHILD), ada.patient_id, 0),
-        kinds.change_of(ENTRY, EntryIn.model_validate(noted := entry()), noted["id"], 0),
+        records.change_of(PROFILE, ProfileFields.model_validate(CHILD), ada.patient_id, 0),
+        records.change_of(ENTRY, EntryIn.model_validate(noted := entry()), noted["id"], 0),
     ]
-    await records.write(diary, "test", PROFILE.write, changes)
+    await record_store.write(diary, "test", PROFILE.write, changes)
     assert (await ada.get(f"/entries/{noted['id']}")).json()["outside_validated_age"] == ["nrs_0_10"]
 
 

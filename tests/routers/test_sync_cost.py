@@ -22,7 +22,7 @@ from app.config import Settings
 from app.postgres.database import SESSION_SETTINGS
 from app.postgres.migrate import migrate
 from app.schemas.entries import EntryIn
-from app.services import kinds, records
+from app.services import record_store, records
 from app.services.entries import ENTRY
 from tests.conftest import create_database, url_of
 from tests.people import Person, Phone, entry
@@ -116,7 +116,7 @@ async def test_inside_the_database_neither_runs_more_statements_for_more(
 
 def _items(bodies: list[EntryIn], base_version: int, mood: int) -> tuple[str, list[str]]:
     changed = [body.model_copy(update={"mood": mood}) for body in bodies]
-    return records.sent([kinds.change_of(ENTRY, body, body.id, base_version) for body in changed])
+    return record_store.sent([records.change_of(ENTRY, body, body.id, base_version) for body in changed])
 
 
 @pytest.fixture

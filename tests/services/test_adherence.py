@@ -23,7 +23,7 @@ from app.schemas.slots import EXAMPLE_PERIODS, EXAMPLE_SLOTS, LONGEST_DAYS
 from app.schemas.treatment_events import EventStatus, TreatmentEventOut
 from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, MINIMAL_TREATMENT, TreatmentOut, plan_of
 from app.services.adherence import assessed
-from app.services.treatments import expanded
+from app.services.slots import expanded
 from tests.domain.test_adherence import process_in
 
 Record = dict[str, Any]

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from app.schemas.entries import EntryIn
-from app.services import kinds, records
+from app.services import record_store, records
 from app.services.entries import ENTRY
 from tests.answers import told
 from tests.conftest import connect
@@ -322,14 +322,14 @@ async def test_no_value_of_a_record_is_written_down(ada: Phone, superuser: Conne
 
 async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser: Connection) -> None:
     sent = EntryIn.model_validate(entry())
-    change = kinds.change_of(ENTRY, sent, sent.id, 0)
+    change = records.change_of(ENTRY, sent, sent.id, 0)
     events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test'"
     async with rolled_back(superuser):
         await superuser.fetch(
             "SELECT * FROM write_records($1, $2, 'entries:write', 'test', $3, $4, false, NULL, NULL, NULL, true)",
             UUID(ada.session_id),
             UUID(ada.patient_id),
-            *records.sent([change]),
+            *record_store.sent([change]),
         )
         assert await superuser.fetchval(events, UUID(ada.patient_id)) == 1
     assert await superuser.fetchval(events, UUID(ada.patient_id)) == 0

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.postgres.database import driver_url
 from app.schemas.entries import EntryIn
-from app.services import auth, kinds, records
+from app.services import auth, record_store, records
+from app.services.access import Caller, Diary
 from app.services.entries import ENTRY
-from app.services.records import Caller, Diary
 from tests.people import Phone, entry, site
 
 pytestmark = pytest.mark.anyio
@@ -35,13 +35,13 @@ def body(**fields: Any) -> EntryIn:
     return EntryIn.model_validate(entry(**fields))
 
 
-async def create(diary: Diary, sent: EntryIn) -> kinds.Stored:
-    return await kinds.create(ENTRY, diary, sent.id, sent)
+async def create(diary: Diary, sent: EntryIn) -> records.Stored:
+    return await records.create(ENTRY, diary, sent.id, sent)
 
 
 def item(**fields: Any) -> tuple[str, list[str]]:
     made = body(**fields)
-    return records.sent([kinds.change_of(ENTRY, made, made.id, 0)])
+    return record_store.sent([records.change_of(ENTRY, made, made.id, 0)])
 
 
 @asynccontextmanager
@@ -65,21 +65,21 @@ async def blocked(superuser: "asyncpg.Connection[asyncpg.Record]", count: int = 
 async def test_two_devices_creating_one_id_store_it_once_and_one_is_told(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     shared = str(uuid4())
-    changes = [kinds.change_of(ENTRY, body(id=shared, sites=[site(value)]), shared, 0) for value in (3, 7)]
-    outcomes = await asyncio.gather(*(records.write(diary, "test", ENTRY.write, [change]) for change in changes))
+    changes = [records.change_of(ENTRY, body(id=shared, sites=[site(value)]), shared, 0) for value in (3, 7)]
+    outcomes = await asyncio.gather(*(record_store.write(diary, "test", ENTRY.write, [change]) for change in changes))
     assert sorted(outcome.status for [outcome] in outcomes) == ["conflict", "created"]
-    assert {outcome.record for [outcome] in outcomes} == {(await kinds.read(ENTRY, diary, UUID(shared))).record}
+    assert {outcome.record for [outcome] in outcomes} == {(await records.read(ENTRY, diary, UUID(shared))).record}
 
 
 async def test_ten_devices_editing_one_version_make_one_new_version(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     first = body()
     await create(diary, first)
-    edits = [kinds.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, 1) for mood in range(10)]
-    outcomes = await asyncio.gather(*(records.write(diary, "test", ENTRY.write, [edit]) for edit in edits))
+    edits = [records.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, 1) for mood in range(10)]
+    outcomes = await asyncio.gather(*(record_store.write(diary, "test", ENTRY.write, [edit]) for edit in edits))
     statuses = sorted(outcome.status for [outcome] in outcomes)
     assert statuses == ["conflict"] * 9 + ["updated"]
-    assert (await kinds.read(ENTRY, diary, UUID(first.id))).version == 2
+    assert (await records.read(ENTRY, diary, UUID(first.id))).version == 2
 
 
 async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
@@ -93,7 +93,7 @@ async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
         follower = asyncio.create_task(create(diary, body()))
         await blocked(superuser)
         assert not follower.done()
-        page = await kinds.read_page(ENTRY, diary, records.Filters(), 10, None, ())
+        page = await records.read_page(ENTRY, diary, record_store.Filters(), 10, None, ())
         assert page.items == b""  # a puller sees neither of the two, never the later one alone
         await transaction.commit()
         await follower
@@ -154,8 +154,8 @@ async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
 
     async def push(size: int) -> None:
         bodies = [body() for _ in range(size)]
-        changes = [kinds.change_of(ENTRY, one, one.id, 0) for one in bodies]
-        outcomes = await records.write(diary, "test", ENTRY.write, changes)
+        changes = [records.change_of(ENTRY, one, one.id, 0) for one in bodies]
+        outcomes = await record_store.write(diary, "test", ENTRY.write, changes)
         assert [outcome.status for outcome in outcomes] == ["created"] * size
 
     await asyncio.gather(*(push(size) for size in [1, 3, 7, 14] * 4))
@@ -170,11 +170,11 @@ async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone
     await create(diary, taken)
     other = taken.model_copy(update={"mood": 1})
     new = body()
-    outcomes = await records.write(
+    outcomes = await record_store.write(
         diary,
         "test",
         ENTRY.write,
-        [kinds.change_of(ENTRY, other, other.id, 0), kinds.change_of(ENTRY, new, new.id, 0)],
+        [records.change_of(ENTRY, other, other.id, 0), records.change_of(ENTRY, new, new.id, 0)],
     )
     assert [outcome.status for outcome in outcomes] == ["conflict", "created"]
 
@@ -185,9 +185,9 @@ async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app:
     mutation = str(uuid4())
 
     async def put(mood: int | None, base: int) -> str:
-        change = kinds.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, base)
-        outcome = await records.write(
-            diary, "test", ENTRY.write, [records.Change(**{**_fields(change), "mutation_id": mutation})]
+        change = records.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, base)
+        outcome = await record_store.write(
+            diary, "test", ENTRY.write, [record_store.Change(**{**_fields(change), "mutation_id": mutation})]
         )
         return outcome[0].status
 
@@ -196,7 +196,7 @@ async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app:
     assert await put(4, 1) == "reused"
 
 
-def _fields(change: records.Change) -> dict[str, Any]:
+def _fields(change: record_store.Change) -> dict[str, Any]:
     return {name: getattr(change, name) for name in change.__slots__}
 
 

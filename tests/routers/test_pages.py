@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.http import middleware, problems
-from app.routers import documentation
+from app.routers import pages
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ PAGES = ["/docs", "/redoc", "/activate", "/problems", *(f"/problems/{kind.slug}"
 @pytest.fixture
 def browser() -> httpx.AsyncClient:
     app = FastAPI(title="Pain diary", docs_url=None, redoc_url=None)
-    app.include_router(documentation.router)
+    app.include_router(pages.router)
     problems.install(app)
     middleware.install(app, Settings(environment="development"))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
@@ -85,7 +85,7 @@ async def test_the_activation_page_keeps_its_token_and_sends_it_to_the_api_only(
     page = await browser.get("/activate")
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["referrer-policy"] == "no-referrer"
-    assert page.headers["content-security-policy"] == documentation.POLICY
+    assert page.headers["content-security-policy"] == pages.POLICY
     script = (await browser.get("/docs/static/activate.js")).text
     assert re.findall(r"fetch\(([^,]+),", script) == ['"/v1/auth/activate"']
     assert set(re.findall(r'"(\w+)"', re.findall(r"\[([^]]+)\]\.map", script)[0])) <= set(

@@ -9,9 +9,9 @@ from app.domain import regimens
 from app.errors import Fault
 from app.schemas.slots import Period, Slot, SlotsOut
 from app.schemas.treatments import TreatmentFields, TreatmentOut, plan_of
-from app.services import records
-from app.services.kinds import Kind
-from app.services.records import Diary
+from app.services import record_store
+from app.services.access import Diary
+from app.services.records import Kind
 
 ACKNOWLEDGING = {"acknowledged_at", "occurred_at", "time_zone", "recorded_at", "performer", "source"}
 
@@ -46,7 +46,7 @@ TREATMENT = Kind("treatment", "treatments", "treatments", TreatmentFields, _fact
 
 async def read_slots(diary: Diary, treatment_id: UUID, start: date, end: date) -> SlotsOut:
     """What a stored treatment makes due on the local days start…end, both included."""
-    _, stored = await records.read(diary, "treatments.expand", TREATMENT.read, TREATMENT.name, treatment_id)
+    _, stored = await record_store.read(diary, "treatments.expand", TREATMENT.read, TREATMENT.name, treatment_id)
     return expanded(TreatmentOut.model_validate_json(stored), start, end)
 
 
