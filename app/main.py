@@ -5,7 +5,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from app import __version__
 from app.config import Settings
@@ -28,6 +28,8 @@ from app.routers import (
     treatments,
     vocabularies,
 )
+from app.routers.records import record_routes
+from app.schemas.kinds import KINDS
 from app.security import tokens
 from app.security.cursors import Cursors, ensure_secret
 from app.services import audit
@@ -56,8 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.diary = parts
     app.state.lifecycle = Lifecycle()
     app.state.ready = parts.database.ready
-    for module in SIGNED_IN:
-        app.include_router(module.router)
+    for router in signed_in_routers():
+        app.include_router(router)
     for module in OPEN:
         app.include_router(module.router, dependencies=[Depends(deps.public)])
     deps.declare_routes(app)
@@ -65,6 +67,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     middleware.install(app, settings)
     openapi.install(app)
     return app
+
+
+def signed_in_routers() -> list[APIRouter]:
+    """Those of the modules, and of every kind of record that has no module of its own."""
+    routers = [module.router for module in SIGNED_IN]
+    known = {router.prefix for router in routers}
+    return routers + [router for router in map(record_routes, KINDS) if router.prefix not in known]
 
 
 def assemble(settings: Settings) -> deps.State:

@@ -22,8 +22,8 @@ from app.config import Settings
 from app.postgres.database import SESSION_SETTINGS
 from app.postgres.group_commit import GroupCommit
 from app.schemas.adherence import MOST
+from app.schemas.entries import ENTRY
 from app.services import adherence
-from app.services.entries import ENTRY
 from app.services.record_store import READ_PAGE, WRITE_RECORDS
 from app.services.sync import READ_CHANGES
 
@@ -166,7 +166,7 @@ class Equal(Reference):
         return await self._year(who)
 
     async def _create(self, who: tuple[UUID, UUID], items: bytes) -> Answer:
-        sent = (ENTRY.write, "entries.create", *_opened(items), False, None)
+        sent = (ENTRY.write_scope, "entries.create", *_opened(items), False, None)
         [row] = await self.group_commit.call(WRITE_RECORDS, *who, *sent, *BY)
         return (201, row["item_record"]) if row["status"] == "created" else _refused(row["status"])
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
 
-from app.schemas.entries import EntryIn
+from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
-from app.services.entries import ENTRY
 from bench.drivers import GAP
 from bench.people import PASSWORD, Person, entry, mutation, push_body, recently
 from bench.stage import Stage

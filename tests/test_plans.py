@@ -23,13 +23,11 @@ from app.config import Settings
 from app.main import create_app
 from app.postgres.database import SESSION_SETTINGS
 from app.postgres.migrate import migrate
-from app.schemas.entries import EntryIn
-from app.schemas.treatment_events import TreatmentEventIn
+from app.schemas.entries import ENTRY, EntryIn
+from app.schemas.records import RecordKind
+from app.schemas.treatment_events import TREATMENT_EVENT, TreatmentEventIn
 from app.services import record_store, records
 from app.services.access import Caller, Diary
-from app.services.entries import ENTRY
-from app.services.records import Kind
-from app.services.treatment_events import TREATMENT_EVENT
 from tests.conftest import connect, create_database, url_of
 from tests.people import Person, Phone, dose, entry
 
@@ -106,7 +104,7 @@ async def fill(app: FastAPI, phone: Phone, count: int) -> None:
     for _ in range(count // 100):
         bodies = [EntryIn.model_validate(entry()) for _ in range(100)]
         await record_store.write(
-            diary, "test", ENTRY.write, [records.change_of(ENTRY, body, body.id, 0) for body in bodies]
+            diary, "test", ENTRY.write_scope, [records.change_of(ENTRY, body, body.id, 0) for body in bodies]
         )
 
 
@@ -251,7 +249,7 @@ async def _check_course(history: History) -> None:
         assert _buffers(nodes) < 1500
 
 
-async def _check_one_record(history: History, kind: Kind[Any], body: Any) -> None:
+async def _check_one_record(history: History, kind: RecordKind[Any], body: Any) -> None:
     """It read one row by the primary key; and the treatment beside an event by that, or among the few treatments."""
     row, written = await history.call(WRITE, *record_store.sent([records.change_of(kind, body, body.id, 0)]))
     assert row["status"] == "created"

@@ -18,16 +18,16 @@ from app.models import DeviceSession, User
 from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.schemas.care_team import ShareCodeIn
+from app.schemas.entries import ENTRY
+from app.schemas.profile import PROFILE
+from app.schemas.treatment_events import TREATMENT_EVENT
+from app.schemas.treatments import TREATMENT
 from app.security.cursors import Cursors
 from app.services import auth, care_team, invitations, record_store
 from app.services.access import Caller, Diary
 from app.services.auth import SignedIn
-from app.services.entries import ENTRY
-from app.services.profile import PROFILE
 from app.services.record_store import Change
 from app.services.records import change_of
-from app.services.slots import TREATMENT
-from app.services.treatment_events import TREATMENT_EVENT
 
 PATIENT = "patient@example.org"
 CLINICIAN = "clinician@example.org"
@@ -111,11 +111,11 @@ def _caller(signed_in: SignedIn) -> Caller:
 
 async def _fill(diary: Diary, last_day: date) -> None:
     """Writes the year; then the phone falls silent, so that of its last days it is not known what was missed."""
-    await _write(diary, PROFILE.write, [change_of(PROFILE, profile(last_day), str(diary.patient_id), 0)])
-    await _write(diary, TREATMENT.write, [change_of(TREATMENT, one, one.id, 0) for one in treatments(last_day)])
-    await _write(diary, ENTRY.write, [change_of(ENTRY, one, one.id, 0) for one in year_of_entries(last_day)])
+    await _write(diary, PROFILE.write_scope, [change_of(PROFILE, profile(last_day), str(diary.patient_id), 0)])
+    await _write(diary, TREATMENT.write_scope, [change_of(TREATMENT, one, one.id, 0) for one in treatments(last_day)])
+    await _write(diary, ENTRY.write_scope, [change_of(ENTRY, one, one.id, 0) for one in year_of_entries(last_day)])
     events = [change_of(TREATMENT_EVENT, one, one.id, 0) for one in treatment_events(last_day)]
-    await _write(diary, TREATMENT_EVENT.write, events)
+    await _write(diary, TREATMENT_EVENT.write_scope, events)
     async with diary.database.open_session() as session:
         phone = update(DeviceSession).where(DeviceSession.id == diary.caller.session_id)
         await session.execute(phone.values(outbox_empty_at=last_word_at(last_day)))

@@ -21,6 +21,7 @@ from app.errors import (
 )
 from app.http import problems, rate_limits
 from app.schemas.base import Strict
+from app.schemas.kinds import OF_MANY, SINGLETONS
 
 DESCRIPTION = """\
 A pain diary: phones log where it hurts, how long, how much and of what character; whoever the patient trusts
@@ -36,11 +37,9 @@ TAGS = [
         "name": "patients",
         "description": "Whose diary it is. A patient one may not know of is answered like a missing one.",
     },
-    {"name": "entries", "description": "Diary entries: log, correct, delete, read back."},
-    {"name": "treatments", "description": "What was agreed: plans with their regimens, and what they make due."},
-    {"name": "treatment-events", "description": "What was really done: doses and sessions, or why not."},
+    *({"name": kind.path, "description": kind.about} for kind in OF_MANY),
     {"name": "adherence", "description": "How much of what was agreed was done, and how much of that is known."},
-    {"name": "profile", "description": "What is to be known of the patient to read the diary right."},
+    *({"name": kind.path, "description": kind.about} for kind in SINGLETONS),
     {"name": "consent", "description": "Who may see a diary, for how long, and who did."},
     {"name": "sync", "description": "For phones that are mostly offline: push, pull, compare."},
     {"name": "timeline", "description": "Records of every kind in one stream, newest first."},

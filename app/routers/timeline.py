@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Response
 from app.http import record_responses as answers
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import Cursor, DiaryOf, IfNoneMatch, Limit
-from app.schemas.timeline import KINDS, TimelinePage
+from app.schemas.timeline import ITEM_KINDS, TimelinePage
 from app.services import record_store
 from app.services.record_store import Filters
 
 router = APIRouter(prefix="/v1/patients/{patient_id}", tags=["timeline"])
-ONE = "|".join(KINDS)
+ONE = "|".join(ITEM_KINDS)
 
 
 @router.get("/timeline", summary="Read the timeline", **answers.listing(TimelinePage))
@@ -23,7 +23,7 @@ async def read_timeline(
         Query(
             pattern=f"^({ONE})(,({ONE}))*$",
             max_length=200,
-            description=f"Only these, comma-separated: {', '.join(KINDS)}.",
+            description=f"Only these, comma-separated: {', '.join(ITEM_KINDS)}.",
             examples=["entry,treatment_event"],
         ),
     ] = None,

@@ -85,6 +85,16 @@ class ParsedBy:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Annotation of a string: one of these, an `enum` in the JSON schema."""
+
+    codes: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.codes))
+
+
+@dataclass(frozen=True)
 class CodeOf:
     """Annotation of a string: a code of the vocabulary of this name, an `enum` in the JSON schema."""
 

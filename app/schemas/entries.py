@@ -1,6 +1,7 @@
 """The diary entry on the wire: how it hurts, where, and what came with it."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -8,18 +9,10 @@ from typing_extensions import TypeAliasType
 
 from app import vocabularies
 from app.domain import scales
+from app.domain.entries import facts, scale_ages
 from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, listed, partial, refuse
-from app.schemas.envelope import (
-    Note,
-    Page,
-    RecordFields,
-    RecordKey,
-    RecordOut,
-    Version,
-    example_history,
-    example_page,
-    example_stored,
-)
+from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
+from app.schemas.records import Facts, RecordKind
 
 SCALES = {scale.code: scale for scale in map(scales.scale_of, vocabularies.load("pain_scales").rows)}
 LONGEST_MINUTES = 525_600  # a year
@@ -263,22 +256,6 @@ class EntryOut(EntryShape, RecordOut):
     )
 
 
-class EntryPage(Page[EntryOut]):
-    """Entries, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_page(STORED_ENTRY)]})
-
-
-class EntryVersion(Version[EntryOut]):
-    """One change of an entry: who wrote it, on which device, and when it arrived."""
-
-
-class EntryVersionPage(Page[EntryVersion]):
-    """The changes of one entry, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_history(STORED_ENTRY)]})
-
-
 def _times(entry: EntryFields) -> Iterator[Fault]:
     """Start, end, going on and duration must not contradict each other."""
     if entry.duration_minutes is not None and (entry.ended_at or entry.ongoing):
@@ -323,3 +300,28 @@ def _silence(entry: EntryFields) -> Iterator[Fault]:
 def _answered(group: Strict | None) -> Iterator[bool]:
     """For each question of the group, whether it was answered."""
     return (value is not None for _, value in group or ())
+
+
+def _facts(entry: EntryFields) -> Facts:
+    """Regions, characters, scale, score and minutes; the birth dates let the database flag an age."""
+    ages = scale_ages(entry, SCALES)
+    return asdict(facts(entry)) | {
+        "scale_birth_dates": {code: (first.isoformat(), last.isoformat()) for code, (first, last) in ages.items()}
+    }
+
+
+ENTRY = RecordKind(
+    name="entry",
+    plural="entries",
+    scope="entries",
+    noun="an entry",
+    about="Diary entries: log, correct, delete, read back.",
+    holds="moment",
+    fields=EntryFields,
+    examples=(MINIMAL_ENTRY, EXAMPLE_ENTRY),
+    facts=_facts,
+    computed={"outside_validated_age": []},
+    create=EntryIn,
+    patch=EntryPatch,
+    out=EntryOut,
+)

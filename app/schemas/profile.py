@@ -9,7 +9,8 @@ from typing_extensions import TypeAliasType
 from app.domain.moments import local_date
 from app.schemas.auth import Locale
 from app.schemas.base import CodeOf, Distinct, Fault, LocalDate, Strict, listed, partial, refuse
-from app.schemas.envelope import Page, RecordFields, RecordOut, Version, example_history, example_stored
+from app.schemas.envelope import RecordFields, RecordOut, example_stored
+from app.schemas.records import RecordKind
 
 Condition = TypeAliasType("Condition", Annotated[str, CodeOf("conditions")])
 SexAtBirth = TypeAliasType("SexAtBirth", Literal["female", "male", "intersex", "unknown"])
@@ -103,17 +104,21 @@ class ProfileOut(ProfileShape, RecordOut):
     kind: Literal["profile"]
 
 
-class ProfileVersion(Version[ProfileOut]):
-    """One change of the profile: who wrote it, on which device, and when it arrived."""
-
-
-class ProfileVersionPage(Page[ProfileVersion]):
-    """The changes of the profile, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_history(STORED_PROFILE)]})
-
-
 def _birth(profile: ProfileFields) -> Iterator[Fault]:
     """Nobody keeps a diary before being born."""
     if profile.birth_date > local_date(profile.occurred_at):
         yield Fault(("birth_date",), "after_occurred_at", "It must not be after the day of occurred_at.")
+
+
+PROFILE = RecordKind(
+    name="profile",
+    plural="profile",
+    scope="profile",
+    noun="the profile",
+    about="What is to be known of the patient to read the diary right.",
+    holds="singleton",
+    fields=ProfileFields,
+    examples=(MINIMAL_PROFILE, EXAMPLE_PROFILE),
+    patch=ProfilePatch,
+    out=ProfileOut,
+)

@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field
 from app.schemas.base import Instant, RecordId, Strict, line
 from app.schemas.entries import MINIMAL_ENTRY
 from app.schemas.envelope import EXAMPLE_CURSOR
+from app.schemas.kinds import KindName
 
-KindName = Literal["entry", "treatment", "treatment_event", "profile"]
 MOST_MUTATIONS = 100
 MOST_COMPARED = 5_000
 

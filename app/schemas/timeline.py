@@ -1,18 +1,16 @@
 """The timeline's pages: records of every kind and the changes of plans, told apart by `kind`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
-from app.schemas.entries import STORED_ENTRY, EntryOut
+from app.schemas.entries import STORED_ENTRY
 from app.schemas.envelope import example_page
-from app.schemas.profile import ProfileOut
-from app.schemas.treatment_events import STORED_EVENT, TreatmentEventOut
-from app.schemas.treatments import STORED_TREATMENT, Regimen, TreatmentOut
-
-KINDS = ("entry", "treatment", "treatment_event", "treatment_change", "profile")
+from app.schemas.kinds import OF_MANY, SINGLETONS
+from app.schemas.treatment_events import STORED_EVENT
+from app.schemas.treatments import STORED_TREATMENT, Regimen
 
 EXAMPLE_CHANGE: dict[str, Any] = {
     "kind": "treatment_change",
@@ -48,11 +46,12 @@ class TreatmentChangeOut(Strict):
     previous: Regimen | None = Field(default=None, description="What applied until then; of a change or an end.")
 
 
+# Records as they are, what is read from them, and what always holds.
+ITEMS = (*(kind.out for kind in OF_MANY), TreatmentChangeOut, *(kind.out for kind in SINGLETONS))
+ITEM_KINDS = (*(kind.name for kind in OF_MANY), "treatment_change", *(kind.name for kind in SINGLETONS))
 TimelineItem = TypeAliasType(
     "TimelineItem",
-    Annotated[
-        EntryOut | TreatmentOut | TreatmentEventOut | TreatmentChangeOut | ProfileOut, Field(discriminator="kind")
-    ],
+    Annotated[Union[ITEMS], Field(discriminator="kind")],  # type: ignore[valid-type]  # noqa: UP007 - made of a list
 )
 
 

@@ -9,17 +9,8 @@ from typing_extensions import TypeAliasType
 from app.domain import matching
 from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, listed, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
-from app.schemas.envelope import (
-    Note,
-    Page,
-    RecordFields,
-    RecordKey,
-    RecordOut,
-    Version,
-    example_history,
-    example_page,
-    example_stored,
-)
+from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
+from app.schemas.records import RecordKind
 from app.schemas.treatments import EXAMPLE_PRN, EXAMPLE_SESSIONS
 from app.schemas.units import Quantity, quantity_of
 
@@ -161,22 +152,6 @@ class TreatmentEventOut(TreatmentEventShape, RecordOut):
     )
 
 
-class TreatmentEventPage(Page[TreatmentEventOut]):
-    """Treatment events, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_page(STORED_EVENT)]})
-
-
-class TreatmentEventVersion(Version[TreatmentEventOut]):
-    """One change of a treatment event: who wrote it, on which device, and when it arrived."""
-
-
-class TreatmentEventVersionPage(Page[TreatmentEventVersion]):
-    """The changes of one treatment event, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_history(STORED_EVENT)]})
-
-
 def event_of(event: TreatmentEventIn | TreatmentEventOut) -> matching.Event:
     """The event as arithmetic takes it."""
     return matching.Event(
@@ -196,3 +171,20 @@ def _status(event: TreatmentEventFields) -> Iterator[Fault]:
         yield Fault(("amount",), "contradiction", "Give it only with the status taken or partial.")
     if event.reason is not None and event.status not in WITH_REASON:
         yield Fault(("reason",), "contradiction", "Give it only where the patient did not do it, or not all of it.")
+
+
+TREATMENT_EVENT = RecordKind(
+    name="treatment_event",
+    plural="treatment_events",
+    scope="treatments",
+    noun="a treatment event",
+    about="What was really done: doses and sessions, or why not.",
+    holds="moment",
+    fields=TreatmentEventFields,
+    examples=(MINIMAL_EVENT, EXAMPLE_EVENT),
+    facts=lambda event: {"treatment_id": event.treatment_id},
+    computed={"treatment_name": EXAMPLE_PRN["name"], "flags": []},
+    create=TreatmentEventIn,
+    patch=TreatmentEventPatch,
+    out=TreatmentEventOut,
+)

@@ -9,20 +9,12 @@ from zoneinfo import ZoneInfo
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
+from app import errors
 from app.domain import regimens
 from app.domain.treatments import is_medication
 from app.schemas.base import CodeOf, Distinct, Fault, Instant, Says, Strict, TimeZone, line, listed, partial, refuse
-from app.schemas.envelope import (
-    Note,
-    Page,
-    RecordFields,
-    RecordKey,
-    RecordOut,
-    Version,
-    example_history,
-    example_page,
-    example_stored,
-)
+from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
+from app.schemas.records import Facts, RecordKind
 from app.schemas.units import Quantity, quantity_of
 
 TreatmentCategory = TypeAliasType("TreatmentCategory", Annotated[str, CodeOf("treatment_categories")])
@@ -296,22 +288,6 @@ class TreatmentOut(TreatmentShape, RecordOut):
     kind: Literal["treatment"]
 
 
-class TreatmentPage(Page[TreatmentOut]):
-    """Treatments, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_page(STORED_TREATMENT)]})
-
-
-class TreatmentVersion(Version[TreatmentOut]):
-    """One change of a treatment: who wrote it, on which device, and when it arrived."""
-
-
-class TreatmentVersionPage(Page[TreatmentVersion]):
-    """The changes of one treatment, newest first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [example_history(STORED_TREATMENT)]})
-
-
 def plan_of(treatment: TreatmentShape) -> regimens.Treatment:
     """The treatment as arithmetic takes it: what is due when, and when it was on hold."""
     return regimens.Treatment(
@@ -399,3 +375,46 @@ def _status(treatment: TreatmentFields) -> Iterator[Fault]:
 
 
 RULES = (_regimens, _pauses, _medication, _wear, _acknowledgement, _status)
+
+
+def _facts(treatment: TreatmentFields) -> Facts:
+    """Until when the plan holds, which decides whether it lies in the window of a grant."""
+    last = treatment.regimens[-1]
+    return {"valid_to": last.valid_to.isoformat() if last.valid_to else "infinity"}
+
+
+def _authorship(role: str, body: TreatmentFields, current: TreatmentFields | None) -> Iterator[errors.Fault]:
+    """A clinician's plan is written by clinicians; the patient acknowledges it as it is, or makes it their own."""
+    if role == "clinician":
+        if body.authored_by != "clinician":
+            yield errors.Fault("/authored_by", "not_yours", "What a clinician writes is a clinician's plan.")
+        if body.acknowledged_at is not None:
+            sentence = "Only the patient acknowledges, and a changed plan anew."
+            yield errors.Fault("/acknowledged_at", "not_yours", sentence)
+    elif body.authored_by == "clinician" and (current is None or _agreed(body) != _agreed(current)):
+        sentence = "A plan that the patient changes is the patient's; a clinician's can be acknowledged as it is."
+        yield errors.Fault("/authored_by", "not_yours", sentence)
+
+
+def _agreed(treatment: TreatmentFields) -> dict[str, object]:
+    """What the plan says, without when and by what device it was acknowledged."""
+    return treatment.model_dump(
+        exclude={"acknowledged_at", "occurred_at", "time_zone", "recorded_at", "performer", "source"}
+    )
+
+
+TREATMENT = RecordKind(
+    name="treatment",
+    plural="treatments",
+    scope="treatments",
+    noun="a treatment",
+    about="What was agreed: plans with their regimens, and what they make due.",
+    holds="interval",
+    fields=TreatmentFields,
+    examples=(MINIMAL_TREATMENT, EXAMPLE_TREATMENT),
+    facts=_facts,
+    author_rule=_authorship,
+    create=TreatmentIn,
+    patch=TreatmentPatch,
+    out=TreatmentOut,
+)

@@ -29,13 +29,13 @@ from app.schemas.care_team import (
     ShareCodeIn,
     ShareCodeOut,
 )
+from app.schemas.kinds import NEEDS
 from app.security.cursors import Cursors
 from app.services import access, throttle
 from app.services.access import OWNER, Caller, Diary
 
 CODE_LIFE = timedelta(minutes=10)
 FRESH = timedelta(minutes=15)
-READ_FOR_WRITE = {f"{kind}:write": f"{kind}:read" for kind in ("entries", "treatments", "profile")}
 # Crockford's alphabet: no letter that could be read as a digit.
 _ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _MISREAD = str.maketrans("OIL", "011", " -")
@@ -224,13 +224,12 @@ async def _check_fresh(session: AsyncSession, caller: Caller, now: datetime) -> 
 
 def _check_scopes(scopes: list[str]) -> None:
     """Raises Invalid where somebody could write what they cannot read, or read notes of nothing."""
+    given = set(scopes)
     faults = [
-        Fault("/scopes", "unreadable", f"{write} needs {read}.")
-        for write, read in READ_FOR_WRITE.items()
-        if write in scopes and read not in scopes
+        Fault("/scopes", "unreadable", f"{needing} needs {' or '.join(needed)}.")
+        for needing, needed in NEEDS.items()
+        if needing in given and given.isdisjoint(needed)
     ]
-    if "notes:read" in scopes and not {"entries:read", "treatments:read"} & set(scopes):
-        faults.append(Fault("/scopes", "unreadable", "notes:read needs entries:read or treatments:read."))
     if faults:
         raise Invalid(faults=tuple(faults))
 

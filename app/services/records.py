@@ -1,43 +1,17 @@
 """What a phone may do with a record, whatever its kind: create, replace, revise, delete, read back."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 from app.domain.moments import local_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
-from app.schemas.envelope import RecordFields
+from app.schemas.records import Fields, RecordKind
 from app.services import record_store
 from app.services.access import Diary
 from app.services.record_store import Change, Filters, Outcome, Page
-
-Fields = TypeVar("Fields", bound=RecordFields)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[Fields]):
-    """A kind of record: its name, its consent, and what of its fields SQL filters by."""
-
-    name: str
-    plural: str  # names it in the audit
-    scope: str  # names it in grants: `<scope>:read` and `<scope>:write`
-    fields: type[Fields]
-    facts: Callable[[Fields], dict[str, Any]]  # the promoted columns of `records`
-    # What is wrong with this role writing these fields in the place of the present ones, or None, that nobody can
-    # tell from the fields alone.
-    faults: Callable[[str, Fields, Fields | None], Iterable[Fault]] | None = None
-
-    @property
-    def read(self) -> str:
-        """The scope to read it."""
-        return f"{self.scope}:read"
-
-    @property
-    def write(self) -> str:
-        """The scope to write it."""
-        return f"{self.scope}:write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +23,9 @@ class Stored:
     created: bool = False
 
 
-async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields) -> Stored:
+async def create(kind: RecordKind[Fields], diary: Diary, record_id: str, body: Fields) -> Stored:
     """Stores a new record. The same content again answers the record as it is now; other content is a Conflict."""
-    if (record_id == str(diary.patient_id)) != (kind.name == "profile"):
+    if (record_id == str(diary.patient_id)) != (kind.holds == "singleton"):
         raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
     await check_author(kind, diary, UUID(record_id), 0, body)
     outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
@@ -64,17 +38,17 @@ async def create(kind: Kind[Fields], diary: Diary, record_id: str, body: Fields)
     return _stored(outcome)
 
 
-async def replace(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
+async def replace(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
     """Puts new content in the place of version `base_version`; content that is already there is no change."""
     await check_author(kind, diary, record_id, base_version, body)
     return await _put(kind, diary, record_id, base_version, body)
 
 
 async def check_author(
-    kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int | None, body: Fields
+    kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int | None, body: Fields
 ) -> None:
     """Raises Invalid where the caller's role may not put this in the place of that version, or of any (None)."""
-    if kind.faults is None or base_version == 0:
+    if kind.author_rule is None or base_version == 0:
         _check(kind, diary, body, None)
         return
     version, current = await _read_to_change(kind, diary, record_id)
@@ -83,7 +57,7 @@ async def check_author(
 
 
 async def revise(
-    kind: Kind[Fields],
+    kind: RecordKind[Fields],
     diary: Diary,
     record_id: UUID,
     base_version: int,
@@ -101,7 +75,7 @@ async def revise(
     return await _put(kind, diary, record_id, version, body)
 
 
-async def delete(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
+async def delete(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
     """Deletes version `base_version` of a record; deleting it again is no error."""
     change = Change(kind=kind.name, id=str(record_id), base_version=base_version, deleted=True)
     outcome = await _write(kind, diary, "delete", change)
@@ -109,14 +83,14 @@ async def delete(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version
         _accepted(outcome)
 
 
-async def read(kind: Kind[Fields], diary: Diary, record_id: UUID) -> Stored:
+async def read(kind: RecordKind[Fields], diary: Diary, record_id: UUID) -> Stored:
     """One record as this caller may see it."""
-    version, record = await record_store.read(diary, f"{kind.plural}.read", kind.read, kind.name, record_id)
+    version, record = await record_store.read(diary, f"{kind.plural}.read", kind.read_scope, kind.name, record_id)
     return Stored(version, record)
 
 
 async def read_page(
-    kind: Kind[Fields],
+    kind: RecordKind[Fields],
     diary: Diary,
     filters: Filters,
     limit: int,
@@ -124,17 +98,21 @@ async def read_page(
     known_etags: tuple[str, ...],
 ) -> Page:
     """One page of the records of this kind that fit, newest first."""
-    return await record_store.read_page(diary, f"{kind.plural}.list", kind.read, filters, limit, cursor, known_etags)
-
-
-async def read_versions(kind: Kind[Fields], diary: Diary, record_id: UUID, limit: int, cursor: str | None) -> bytes:
-    """One page of a record's history as JSON, newest version first."""
-    return await record_store.read_versions(
-        diary, f"{kind.plural}.history", kind.read, kind.name, record_id, limit, cursor
+    return await record_store.read_page(
+        diary, f"{kind.plural}.list", kind.read_scope, filters, limit, cursor, known_etags
     )
 
 
-def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> Change:
+async def read_versions(
+    kind: RecordKind[Fields], diary: Diary, record_id: UUID, limit: int, cursor: str | None
+) -> bytes:
+    """One page of a record's history as JSON, newest version first."""
+    return await record_store.read_versions(
+        diary, f"{kind.plural}.history", kind.read_scope, kind.name, record_id, limit, cursor
+    )
+
+
+def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> Change:
     """The record as a change: its document, and the facts that SQL filters by."""
     day = local_date(body.occurred_at).isoformat()
     document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True)
@@ -151,38 +129,38 @@ def change_of(kind: Kind[Fields], body: Fields, record_id: str, base_version: in
             "recorded_at": body.recorded_at and body.recorded_at.isoformat(),
             "performer": body.performer,
             "note": getattr(body, "note", None),
-            **kind.facts(body),
+            **kind.columns(body),
         },
         **more,
     )
 
 
-async def _read_to_change(kind: Kind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:
-    return await record_store.read(diary, f"{kind.plural}.merge", kind.write, kind.name, record_id)
+async def _read_to_change(kind: RecordKind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:
+    return await record_store.read(diary, f"{kind.plural}.merge", kind.write_scope, kind.name, record_id)
 
 
-async def _put(kind: Kind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
+async def _put(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
     outcome = await _write(kind, diary, "replace", change_of(kind, body, str(record_id), base_version))
     return _stored(_accepted(outcome))
 
 
-def _check(kind: Kind[Fields], diary: Diary, body: Fields, current: dict[str, Any] | None) -> None:
+def _check(kind: RecordKind[Fields], diary: Diary, body: Fields, current: dict[str, Any] | None) -> None:
     """Raises Invalid where the caller's role may not write this in the place of that."""
-    if kind.faults is None:
+    if kind.author_rule is None:
         return
     present = None if current is None else kind.fields.model_validate(_own(kind, current))
-    faults = tuple(kind.faults(diary.caller.role, body, present))
+    faults = tuple(kind.author_rule(diary.caller.role, body, present))
     if faults:
         raise Invalid(faults=faults)
 
 
-def _own(kind: Kind[Fields], record: dict[str, Any]) -> dict[str, Any]:
+def _own(kind: RecordKind[Fields], record: dict[str, Any]) -> dict[str, Any]:
     """The record without what the server adds."""
     return {name: value for name, value in record.items() if name in kind.fields.model_fields}
 
 
-async def _write(kind: Kind[Fields], diary: Diary, verb: str, change: Change) -> Outcome:
-    [outcome] = await record_store.write(diary, f"{kind.plural}.{verb}", kind.write, [change])
+async def _write(kind: RecordKind[Fields], diary: Diary, verb: str, change: Change) -> Outcome:
+    [outcome] = await record_store.write(diary, f"{kind.plural}.{verb}", kind.write_scope, [change])
     return outcome
 
 

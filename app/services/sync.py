@@ -14,17 +14,13 @@ from uuid import UUID
 from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
 from app.postgres.group_commit import HEAVY, Function
+from app.schemas.kinds import BY_NAME
+from app.schemas.records import RecordKind
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import access, record_store, records
 from app.services.access import Caller, Diary
-from app.services.entries import ENTRY
-from app.services.profile import PROFILE
 from app.services.record_store import Change, Outcome
-from app.services.records import Kind
-from app.services.slots import TREATMENT
-from app.services.treatment_events import TREATMENT_EVENT
 
-KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE)}
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
 SCHEMA = 1  # of the records: another number makes every phone load them anew
@@ -132,8 +128,8 @@ async def read_heads(database: Any, caller: Caller) -> list[Json]:
 
 async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: datetime) -> Change:
     """The mutation as a change of a record; raises Invalid, pointing into its data."""
-    kind = KINDS[mutation.kind]
-    if (mutation.id == str(diary.patient_id)) != (kind is PROFILE):
+    kind = BY_NAME[mutation.kind]
+    if (mutation.id == str(diary.patient_id)) != (kind.holds == "singleton"):
         raise Invalid(faults=(Fault("/id", "reserved", "The patient's id is the profile's, and only that."),))
     if mutation.version is not None and mutation.reoffer is None:
         raise Invalid(faults=(Fault("/reoffer", "missing", "What was that version? Name its epoch."),))
@@ -147,14 +143,16 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     if not EARLIEST <= body.occurred_at <= now + AHEAD:
         sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
-    if kind.faults is not None:  # of most kinds anybody may write anything: a push of a hundred need not ask for each
+    if (
+        kind.author_rule is not None
+    ):  # of most kinds anybody may write anything: a push of a hundred need not ask for each
         with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
             await _check_author(kind, diary, mutation, body)
     known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
     return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
 
 
-async def _check_author(kind: Kind[Any], diary: Diary, mutation: Mutation, body: Any) -> None:
+async def _check_author(kind: RecordKind[Any], diary: Diary, mutation: Mutation, body: Any) -> None:
     """Raises Invalid where the caller's role may not put this; an offer takes the place of whatever is there."""
     record_id = UUID(mutation.id)
     if mutation.reoffer is None:
@@ -166,8 +164,8 @@ async def _check_author(kind: Kind[Any], diary: Diary, mutation: Mutation, body:
         await records.check_author(kind, diary, record_id, 0, body)
 
 
-def _deletion(mutation: Mutation, kind: Kind[Any]) -> Change:
-    if kind is PROFILE:
+def _deletion(mutation: Mutation, kind: RecordKind[Any]) -> Change:
+    if kind.holds == "singleton":
         raise Invalid(faults=(Fault("/op", "not_deletable", "The profile stays; take out of it what is wrong."),))
     return Change(
         kind=kind.name,

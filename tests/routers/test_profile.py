@@ -6,12 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi import FastAPI
 
-from app.schemas.entries import EntryIn
-from app.schemas.profile import EXAMPLE_PROFILE, MINIMAL_PROFILE, ProfileFields
+from app.schemas.entries import ENTRY, EntryIn
+from app.schemas.profile import EXAMPLE_PROFILE, MINIMAL_PROFILE, PROFILE, ProfileFields
 from app.services import record_store, records
 from app.services.access import Caller, Diary
-from app.services.entries import ENTRY
-from app.services.profile import PROFILE
 from tests.answers import ids, pointers, told
 from tests.people import Phone, dose, entry, treatment
 
@@ -143,7 +141,7 @@ async def test_what_is_sent_together_with_a_profile_is_judged_by_it(app: FastAPI
         records.change_of(PROFILE, ProfileFields.model_validate(CHILD), ada.patient_id, 0),
         records.change_of(ENTRY, EntryIn.model_validate(noted := entry()), noted["id"], 0),
     ]
-    await record_store.write(diary, "test", PROFILE.write, changes)
+    await record_store.write(diary, "test", PROFILE.write_scope, changes)
     assert (await ada.get(f"/entries/{noted['id']}")).json()["outside_validated_age"] == ["nrs_0_10"]
 
 

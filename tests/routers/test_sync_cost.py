@@ -21,9 +21,8 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.postgres.database import SESSION_SETTINGS
 from app.postgres.migrate import migrate
-from app.schemas.entries import EntryIn
+from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
-from app.services.entries import ENTRY
 from tests.conftest import create_database, url_of
 from tests.people import Person, Phone, entry
 from tests.routers.test_sync import pull, pushed, put

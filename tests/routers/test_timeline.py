@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from app.schemas.timeline import KINDS, TimelineItem
+from app.schemas.timeline import ITEM_KINDS, TimelineItem
 from tests.answers import ids, pointers, told
 from tests.conftest import connect
 from tests.people import Person, Phone, dose, entry, grant, lent, profile, treatment
@@ -33,7 +33,7 @@ MOMENTS = [
     ["2026-03-29T03:30:00+02:00", "2026-03-29T01:30:00Z"],
 ]
 PATHS = {"entry": "/entries", "treatment": "/treatments", "treatment_event": "/treatment-events"}
-COMBINATIONS = list(chain.from_iterable(combinations(KINDS, count) for count in range(1, len(KINDS) + 1)))
+COMBINATIONS = list(chain.from_iterable(combinations(ITEM_KINDS, count) for count in range(1, len(ITEM_KINDS) + 1)))
 
 
 async def test_the_timeline_tells_the_kinds_apart_and_shows_the_newest_first(ada: Phone) -> None:
@@ -181,7 +181,7 @@ async def test_the_timeline_holds_every_record_and_every_change_once_in_one_orde
         UUID(mixed.patient_id),
     )
     assert sorted(item["id"] for item in items) == sorted(str(row["id"]) for row in stored)
-    assert {item["kind"] for item in items} == set(KINDS)
+    assert {item["kind"] for item in items} == set(ITEM_KINDS)
     assert {item["change"] for item in items if "change" in item} == {
         "started",
         "regimen_changed",
@@ -216,7 +216,7 @@ async def test_any_kinds_can_be_asked_for_together(mixed: Phone, kinds: tuple[st
     assert await in_pages(mixed, 5, kinds=",".join(reversed(kinds))) == [item["id"] for item in expected]
 
 
-@pytest.mark.parametrize("kinds", [{}, *({"kinds": kind} for kind in KINDS)])
+@pytest.mark.parametrize("kinds", [{}, *({"kinds": kind} for kind in ITEM_KINDS)])
 @pytest.mark.parametrize(
     ("first", "last"),
     [("27", "27"), ("28", "28"), ("29", "29"), ("28", "29"), (None, "27"), (None, "28"), ("28", None), ("29", None)],
@@ -303,7 +303,7 @@ async def test_a_reader_sees_the_kinds_that_the_consent_opens(
         if item["kind"] in kinds
     ]
     consent = await grant(superuser, mixed, ada, scopes=scopes)
-    assert await whole(lent(ada, mixed)) == await whole(lent(ada, mixed), kinds=",".join(KINDS)) == expected
+    assert await whole(lent(ada, mixed)) == await whole(lent(ada, mixed), kinds=",".join(ITEM_KINDS)) == expected
     assert await in_pages(lent(ada, mixed), 6) == [item["id"] for item in expected]
     await superuser.execute("DELETE FROM grants WHERE id = $1", consent)
 

@@ -18,15 +18,14 @@ from app import vocabularies
 from app.domain.entries import facts, scale_ages
 from app.schemas import entries
 from app.schemas.entries import (
+    ENTRY,
     EXAMPLE_ENTRY,
     MINIMAL_ENTRY,
     SCALES,
     EntryFields,
     EntryIn,
     EntryOut,
-    EntryPage,
     EntryPatch,
-    EntryVersionPage,
 )
 from app.schemas.envelope import Performer
 
@@ -415,17 +414,17 @@ def test_an_entry_whose_note_is_hidden_is_still_an_answer() -> None:
 
 def test_pages_end_with_a_null_cursor() -> None:
     entry = EXAMPLE_ENTRY | SERVER_FIELDS
-    EntryPage.model_validate({"items": [entry], "next_cursor": None})
+    ENTRY.page.model_validate({"items": [entry], "next_cursor": None})
     version = {k: SERVER_FIELDS[k] for k in ("version", "change_seq", "deleted", "author_id", "received_at")}
     page = {"items": [version | {"deleted": True}, version | {"device_name": "Pixel 9", "record": entry}]}
-    EntryVersionPage.model_validate(page | {"next_cursor": "c"})
-    assert faults(page, EntryVersionPage) == [("/next_cursor", "missing")]
+    ENTRY.history.model_validate(page | {"next_cursor": "c"})
+    assert faults(page, ENTRY.history) == [("/next_cursor", "missing")]
 
 
 def test_generated_clients_get_one_plain_name_for_each_type() -> None:
     app = FastAPI()
 
-    @app.put("/entries", response_model=EntryPage)
+    @app.put("/entries", response_model=ENTRY.page)
     async def replace(body: EntryFields) -> None: ...
 
     @app.patch("/entries", response_model=EntryOut)
@@ -434,7 +433,7 @@ def test_generated_clients_get_one_plain_name_for_each_type() -> None:
     @app.post("/entries", response_model=EntryOut)
     async def create(body: EntryIn) -> None: ...
 
-    @app.get("/versions", response_model=EntryVersionPage)
+    @app.get("/versions", response_model=ENTRY.history)
     async def versions(region: entries.Region | None = None) -> None: ...
 
     names = set(app.openapi()["components"]["schemas"])

@@ -15,11 +15,11 @@ from app import vocabularies
 from app.schemas.profile import (
     EXAMPLE_PROFILE,
     MINIMAL_PROFILE,
+    PROFILE,
     STORED_PROFILE,
     ProfileFields,
     ProfileOut,
     ProfilePatch,
-    ProfileVersionPage,
 )
 from tests.schemas.refusals import CANARIES, answers, faults, places, with_more, with_value
 
@@ -28,7 +28,7 @@ PATHS = [path for path, _ in places(EXAMPLE_PROFILE)]
 
 
 def test_the_examples_are_profiles() -> None:
-    for model in (ProfileFields, ProfilePatch, ProfileOut, ProfileVersionPage):
+    for model in (ProfileFields, ProfilePatch, ProfileOut, PROFILE.history):
         for example in model.model_json_schema()["examples"]:
             model.model_validate(example)
 
@@ -157,7 +157,7 @@ def test_generated_clients_get_one_plain_name_for_each_type() -> None:
     @app.put("/profile", response_model=ProfileOut)
     async def replace(body: ProfileFields) -> None: ...
 
-    @app.patch("/profile", response_model=ProfileVersionPage)
+    @app.patch("/profile", response_model=PROFILE.history)
     async def revise(body: ProfilePatch) -> None: ...
 
     names = set(app.openapi()["components"]["schemas"])

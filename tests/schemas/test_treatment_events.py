@@ -21,6 +21,7 @@ from app.schemas.treatment_events import (
     EXAMPLES,
     MINIMAL_EVENT,
     STORED_EVENT,
+    TREATMENT_EVENT,
     WITH_AMOUNT,
     WITH_REASON,
     EventFlag,
@@ -28,9 +29,7 @@ from app.schemas.treatment_events import (
     TreatmentEventFields,
     TreatmentEventIn,
     TreatmentEventOut,
-    TreatmentEventPage,
     TreatmentEventPatch,
-    TreatmentEventVersionPage,
     event_of,
 )
 from tests.schemas.refusals import CANARIES, answers, faults, places, with_more, with_value
@@ -67,8 +66,8 @@ def test_the_examples_are_events() -> None:
         TreatmentEventFields,
         TreatmentEventPatch,
         TreatmentEventOut,
-        TreatmentEventPage,
-        TreatmentEventVersionPage,
+        TREATMENT_EVENT.page,
+        TREATMENT_EVENT.history,
     ):
         for example in model.model_json_schema()["examples"]:
             model.model_validate(example)
@@ -246,10 +245,10 @@ def test_an_event_keeps_the_slot_that_the_patient_named() -> None:
 def test_generated_clients_get_one_plain_name_for_each_type() -> None:
     app = FastAPI()
 
-    @app.put("/events", response_model=TreatmentEventPage)
+    @app.put("/events", response_model=TREATMENT_EVENT.page)
     async def replace(body: TreatmentEventFields) -> None: ...
 
-    @app.patch("/events", response_model=TreatmentEventVersionPage)
+    @app.patch("/events", response_model=TREATMENT_EVENT.history)
     async def revise(body: TreatmentEventPatch) -> None: ...
 
     @app.post("/events", response_model=TreatmentEventOut)

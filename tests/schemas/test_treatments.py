@@ -25,12 +25,11 @@ from app.schemas.treatments import (
     EXAMPLES,
     MINIMAL_TREATMENT,
     STORED_TREATMENT,
+    TREATMENT,
     TreatmentFields,
     TreatmentIn,
     TreatmentOut,
-    TreatmentPage,
     TreatmentPatch,
-    TreatmentVersionPage,
     plan_of,
 )
 from tests.schemas.refusals import CANARIES, answers, faults, places, with_more, with_value
@@ -90,7 +89,7 @@ def valid_treatments(draw: st.DrawFn) -> dict[str, Any]:
 def test_the_examples_are_treatments() -> None:
     for example in EXAMPLES:
         TreatmentIn.model_validate(example)
-    for model in (TreatmentIn, TreatmentFields, TreatmentPatch, TreatmentOut, TreatmentPage, TreatmentVersionPage):
+    for model in (TreatmentIn, TreatmentFields, TreatmentPatch, TreatmentOut, TREATMENT.page, TREATMENT.history):
         for example in model.model_json_schema()["examples"]:
             model.model_validate(example)
 
@@ -416,10 +415,10 @@ def test_what_is_stored_makes_the_same_plan_as_what_was_sent() -> None:
 def test_generated_clients_get_one_plain_name_for_each_type() -> None:
     app = FastAPI()
 
-    @app.put("/treatments", response_model=TreatmentPage)
+    @app.put("/treatments", response_model=TREATMENT.page)
     async def replace_treatment(body: TreatmentFields) -> None: ...
 
-    @app.patch("/treatments", response_model=TreatmentVersionPage)
+    @app.patch("/treatments", response_model=TREATMENT.history)
     async def revise(body: TreatmentPatch) -> None: ...
 
     @app.post("/treatments", response_model=TreatmentOut)

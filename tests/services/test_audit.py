@@ -14,9 +14,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from app.schemas.entries import EntryIn
+from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
-from app.services.entries import ENTRY
 from tests.answers import told
 from tests.conftest import connect
 from tests.people import (

@@ -13,10 +13,9 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.postgres.database import driver_url
-from app.schemas.entries import EntryIn
+from app.schemas.entries import ENTRY, EntryIn
 from app.services import auth, record_store, records
 from app.services.access import Caller, Diary
-from app.services.entries import ENTRY
 from tests.people import Phone, entry, site
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +65,9 @@ async def test_two_devices_creating_one_id_store_it_once_and_one_is_told(app: Fa
     diary = diary_of(app, ada)
     shared = str(uuid4())
     changes = [records.change_of(ENTRY, body(id=shared, sites=[site(value)]), shared, 0) for value in (3, 7)]
-    outcomes = await asyncio.gather(*(record_store.write(diary, "test", ENTRY.write, [change]) for change in changes))
+    outcomes = await asyncio.gather(
+        *(record_store.write(diary, "test", ENTRY.write_scope, [change]) for change in changes)
+    )
     assert sorted(outcome.status for [outcome] in outcomes) == ["conflict", "created"]
     assert {outcome.record for [outcome] in outcomes} == {(await records.read(ENTRY, diary, UUID(shared))).record}
 
@@ -76,7 +77,7 @@ async def test_ten_devices_editing_one_version_make_one_new_version(app: FastAPI
     first = body()
     await create(diary, first)
     edits = [records.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, 1) for mood in range(10)]
-    outcomes = await asyncio.gather(*(record_store.write(diary, "test", ENTRY.write, [edit]) for edit in edits))
+    outcomes = await asyncio.gather(*(record_store.write(diary, "test", ENTRY.write_scope, [edit]) for edit in edits))
     statuses = sorted(outcome.status for [outcome] in outcomes)
     assert statuses == ["conflict"] * 9 + ["updated"]
     assert (await records.read(ENTRY, diary, UUID(first.id))).version == 2
@@ -155,7 +156,7 @@ async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
     async def push(size: int) -> None:
         bodies = [body() for _ in range(size)]
         changes = [records.change_of(ENTRY, one, one.id, 0) for one in bodies]
-        outcomes = await record_store.write(diary, "test", ENTRY.write, changes)
+        outcomes = await record_store.write(diary, "test", ENTRY.write_scope, changes)
         assert [outcome.status for outcome in outcomes] == ["created"] * size
 
     await asyncio.gather(*(push(size) for size in [1, 3, 7, 14] * 4))
@@ -173,7 +174,7 @@ async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone
     outcomes = await record_store.write(
         diary,
         "test",
-        ENTRY.write,
+        ENTRY.write_scope,
         [records.change_of(ENTRY, other, other.id, 0), records.change_of(ENTRY, new, new.id, 0)],
     )
     assert [outcome.status for outcome in outcomes] == ["conflict", "created"]
@@ -187,7 +188,7 @@ async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app:
     async def put(mood: int | None, base: int) -> str:
         change = records.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, base)
         outcome = await record_store.write(
-            diary, "test", ENTRY.write, [record_store.Change(**{**_fields(change), "mutation_id": mutation})]
+            diary, "test", ENTRY.write_scope, [record_store.Change(**{**_fields(change), "mutation_id": mutation})]
         )
         return outcome[0].status
 
