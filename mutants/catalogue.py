@@ -280,8 +280,8 @@ MUTANTS = (
     Mutant(
         "anybody decides about a diary",
         SERVICE,
-        "await records.enter(session, diary, action, OWNER)",
-        "await records.enter(session, diary, action)",
+        "await access.enter(session, diary, action, OWNER)",
+        "await access.enter(session, diary, action)",
         MATRIX + " -k grant",
     ),
     Mutant(
@@ -305,7 +305,7 @@ MUTANTS = (
         "    grant =",
         TEAM,
     ),
-    Mutant("guesses are not counted", SERVICE, "    await sign_in_delays.count(database, limits, now)\n", "", TEAM),
+    Mutant("guesses are not counted", SERVICE, "    await throttle.count(database, limits, now)\n", "", TEAM),
     Mutant("a key is good for other terms", SERVICE, " or made.terms_digest != terms_digest:", ":", TEAM),
     Mutant(
         "confirming ends every other consent",
@@ -366,7 +366,7 @@ MUTANTS = (
     # Records: scopes, window and notes where they are written and read.
     Mutant(
         "who may read may write",
-        "app/services/records.py",
+        "app/schemas/records.py",
         'return f"{self.scope}:write"',
         'return f"{self.scope}:read"',
         MATRIX,
@@ -499,14 +499,14 @@ MUTANTS = (
     ),
     Mutant(
         "anybody writes as a clinician",
-        "app/services/slots.py",
+        "app/schemas/treatments.py",
         'elif body.authored_by == "clinician" and',
         "elif False and",
         TEAM,
     ),
     Mutant(
         "a clinician acknowledges for the patient",
-        "app/services/slots.py",
+        "app/schemas/treatments.py",
         "if body.acknowledged_at is not None:",
         "if False:",
         TEAM,
@@ -718,8 +718,8 @@ MUTANTS = (
     Mutant(
         "anybody offers a clinician's plan",
         SYNC_SERVICE,
-        "await kinds.check_author(kind, diary, record_id, None, body)",
-        "await kinds.check_author(kind, diary, record_id, mutation.base_version, body)",
+        "await records.check_author(kind, diary, record_id, None, body)",
+        "await records.check_author(kind, diary, record_id, mutation.base_version, body)",
         PUSHES,
     ),
     Mutant(
