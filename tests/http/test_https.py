@@ -27,9 +27,10 @@ from app import errors
 from app.config import Settings
 from app.http import problems, server
 from tests.conftest import ROOT
-from tests.http.test_server import connect, read_to_end, until
+from tests.http.test_server import connect, read_to_end
 from tests.people import Person
 from tests.test_schemathesis import events_of
+from tests.waiting import block_until
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +100,7 @@ def secure(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with log.open("wb") as stdout:
         process = subprocess.Popen(command, stdout=stdout, env=os.environ | environment, cwd=ROOT)
     try:
-        until(lambda: process.poll() is not None or log.read_text().count("Application startup complete.") == 2)
+        block_until(lambda: process.poll() is not None or log.read_text().count("Application startup complete.") == 2)
         [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
         yield Secure(port, authority, (certificate, key))
     finally:

@@ -18,8 +18,9 @@ from app.http.rate_limits import Standing, Windows
 from app.main import create_app
 from app.security.client_address import network
 from tests.conftest import connect
-from tests.http.test_server import PATIENCE, TinyApp, _answer, answers, ask, port_of, start_process, until
+from tests.http.test_server import TinyApp, _answer, answers, ask, port_of, start_process
 from tests.people import Phone
+from tests.waiting import PATIENCE, block_until
 
 pytestmark = pytest.mark.anyio
 
@@ -315,8 +316,8 @@ def test_workers_count_together() -> None:
     with start_process(f"\nif __name__ == '__main__': {code}") as process:
         try:
             number = port_of(process)
-            until(lambda: answers(number))
-            until(lambda: _both_refuse(number, counted))
+            block_until(lambda: answers(number))
+            block_until(lambda: _both_refuse(number, counted))
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=PATIENCE)

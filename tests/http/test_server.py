@@ -3,13 +3,11 @@
 import asyncio
 import json
 import os
-import select
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,17 +21,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from uvloop import Loop as UvLoop
 
 from app import logs
 from app.config import Settings
 from app.http import server
 from app.http.lifecycle import Lifecycle
+from tests.waiting import PATIENCE, block_until
 
-PATIENCE = 30  # seconds until a test gives up instead of hanging
 GET = b"GET %b HTTP/1.1\r\nHost: diary\r\n%b\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: diary\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK"
+RECEIVE_SECONDS = 24.5  # for a request to arrive; no test lives to see it
 
 
 class TinyApp:
@@ -129,13 +129,14 @@ def serving(app: TinyApp, **changes: Any) -> Iterator[tuple[server.Server, int]]
     thread = Thread(target=running.run, args=([listener],))
     thread.start()
     try:
-        until(lambda: running.started)
+        block_until(lambda: running.started)
         yield running, listener.getsockname()[1]
     finally:
         app.release.set()
         running.should_exit = True
         thread.join(PATIENCE)
         listener.close()
+        assert not thread.is_alive(), "it does not end"
 
 
 @pytest.fixture(autouse=True)
@@ -155,18 +156,38 @@ def port(app: TinyApp) -> Iterator[int]:
         yield number
 
 
+class Hourglass:
+    """Deadlines for receiving that are over when the test says so, however slow the machine is."""
+
+    def __init__(self) -> None:
+        self.timers: list[tuple[server.Loop, asyncio.TimerHandle, Callable[[], None]]] = []
+
+    def call_later(self, loop: server.Loop, delay: float, callback: Callable[[], None], *more: Any) -> Any:
+        """The loop's own; it keeps what is due after the time for receiving."""
+        timer = UvLoop.call_later(loop, delay, callback, *more)
+        if delay == RECEIVE_SECONDS:
+            self.timers.append((loop, timer, callback))
+        return timer
+
+    def turn(self) -> None:
+        """The time is over for whatever began before."""
+        over, self.timers = self.timers, []
+        for loop, timer, callback in over:
+            loop.call_soon_threadsafe(lambda timer=timer, callback=callback: timer.cancelled() or callback())
+
+
 @pytest.fixture
-def hasty_port(app: TinyApp) -> Iterator[int]:
-    """The port of a server that waits one second for a request."""
-    with serving(app, receive_seconds=1) as (_, number):
+def hourglass(monkeypatch: pytest.MonkeyPatch) -> Hourglass:
+    glass = Hourglass()
+    monkeypatch.setattr(server.Loop, "call_later", lambda *call: glass.call_later(*call), raising=False)
+    return glass
+
+
+@pytest.fixture
+def patient_port(app: TinyApp, hourglass: Hourglass) -> Iterator[int]:
+    """The port of a server that waits for a request until the hourglass is turned."""
+    with serving(app, receive_seconds=RECEIVE_SECONDS) as (_, number):
         yield number
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def connect(port: int) -> socket.socket:
@@ -297,22 +318,22 @@ def test_the_refusal_of_a_flood_names_the_limits(port: int) -> None:
 def test_a_body_that_breaks_off_is_refused_and_the_app_is_told(port: int, app: TinyApp, broken: bytes) -> None:
     with connect(port) as client:
         client.sendall(CHUNKED + b"2\r\nhi\r\n")
-        until(app.entered.is_set)
+        block_until(app.entered.is_set)
         sender = Thread(target=_send_quietly, args=(client, broken))
         sender.start()
         problem_of(read_to_end(client), 400)
         sender.join()
-    until(app.disconnected.is_set)
+    block_until(app.disconnected.is_set)
 
 
 def test_a_body_that_breaks_off_during_the_answer_gets_no_second_answer(port: int, app: TinyApp) -> None:
     with connect(port) as client:
         client.sendall(CHUNKED.replace(b"/echo", b"/begun"))
-        until(app.entered.is_set)
+        block_until(app.entered.is_set)
         assert b"first" in read_some(client, b"first")
         client.sendall(b"zz\r\n")
         assert read_to_end(client) == b""
-    until(app.disconnected.is_set)
+    block_until(app.disconnected.is_set)
 
 
 def read_some(client: socket.socket, ending: bytes) -> bytes:
@@ -327,7 +348,7 @@ def read_some(client: socket.socket, ending: bytes) -> bytes:
 def test_garbage_behind_a_request_in_progress_is_not_taken_for_its_answer(port: int, app: TinyApp) -> None:
     with connect(port) as client:
         client.sendall(GET % (b"/slow", b""))
-        until(app.entered.is_set)
+        block_until(app.entered.is_set)
         client.sendall(b"\x00\x01\x02")
         assert read_to_end(client) == b""
 
@@ -369,68 +390,73 @@ SLOW = {
 }
 
 
-def test_hundreds_of_slow_sockets_are_closed_and_a_healthy_client_is_served(hasty_port: int) -> None:
-    clients = {connect(hasty_port): kind for _ in range(75) for kind in SLOW}
-    for client, kind in clients.items():
+def test_hundreds_of_slow_sockets_are_closed_and_a_healthy_client_is_served(
+    patient_port: int, hourglass: Hourglass
+) -> None:
+    clients = [(connect(patient_port), kind) for _ in range(75) for kind in SLOW]
+    for client, kind in clients:
         client.sendall(SLOW[kind][0])
-    healthy = ask(hasty_port, b"/readyz")
-    ended = trickle(clients)
-    assert healthy.startswith(OK)
-    assert ask(hasty_port, b"/readyz").startswith(OK)
-    assert {kind for kind, _ in ended} == set(SLOW)
+    assert ask(patient_port, b"/readyz").startswith(OK)
+    block_until(lambda: len(hourglass.timers) == len(clients) + 1)
+    for client, kind in clients:  # however much trickles in, a deadline stays what it was
+        client.sendall(SLOW[kind][1])
+    assert ask(patient_port, b"/readyz").startswith(OK)
+    block_until(lambda: len(hourglass.timers) == len(clients) + 2)
+    hourglass.turn()
+    ended = [(kind, read_to_end(client)) for client, kind in clients]
+    assert ask(patient_port, b"/readyz").startswith(OK)
     for kind, answer in ended:
         if kind in ("head", "body"):
             assert problem_of(answer, 408)["type"] == "/problems/request-timeout"
         else:
             assert answer == b""
+    for client, _ in clients:
+        client.close()
 
 
-def trickle(clients: dict[socket.socket, str]) -> list[tuple[str, bytes]]:
-    """Sends a byte on each socket, again and again, until the server has closed all; what it said to each."""
-    ended = []
-    deadline = time.monotonic() + PATIENCE
-    poll = select.poll()
-    by_number = {client.fileno(): client for client in clients}
-    for number in by_number:
-        poll.register(number, select.POLLIN)
-    while by_number:
-        assert time.monotonic() < deadline, f"{len(by_number)} sockets are still open"
-        for number, _ in poll.poll(100):
-            poll.unregister(number)
-            client = by_number.pop(number)
-            ended.append((clients[client], read_to_end(client)))
-            client.close()
-        for client in by_number.values():
-            _send_quietly(client, SLOW[clients[client]][1])
-    return ended
+def test_a_client_that_sends_nothing_is_closed_when_its_time_is_over(app: TinyApp) -> None:
+    with serving(app, receive_seconds=0.1) as (_, number), connect(number) as idle:
+        assert read_to_end(idle) == b""
 
 
-def test_a_slow_body_after_an_early_answer_is_closed_without_a_second_answer(hasty_port: int) -> None:
-    answer = exchange(hasty_port, (POST + b"Content-Length: 9\r\n\r\n").replace(b"/echo", b"/early"))
+def test_a_slow_body_after_an_early_answer_is_closed_without_a_second_answer(
+    patient_port: int, hourglass: Hourglass
+) -> None:
+    with connect(patient_port) as client:
+        client.sendall((POST + b"Content-Length: 9\r\n\r\n").replace(b"/echo", b"/early"))
+        answer = read_some(client, b"\r\n\r\nno")
+        hourglass.turn()
+        answer += read_to_end(client)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_a_slow_answer_is_not_cut_by_the_deadline_for_receiving(hasty_port: int, app: TinyApp) -> None:
-    with connect(hasty_port) as client, connect(hasty_port) as clock:
+def test_a_slow_answer_is_not_cut_by_the_deadline_for_receiving(
+    patient_port: int, hourglass: Hourglass, app: TinyApp
+) -> None:
+    with connect(patient_port) as client, connect(patient_port) as clock:
         client.sendall(GET % (b"/slow", b"Connection: close\r\n") + b"\r\n")
-        until(app.entered.is_set)
+        block_until(app.entered.is_set)
+        block_until(lambda: len(hourglass.timers) >= 2)
+        hourglass.turn()
         assert read_to_end(clock) == b""  # a whole deadline has passed
         app.release.set()
         assert read_to_end(client).endswith(b"done")
 
 
-def test_a_client_that_does_not_read_is_cut(hasty_port: int, app: TinyApp) -> None:
-    with connect(hasty_port) as client:
+def test_a_client_that_does_not_read_is_cut(patient_port: int, hourglass: Hourglass, app: TinyApp) -> None:
+    with connect(patient_port) as client:
         client.sendall(GET % (b"/flood", b""))
-        until(app.left.is_set)
+        block_until(lambda: len(hourglass.timers) == 2)  # the second waits for the client to read
+        hourglass.turn()
+        block_until(app.left.is_set)
         assert len(read_to_end(client)) < 512 * 256 * 1024
 
 
 def test_a_client_that_pauses_reading_gets_everything(port: int, app: TinyApp) -> None:
     with connect(port) as client:
         client.sendall(GET % (b"/flood", b"Connection: close\r\n"))
-        until(app.entered.is_set)
+        block_until(app.entered.is_set)
         size = 0
         while part := client.recv(1 << 20):
             size += len(part)
@@ -455,22 +481,24 @@ def test_a_named_proxy_is_believed_and_nobody_else(app: TinyApp) -> None:
 def test_tls_is_1_2_or_newer_and_an_unfinished_handshake_is_closed(
     app: TinyApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.5)
     certificate, key = _certificate(tmp_path)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", PATIENCE)
     with serving(app, tls_cert=certificate, tls_key=key) as (running, number):
         client = ssl.create_default_context(cafile=certificate)
         with client.wrap_socket(connect(number), server_hostname="localhost") as secure:
             secure.sendall(GET % (b"/readyz", b"Connection: close\r\n"))
             assert secure.recv(4096).startswith(OK)
-        with connect(number) as silent:
-            assert read_to_end(silent) == b""
         assert running.config.ssl is not None
         assert running.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.1)
+    with serving(app, tls_cert=certificate, tls_key=key) as (_, number), connect(number) as silent:
+        assert read_to_end(silent) == b""
 
 
 def test_an_idle_tls_client_that_never_says_good_bye_does_not_hold_up_the_end(
     app: TinyApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", PATIENCE)
     monkeypatch.setattr(server, "FAREWELL_SECONDS", 0.1)
     certificate, key = _certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=certificate)
@@ -481,7 +509,7 @@ def test_an_idle_tls_client_that_never_says_good_bye_does_not_hold_up_the_end(
         client.sendall(GET % (b"/readyz", b""))
         assert client.recv(4096).startswith(OK)
         running.should_exit = True
-        until(lambda: not running.server_state.connections)
+        block_until(lambda: not running.server_state.connections)
         assert not running.force_exit
 
 
@@ -504,12 +532,18 @@ def _certificate(directory: Path) -> tuple[Path, Path]:
 def test_closing_finishes_the_request_in_flight_and_says_it_drains(app: TinyApp) -> None:
     with serving(app, drain_seconds=60) as (running, number), connect(number) as client:
         client.sendall(GET % (b"/slow", b""))
-        until(app.entered.is_set)
+        block_until(app.entered.is_set)
         running.should_exit = True
-        until(lambda: ask(number, b"/readyz").startswith(b"HTTP/1.1 503"))
+        block_until(lambda: ask(number, b"/readyz").startswith(b"HTTP/1.1 503"))
         app.release.set()
         assert read_some(client, b"done").startswith(OK)
         running.force_exit = True  # a second Ctrl-C ends the drain
+
+
+def test_a_drain_ends_by_itself(app: TinyApp) -> None:
+    with serving(app, drain_seconds=0.1) as (running, _):
+        pass
+    assert running.config.lifecycle.draining
 
 
 def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
@@ -541,16 +575,17 @@ def answers(port: int) -> bool:
 
 
 def test_sigterm_lets_a_running_request_finish_and_the_caller_clean_up() -> None:
-    code = "app = TinyApp(); server.run(settings(drain_seconds=1), app); print('cleaned up')"
+    code = "app = TinyApp(); server.run(settings(drain_seconds=60), app); print('cleaned up')"
     with start_process(code) as process:
         number = port_of(process)
-        until(lambda: answers(number))
+        block_until(lambda: answers(number))
         with connect(number) as client:
             client.sendall(POST + b"Content-Length: 2\r\n\r\nh")
             process.send_signal(signal.SIGTERM)
-            until(lambda: ask(number, b"/readyz").startswith(b"HTTP/1.1 503"))
+            block_until(lambda: ask(number, b"/readyz").startswith(b"HTTP/1.1 503"))
             client.sendall(b"i")
-            assert read_to_end(client).endswith(b"\r\n\r\nhi")
+            assert read_some(client, b"hi").endswith(b"\r\n\r\nhi")
+        process.send_signal(signal.SIGINT)  # a second signal ends the drain
         output, _ = process.communicate(timeout=PATIENCE)
         assert output.endswith("cleaned up\n")
         assert process.returncode == 0
@@ -561,14 +596,14 @@ def test_several_workers_share_the_port_and_their_metrics_directory() -> None:
     guarded = f"if __name__ == '__main__': {code}"
     with start_process("\n" + guarded) as process:
         number = port_of(process)
-        until(lambda: answers(number))
+        block_until(lambda: answers(number))
         seen: set[bytes] = set()
 
         def both_answered() -> bool:
             seen.add(ask(number, b"/environment").rpartition(b"\r\n\r\n")[2])
             return len(seen) == 2
 
-        until(both_answered)
+        block_until(both_answered)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 0

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +24,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.postgres import embedded
 from app.postgres.embedded import CannotStart, Server
 
-PATIENCE = 30
 ROOT = os.geteuid() == 0
 INSTALLED = sorted(embedded.DISTRIBUTION_BINARIES.glob("[0-9]*/bin"))
 Start = Callable[..., Server]
@@ -64,13 +62,6 @@ def ask(server: Server, question: str, database: str = "postgres") -> Any:
             await connection.close()
 
     return asyncio.run(answer())
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def pid_of(server: Server) -> int:

@@ -33,7 +33,7 @@ from app.postgres.migrate import migrate
 from migrations import check
 from tests.conftest import ROOT, connect
 from tests.people import Person, Phone, entry
-from tests.waiting import until
+from tests.waiting import until, until_locked_out
 
 pytestmark = pytest.mark.anyio
 
@@ -253,7 +253,7 @@ async def test_an_exhausted_pool_answers_503_and_serves_everybody_afterwards(
         async with superuser.transaction():
             await superuser.execute(lock.format(ada.patient_id))
             stalled = asyncio.create_task(_ask(ada, path))
-            await until(lambda: superuser.fetchval(f"SELECT count(*) {OURS} AND wait_event_type = 'Lock'"))
+            await until_locked_out(superuser)
             refused = await _ask(bob, path)
             assert refused.status_code == 503
             assert 1 <= int(refused.headers["retry-after"]) <= 5

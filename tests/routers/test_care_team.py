@@ -23,7 +23,7 @@ from tests.people import (
     share,
     treatment,
 )
-from tests.waiting import until
+from tests.waiting import until_locked_out
 
 pytestmark = pytest.mark.anyio
 
@@ -297,8 +297,7 @@ async def test_consent_waits_for_its_turn_with_what_is_written_but_a_stranger_fo
         await writer.execute("SELECT FROM patient_clocks WHERE patient_id = $1 FOR UPDATE", UUID(ada.patient_id))
         assert told(await bob.http.get(f"{ada.diary}/grants")) == (404, "not-found")
         asked = asyncio.create_task(ada.get("/grants"))
-        queued = "SELECT count(*) > 0 OR $1 FROM pg_locks WHERE NOT granted"
-        await until(lambda: superuser.fetchval(queued, asked.done()))
+        await until_locked_out(superuser)
         assert not asked.done()
     assert (await asked).status_code == 200
     await writer.close()

@@ -34,7 +34,7 @@ from tests.people import (
     treatment,
     without_id,
 )
-from tests.waiting import until
+from tests.waiting import until_locked_out
 
 pytestmark = pytest.mark.anyio
 
@@ -360,7 +360,7 @@ async def test_sealing_waits_for_transactions_that_have_written(
         request_id,
     )
     sealed = asyncio.create_task(sealing.execute(SEAL))
-    await until(lambda: superuser.fetchval("SELECT count(*) = 1 FROM pg_locks WHERE NOT granted"))
+    await until_locked_out(superuser)
     await transaction.commit()
     await sealed
     held = "SELECT max(to_id) >= (SELECT id FROM audit_events WHERE request_id = $1) FROM audit_segments"

@@ -19,7 +19,7 @@ from app.services.invitations import Refused
 from tests.answers import ids, told
 from tests.conftest import connect, create_database, url_of
 from tests.people import PASSWORD, Person, Phone, grant, lent
-from tests.waiting import until
+from tests.waiting import until_locked_out
 
 pytestmark = pytest.mark.anyio
 
@@ -72,17 +72,6 @@ async def clinician(superuser: Connection, person: Person) -> dict[str, Any]:
     )
     assert found is not None
     return dict(found)
-
-
-async def waiting(superuser: Connection, count: int) -> None:
-    """Returns once so many connections wait for a lock."""
-    waiters = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def reached() -> bool:
-        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # inside a transaction it would not change
-        return bool(await superuser.fetchval(waiters) == count)
-
-    await until(reached)
 
 
 async def test_a_clinician_is_what_the_operator_said_and_vouched_for(
@@ -192,7 +181,7 @@ async def test_nothing_is_written_any_more_once_vouching_has_ended(
     async with superuser.transaction():  # as somebody who writes, and has been let in
         await superuser.execute("SELECT FROM patient_clocks WHERE patient_id = $1 FOR UPDATE", UUID(ada.patient_id))
         ending = asyncio.create_task(invitations.unverify_clinician(owner_url, weber.person.email))
-        await waiting(superuser, 1)
+        await until_locked_out(superuser)
         assert not ending.done()
     await ending
     assert told(await lent(weber, ada).log()) == (404, "not-found")
@@ -221,9 +210,9 @@ async def test_a_link_that_is_replaced_while_it_is_followed_is_over(
     async with superuser.transaction():  # holds up both, in this order
         await superuser.execute("SELECT FROM users WHERE email = $1 FOR UPDATE", person.email)
         replacing = asyncio.create_task(invite(owner_url, person))
-        await waiting(superuser, 1)
+        await until_locked_out(superuser)
         following = asyncio.create_task(accept(database, old))
-        await waiting(superuser, 2)
+        await until_locked_out(superuser, 2)
     new = await replacing
     with pytest.raises(NotFound):
         await following

@@ -17,6 +17,7 @@ from app.schemas.entries import ENTRY, EntryIn
 from app.services import auth, record_store, records
 from app.services.access import Caller, Diary
 from tests.people import Phone, entry, site
+from tests.waiting import until_locked_out
 
 pytestmark = pytest.mark.anyio
 
@@ -54,13 +55,6 @@ async def served(settings: Settings) -> AsyncIterator["asyncpg.Connection[asyncp
         await connection.close()
 
 
-async def blocked(superuser: "asyncpg.Connection[asyncpg.Record]", count: int = 1) -> None:
-    """Returns once so many backends of this database wait for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    while await superuser.fetchval(waiting) < count:
-        await asyncio.sleep(0.01)
-
-
 async def test_two_devices_creating_one_id_store_it_once_and_one_is_told(app: FastAPI, ada: Phone) -> None:
     diary = diary_of(app, ada)
     shared = str(uuid4())
@@ -92,7 +86,7 @@ async def test_a_writer_that_stalls_before_its_commit_leaves_no_gap_behind_it(
         await transaction.start()
         await stalled.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
         follower = asyncio.create_task(create(diary, body()))
-        await blocked(superuser)
+        await until_locked_out(superuser)
         assert not follower.done()
         page = await records.read_page(ENTRY, diary, record_store.Filters(), 10, None, ())
         assert page.items == b""  # a puller sees neither of the two, never the later one alone
@@ -126,7 +120,7 @@ async def test_a_revocation_that_commits_while_a_write_waits_refuses_the_write(
         await transaction.start()
         await revoking.execute("SELECT revoke_sessions($1, $2)", diary.caller.user_id, [diary.caller.session_id])
         write = asyncio.create_task(ada.log())
-        await blocked(superuser)
+        await until_locked_out(superuser)
         await transaction.commit()
         assert (await write).status_code == 401
     assert not await superuser.fetchval("SELECT count(*) FROM records WHERE patient_id = $1", diary.patient_id)
@@ -141,7 +135,7 @@ async def test_a_revocation_waits_for_a_write_that_came_first(
         await transaction.start()
         await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
         revocation = asyncio.create_task(auth.revoke(diary.database, diary.caller.user_id, [diary.caller.session_id]))
-        await blocked(superuser)
+        await until_locked_out(superuser)
         assert not revocation.done()
         await transaction.commit()
         assert await revocation == 1
