@@ -1,12 +1,12 @@
-"""One real PostgreSQL for the run, one migrated database for each worker, one application for each module of tests."""
+"""One real PostgreSQL for the run with one migrated template, and for each worker a copy of it and one application."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import randrange
+from random import Random, randrange
 from typing import Any
 from uuid import uuid4
 
@@ -15,19 +15,35 @@ import asyncpg
 import httpx
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
-from app.postgres import embedded, migrate
+from app.postgres import database, embedded, migrate
+from app.security import passwords
 from tests.people import Person, Phone
+from tests.serving import Served, serve
 
-ROOT = Path(__file__).parent.parent
 SERVER = pytest.StashKey[str]()
+TEMPLATE = "diary_template"
+REAL_HASHER, REAL_NOBODY = passwords._hasher, passwords.NOBODY
+# What the service says of its own patience: few tests are about that, the others may run on a slow and busy machine.
+IMPATIENT = dict(database.SESSION_SETTINGS)
+database.SESSION_SETTINGS |= {
+    "lock_timeout": "60s",
+    "statement_timeout": "120s",
+    "idle_in_transaction_session_timeout": "120s",
+}
 
 hypothesis.settings.register_profile("diary", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("diary")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test ORDER=…` says."""
+    parser.addoption("--order", default="", help="`random`, the number that a random order was called, or `reverse`")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash[SERVER] = config.workerinput["server_url"]
         return
+    if config.option.order == "random":
+        config.option.order = str(randrange(1_000_000))
+    os.environ["DIARY_DATABASE_WAIT_SECONDS"] = "30"  # for whoever makes settings: see IMPATIENT
     directory = Path(tempfile.mkdtemp(prefix="diary-tests-"))
     directory.chmod(0o755)
     binaries = os.environ.get("DIARY_POSTGRES_BINARIES")
@@ -47,6 +66,27 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """xdist's hook: what a worker gets to know."""
     node.workerinput["server_url"] = node.config.stash[SERVER]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Another order of the modules, and of the tests in each; within them the set-up of the module is shared."""
+    order = config.option.order
+    if not order:
+        return
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    arrange: Callable[[list[Any]], None] = list.reverse if order == "reverse" else Random(order).shuffle
+    parts = list(modules.values())
+    for part in (parts, *parts):
+        arrange(part)
+    items[:] = [item for part in parts for item in part]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """How to get the same order again."""
+    if config.option.order:
+        terminalreporter.write_line(f"This order again: --order={config.option.order}")
 
 
 def url_of(server_url: str, user: str, name: str) -> str:
@@ -65,19 +105,45 @@ def server_url(pytestconfig: pytest.Config) -> str:
     return pytestconfig.stash[SERVER]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> None:
+    """A sign-in costs next to nothing, except where `real_passwords` is asked for."""
+    passwords._hasher = PasswordHasher(memory_cost=8, time_cost=1, parallelism=1)
+    passwords.NOBODY = passwords._hasher.hash("")
+
+
+@pytest.fixture
+def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed as the service does it."""
+    monkeypatch.setattr(passwords, "_hasher", REAL_HASHER)
+    monkeypatch.setattr(passwords, "NOBODY", REAL_NOBODY)
+
+
 @pytest.fixture(scope="session")
 async def database_name(server_url: str) -> str:
-    """This worker's database, made by the migrations."""
+    """This worker's database."""
+    return await make_database(server_url)
+
+
+async def make_database(server_url: str) -> str:
+    """The name of a new database on the run's server, as the migrations make one."""
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(0)")  # who comes first makes the template, the others wait
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", TEMPLATE):
+            await create_database(server_url, TEMPLATE)
+            await anyio.to_thread.run_sync(migrate.migrate, url_of(server_url, "postgres", TEMPLATE))
+    finally:
+        await connection.close()
     name = f"diary_{uuid4().hex[:12]}"
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate.migrate, url_of(server_url, "postgres", name))
+    await create_database(server_url, name, TEMPLATE)
     return name
 
 
-async def create_database(server_url: str, name: str) -> None:
-    """An empty database on the run's server."""
+async def create_database(server_url: str, name: str, template: str = "template1") -> None:
+    """A database on the run's server: an empty one, or a copy of that one."""
     connection = await asyncpg.connect(server_url)
-    await connection.execute(f'CREATE DATABASE "{name}"')
+    await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     await connection.close()
 
 
@@ -95,6 +161,7 @@ def settings(server_url: str, database_name: str, tmp_path_factory: pytest.TempP
         database_url=SecretStr(url_of(server_url, "diary_app", database_name)),
         state_directory=tmp_path_factory.mktemp("state"),
         audit_seal_seconds=3600,  # tests seal when they want to
+        access_token_seconds=3600,
         requests_per_session=1_000_000,  # they are quicker than any phone
         requests_per_address=1_000_000,
     )
@@ -106,6 +173,13 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     application = create_app(settings)
     async with application.router.lifespan_context(application):
         yield application
+
+
+@pytest.fixture(scope="session")
+def served(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The same in a process of its own, over sockets."""
+    with serve(settings, tmp_path_factory.mktemp("served")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def test_without_any_setting_it_is_development() -> None:
     found = settings()
     assert found.development
     assert (found.require_verified_email, found.require_second_factor, found.drain_seconds) == (False, False, 0)
+    assert (found.access_token_seconds, found.database_wait_seconds) == (600, 1.5)
 
 
 def test_naming_a_database_makes_it_production() -> None:

@@ -25,7 +25,7 @@ from app.postgres import embedded
 from app.postgres.database import Database, make_engine
 from app.postgres.migrate import alembic_config, migrate
 from migrations import check
-from tests.conftest import ROOT, connect, create_database, url_of
+from tests.conftest import ROOT, connect, create_database, make_database, url_of
 from tests.people import Person
 from tests.waiting import until
 
@@ -53,10 +53,9 @@ def empty(server_url: str) -> str:
 
 
 @pytest.fixture
-def migrated(empty: str) -> str:
+def migrated(server_url: str) -> str:
     """The superuser's URL of a database at the newest migration."""
-    migrate(empty)
-    return empty
+    return url_of(server_url, "postgres", asyncio.run(make_database(server_url)))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,17 +15,16 @@ from uuid import UUID
 
 import anyio
 import asyncpg
-import httpx
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from app.config import Settings
 from app.services.verify import NEW_EPOCHS
 from examples.offline_client import SERVERS, Diary, Json, Problem
 from tests.conftest import ROOT
 from tests.people import Person, Phone, entry, grant, lent, without_id
 from tests.routers.test_sync import pull_all
-from tests.test_schemathesis import serve
+from tests.serving import Served
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -36,18 +35,11 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # Node 
 TABLES = ("patient_clocks", "records", "record_versions")
 
 
-@pytest.fixture(scope="module")
-def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a server listens."""
-    with serve(settings, tmp_path_factory.mktemp("server") / "log") as url:
-        yield url
-
-
 @pytest.fixture
-async def devices(api: str) -> AsyncIterator[list[Phone]]:
+async def devices(served: Served) -> AsyncIterator[list[Phone]]:
     """Two devices of one patient, signed in."""
     person = Person()
-    async with httpx.AsyncClient(base_url=api) as one, httpx.AsyncClient(base_url=api) as other:
+    async with served.client() as one, served.client() as other:
         yield [await person.register_and_sign_in(one), Phone(other, person, (await person.sign_in(other)).json())]
 
 
@@ -95,7 +87,7 @@ async def test_two_devices_with_an_open_source_store_converge(
     }
     asked = []
     process = await anyio.open_process(["node", f"test/{store}.mjs"], cwd=EXAMPLES, env=environment, stderr=None)
-    with anyio.fail_after(60):  # a store that never comes to rest is killed; it ends when its input does
+    with anyio.fail_after(PATIENCE):  # a store that never comes to rest is killed; it ends when its input does
         async with process as node:
             assert node.stdin is not None
             assert node.stdout is not None
@@ -315,12 +307,12 @@ async def test_a_restore_that_is_interrupted_loses_nothing(
 
 
 async def test_what_is_withdrawn_is_not_offered_and_an_edit_of_it_is_shown_to_the_user(
-    api: str, devices: list[Phone], diaries: list[Shaky], superuser: Connection, tmp_path: Path
+    served: Served, devices: list[Phone], diaries: list[Shaky], superuser: Connection, tmp_path: Path
 ) -> None:
     ada, diary = devices[0], diaries[0]
     moved, edited_meanwhile = [logged(diary, occurred_at="2026-05-01T08:00:00+02:00") for _ in range(2)]
     diary.sync()
-    async with httpx.AsyncClient(base_url=api) as http:
+    async with served.client() as http:
         helper = await Person().register_and_sign_in(http)
         await grant(superuser, ada, helper, data_from=datetime(2026, 4, 1, tzinfo=UTC))
         copy = opened(lent(helper, ada), tmp_path / "helper.sqlite")
@@ -338,12 +330,12 @@ async def test_what_is_withdrawn_is_not_offered_and_an_edit_of_it_is_shown_to_th
 
 
 async def test_after_another_consent_the_client_forgets_what_it_may_no_longer_see(
-    api: str, devices: list[Phone], diaries: list[Shaky], superuser: Connection, tmp_path: Path
+    served: Served, devices: list[Phone], diaries: list[Shaky], superuser: Connection, tmp_path: Path
 ) -> None:
     ada, diary = devices[0], diaries[0]
     old, new = logged(diary), logged(diary, occurred_at="2026-05-01T08:00:00+02:00")
     diary.sync()
-    async with httpx.AsyncClient(base_url=api) as http:
+    async with served.client() as http:
         helper = await Person().register_and_sign_in(http)
         grant_id = await grant(superuser, ada, helper)
         copy = opened(lent(helper, ada), tmp_path / "helper.sqlite")

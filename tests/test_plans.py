@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-import anyio.to_thread
 import asyncpg
 import pytest
 from fastapi import FastAPI
@@ -22,13 +21,12 @@ from sqlalchemy import event
 from app.config import Settings
 from app.main import create_app
 from app.postgres.database import SESSION_SETTINGS
-from app.postgres.migrate import migrate
 from app.schemas.entries import ENTRY, EntryIn
 from app.schemas.records import RecordKind
 from app.schemas.treatment_events import TREATMENT_EVENT, TreatmentEventIn
 from app.services import record_store, records
 from app.services.access import Caller, Diary
-from tests.conftest import connect, create_database, url_of
+from tests.conftest import connect, make_database, url_of
 from tests.people import Person, Phone, dose, entry
 
 pytestmark = pytest.mark.anyio
@@ -168,9 +166,7 @@ async def drop_database(server_url: str, name: str) -> None:
 
 @pytest.fixture
 async def history(server_url: str, tmp_path: Path) -> AsyncIterator[History]:
-    name = f"million_{uuid4().hex[:8]}"
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate, url_of(server_url, "postgres", name))
+    name = await make_database(server_url)
     url = SecretStr(url_of(server_url, "diary_app", name))
     app = create_app(Settings(environment="development", database_url=url, state_directory=tmp_path))
     async with app.router.lifespan_context(app), connect(app) as http:

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-import anyio.to_thread
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
-from app.postgres import migrate
-from tests.conftest import connect, create_database, url_of
+from tests.conftest import connect, make_database, url_of
 from tests.people import Person, Phone, consent, dose, entry, make_clinician, profile, share, treatment, without_id
 
 pytestmark = pytest.mark.anyio
@@ -88,9 +86,7 @@ class Pair:
 @pytest.fixture(scope="module")
 async def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Both on a database of their own, for its functions are damaged here."""
-    name = f"diary_{uuid4().hex[:12]}"
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate.migrate, url_of(server_url, "postgres", name))
+    name = await make_database(server_url)
     serving_url = url_of(server_url, "diary_app", name)
     app = create_app(
         Settings(

@@ -4,31 +4,23 @@
 examples for an operation, others each time, and the coverage phase over every operation.
 """
 
-import json
 import os
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any, TypeAlias
 from zoneinfo import available_timezones
 
 import anyio.to_thread
 import asyncpg
-import httpx
 import pytest
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.engine import events, from_schema
 
-from app.config import Settings
-from tests.conftest import ROOT
 from tests.people import Person, Phone, dose, entry, grant, make_organisation, profile, share, treatment
+from tests.serving import Served, events_of
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -99,21 +91,17 @@ class Report:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_the_api_keeps_to_its_description(
-    phase: str, settings: Settings, tmp_path: Path, superuser: Connection
-) -> None:
+async def test_the_api_keeps_to_its_description(phase: str, served: Served, superuser: Connection) -> None:
     await superuser.execute("TRUNCATE sign_in_delays")  # the phase before failed often, from the same address
-    log = tmp_path / "log"
-    with serve(settings, log) as url:
-        async with httpx.AsyncClient(base_url=url) as http:
-            ada = await Person().register_and_sign_in(http)
-            config = await configuration(ada, phase, superuser)
-            report = await anyio.to_thread.run_sync(run, f"{url}/openapi.json", config)
-            still = await http.get("/v1/me")
+    async with served.client() as http:
+        ada = await Person().register_and_sign_in(http)
+        config = await configuration(ada, phase, superuser)
+        report = await anyio.to_thread.run_sync(run, f"{served.url}/openapi.json", config)
+        still = await http.get("/v1/me")
     print(phase, *sorted(report.answers.items()), sep="\n")  # noqa: T201 - shown with a failure, or with -s
     assert not report.failures, "\n\n".join(report.failures.values())
     assert [answer for answer in report.answers if answer[1] == 0 or answer[1] >= 500] == []
-    assert [line for line in events_of(log) if line["level"] == "error"] == []
+    assert [line for line in events_of(served.log) if line["level"] == "error"] == []
     assert still.status_code == 200, "signed out on the way: the rest met closed doors only"
     if phase == "fuzzing":
         assert {operation for operation, status in report.answers if status < 300} >= REACHED
@@ -123,7 +111,7 @@ def run(address: str, config: schemathesis.Config) -> Report:
     """Everything that schemathesis found at the document's address."""
     register_formats()
     report = Report()
-    for event in from_schema(schemathesis.openapi.from_url(address, config=config)).execute():
+    for event in from_schema(schemathesis.openapi.from_url(address, config=config, timeout=PATIENCE)).execute():
         assert not isinstance(event, events.FatalError | events.NonFatalError), event
         if isinstance(event, events.ScenarioFinished):
             report.add(event)
@@ -159,6 +147,7 @@ async def configuration(ada: Phone, phase: str, superuser: Connection) -> schema
     always = {name: values[0] for name, values in known.items() if name.startswith("path.")}
     return schemathesis.Config.from_dict(
         {
+            "request-timeout": PATIENCE,
             "headers": {"Authorization": ada.http.headers["Authorization"]},
             "generation": {"max-examples": LONG or 10, "deterministic": not LONG, "database": "none"},
             # JSON Schema cannot say what must hold between fields, nor which cursor, version or password is right.
@@ -191,36 +180,3 @@ def register_formats() -> None:
     schemathesis.openapi.format("date", instants.map(lambda at: at.date().isoformat()))
     schemathesis.openapi.format("iana-time-zone", st.sampled_from(sorted(available_timezones())))
     schemathesis.openapi.format("uuid", st.uuids(version=4).map(str))
-
-
-@contextmanager
-def serve(settings: Settings, log: Path) -> Iterator[str]:
-    """The URL of a server process on this worker's database."""
-    assert settings.database_url is not None
-    environment = {
-        "DIARY_ENVIRONMENT": "development",
-        "DIARY_DATABASE_URL": settings.database_url.get_secret_value(),
-        "DIARY_STATE_DIRECTORY": str(settings.state_directory),
-        "DIARY_ACCESS_TOKEN_SECONDS": "3600",
-        "DIARY_AUDIT_SEAL_SECONDS": "3600",
-        "DIARY_REQUESTS_PER_SESSION": "1000000",
-        "DIARY_REQUESTS_PER_ADDRESS": "1000000",
-        "DIARY_PORT": "0",
-    }
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    with log.open("wb") as stdout:
-        process = subprocess.Popen(command, stdout=stdout, env=os.environ | environment, cwd=ROOT)
-    try:
-        while "Application startup complete." not in log.read_text():
-            assert process.poll() is None, "it ended instead of serving"
-            time.sleep(0.05)
-        [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def events_of(log: Path) -> list[dict[str, Any]]:
-    """The lines of a server's log."""
-    return [json.loads(line) for line in log.read_text().splitlines()]

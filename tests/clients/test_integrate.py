@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import anyio.to_thread
 import pytest
@@ -16,9 +15,8 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.demo import seed
-from app.postgres import migrate
-from tests.conftest import ROOT, create_database, url_of
-from tests.test_schemathesis import serve
+from tests.conftest import ROOT, make_database, url_of
+from tests.serving import serve
 
 pytestmark = pytest.mark.anyio
 
@@ -30,15 +28,13 @@ SHOWN = ["Dr. Weber", "Appointment", "pain: lower_back_left", "taken: Ibuprofen 
 @pytest.fixture(scope="module")
 async def api(server_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Where a server listens that knows the demo's people, on a database of its own."""
-    name = f"diary_{uuid4().hex[:12]}"
+    name = await make_database(server_url)
     owner = url_of(server_url, "postgres", name)
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate.migrate, owner)
     own = {"database_url": SecretStr(url_of(server_url, "diary_app", name))}
     settings = settings.model_copy(update=own)
     await anyio.to_thread.run_sync(seed.seed, settings, owner)
-    with serve(settings, tmp_path_factory.mktemp("server") / "log") as url:
-        yield url
+    with serve(settings, tmp_path_factory.mktemp("server")) as server:
+        yield server.url
 
 
 def commands(section: str) -> str:

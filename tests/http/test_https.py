@@ -1,12 +1,9 @@
 """HTTPS from end to end: a server with a certificate of our own authority, and the proxy that may stand before it."""
 
 import json
-import os
 import re
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -29,8 +26,8 @@ from app.http import problems, server
 from tests.conftest import ROOT
 from tests.http.test_server import connect, read_to_end
 from tests.people import Person
-from tests.test_schemathesis import events_of
-from tests.waiting import block_until
+from tests.serving import serve
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -85,32 +82,13 @@ def secure(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     directory = tmp_path_factory.mktemp("tls")
     authority = Authority(directory, "ours")
     certificate, key = authority.issue()
-    assert settings.database_url is not None
-    environment = {
-        "DIARY_ENVIRONMENT": "development",
-        "DIARY_DATABASE_URL": settings.database_url.get_secret_value(),
-        "DIARY_STATE_DIRECTORY": str(settings.state_directory),
-        "DIARY_TLS_CERT": str(certificate),
-        "DIARY_TLS_KEY": str(key),
-        "DIARY_WORKERS": "2",
-        "DIARY_PORT": "0",
-    }
-    log = directory / "log"
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    with log.open("wb") as stdout:
-        process = subprocess.Popen(command, stdout=stdout, env=os.environ | environment, cwd=ROOT)
-    try:
-        block_until(lambda: process.poll() is not None or log.read_text().count("Application startup complete.") == 2)
-        [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
-        yield Secure(port, authority, (certificate, key))
-    finally:
-        process.terminate()
-        process.wait()
+    with serve(settings, directory, TLS_CERT=str(certificate), TLS_KEY=str(key), WORKERS="2") as server:
+        yield Secure(server.port, authority, (certificate, key))
 
 
 async def test_a_client_that_trusts_the_authority_signs_in_writes_and_reads(secure: Secure) -> None:
     address = f"https://127.0.0.1:{secure.port}"
-    async with httpx.AsyncClient(verify=secure.authority.trusting(), base_url=address) as http:
+    async with httpx.AsyncClient(verify=secure.authority.trusting(), base_url=address, timeout=PATIENCE) as http:
         ada = await Person().register_and_sign_in(http)
         written = await ada.log(note="over the wire")
         read = await ada.get("/timeline")
@@ -127,7 +105,7 @@ async def test_plain_http_makes_no_promise_of_https(client: httpx.AsyncClient) -
 
 async def test_a_client_that_does_not_know_the_authority_sends_nothing(secure: Secure, tmp_path: Path) -> None:
     others = Authority(tmp_path, "others").trusting()
-    async with httpx.AsyncClient(verify=others, base_url=f"https://127.0.0.1:{secure.port}") as http:
+    async with httpx.AsyncClient(verify=others, base_url=f"https://127.0.0.1:{secure.port}", timeout=PATIENCE) as http:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await http.get("/livez")
 

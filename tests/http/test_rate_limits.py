@@ -194,8 +194,9 @@ async def test_above_the_limit_the_answer_is_429_until_the_window_is_over(
     assert (await get(stranger, ada)).status_code == 200
 
 
-async def test_a_refusal_asks_nothing_of_the_database(settings: Settings, ada: Phone) -> None:
+async def test_a_refusal_asks_nothing_of_the_database(settings: Settings, clock: Clock, ada: Phone) -> None:
     app = create_app(settings.model_copy(update={"requests_per_session": 1}))  # not started: it has no database
+    app.state.windows.clock = clock
     async with connect(app) as http:
         first = await get(http, ada, f"{ada.diary}/timeline")
         assert (first.status_code, told(first)[1]) == (500, '"session";r=0;t=10')

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.errors import Unavailable
 from app.postgres import database
 from app.postgres.database import SESSION_SETTINGS, Database, passes, passing_failures
-from tests.conftest import url_of
+from tests.conftest import IMPATIENT, url_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +119,11 @@ async def test_a_url_means_the_same_to_calls_and_to_sessions(settings: Settings,
         assert await database.call("SELECT 1")
         async with database.open_session() as session:
             assert await session.scalar(text("SELECT 1")) == 1
+
+
+def test_whoever_waits_for_a_connection_and_then_for_a_lock_is_refused_within_three_seconds() -> None:
+    lock = int(IMPATIENT["lock_timeout"].removesuffix("ms")) / 1000
+    assert Settings.model_fields["database_wait_seconds"].default + lock < 3
 
 
 async def test_calls_and_sessions_have_the_same_limits(own: Database) -> None:

@@ -25,9 +25,8 @@ from app.config import Settings
 from app.main import create_app
 from app.models import Base
 from app.postgres import distribution
-from app.postgres.migrate import migrate
 from app.services import audit, verify
-from tests.conftest import ROOT, connect, create_database, url_of
+from tests.conftest import ROOT, connect, make_database, url_of
 from tests.people import (
     Person,
     Phone,
@@ -85,10 +84,8 @@ def settings_for(server_url: str, name: str, state: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 async def before(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Before:
-    name, state = f"before_{uuid4().hex[:8]}", tmp_path_factory.mktemp("distributed")
+    name, state = await make_database(server_url), tmp_path_factory.mktemp("distributed")
     owner_url = url_of(server_url, "postgres", name)
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate, owner_url)
     app = create_app(settings_for(server_url, name, state))
     async with superuser(owner_url) as connection, app.router.lifespan_context(app):
         await connection.execute(STAND_IN)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import asyncpg
@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.postgres import embedded
 from app.postgres.embedded import CannotStart, Server
+from tests.waiting import PATIENCE
 
 ROOT = os.geteuid() == 0
 INSTALLED = sorted(embedded.DISTRIBUTION_BINARIES.glob("[0-9]*/bin"))
@@ -335,14 +336,21 @@ def test_an_interrupted_start_leaves_nothing_running(start: Start, monkeypatch: 
     assert server._process is not None  # a new one, not one that was left over
 
 
-def test_the_next_owner_waits_for_the_lock(start: Start, directory: Path) -> None:
+def test_the_next_owner_waits_for_the_lock(start: Start, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (directory / "data").mkdir()
     owners: list[bool] = []
+    looked, tick = Event(), embedded._tick
+
+    def notice(deadline: float, message: str) -> None:
+        looked.set()
+        tick(deadline, message)
+
+    monkeypatch.setattr(embedded, "_tick", notice)
     with (directory / "data" / "owner.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = Thread(target=lambda: owners.append(start().owned))
         waiting.start()
-        waiting.join(0.2)
+        assert looked.wait(PATIENCE)
         assert owners == []
     waiting.join()
     assert owners == [True]

@@ -14,8 +14,7 @@ from app.postgres.database import Calls
 from app.postgres.group_commit import FULL, HEAVY, MOST_WAITING, Function, GroupCommit, Rows
 from tests.conftest import create_database, url_of
 from tests.people import Phone, entry
-from tests.test_plans import drop_database
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,12 +62,11 @@ class Wire:
 
 
 @pytest.fixture(scope="module")
-async def url(server_url: str) -> AsyncIterator[str]:
+async def url(server_url: str) -> str:
     """A database of its own."""
     name = f"group_{uuid4().hex[:12]}"
     await create_database(server_url, name)
-    yield url_of(server_url, "postgres", name)
-    await drop_database(server_url, name)
+    return url_of(server_url, "postgres", name)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +102,7 @@ async def kept(wire: Wire) -> list[int]:
 
 
 async def test_calls_of_one_moment_are_one_transaction_and_each_gets_its_own_rows(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     words: list[list[str] | None] = [["a", "b c"], [], None, ["ä\t'{}\\"]]
     answers = await asyncio.gather(*(group.call(KEEP, number, said) for number, said in enumerate(words)))
     assert [[tuple(row)[:2] for row in rows] for rows in answers] == [[(n, said)] * 2 for n, said in enumerate(words)]
@@ -113,13 +111,13 @@ async def test_calls_of_one_moment_are_one_transaction_and_each_gets_its_own_row
 
 
 async def test_a_call_that_meets_nobody_goes_alone(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     [row, _] = await group.call(KEEP, 1, ["x"])
     assert (row["number"], row["words"], wire.sent) == (1, ["x"], [(KEEP.alone, (1, ["x"]))])
 
 
 async def test_calls_that_come_while_a_group_is_under_way_go_together_after_it(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()
     calls = [asyncio.create_task(group.call(KEEP, 0, None))]
     await settle()
@@ -132,7 +130,7 @@ async def test_calls_that_come_while_a_group_is_under_way_go_together_after_it(w
 
 
 async def test_functions_do_not_mix_and_a_group_has_an_end(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     keeping = [group.call(KEEP, number, None, weight=number and FULL // 4) for number in range(6)]
     await asyncio.gather(*keeping, group.call(HOLD, 1))
     assert wire.numbers == [[0, 1, 2, 3, 4], 5, 1]
@@ -146,7 +144,7 @@ async def test_functions_do_not_mix_and_a_group_has_an_end(wire: Wire) -> None:
 async def test_what_fails_fails_alone_and_the_others_are_kept_once(
     wire: Wire, wrong: object, failure: type[Exception]
 ) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, wrong, 2)), return_exceptions=True)
     assert isinstance(answers[1], failure)
     assert [rows[0]["number"] for rows in answers if isinstance(rows, list)] == [1, 2]
@@ -158,14 +156,14 @@ async def test_where_no_answer_comes_nobody_is_told_anything_else_and_nothing_is
         await wire.send(*sent)
         raise ConnectionResetError
 
-    group = GroupCommit(lose, 4, 5)
+    group = GroupCommit(lose, 4, PATIENCE)
     answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, 2)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [ConnectionResetError] * 2
     assert await kept(wire) == [1, 2]
 
 
 async def test_what_is_heavy_goes_alone_beside_a_group_as_far_as_connections_go(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 3, 5)
+    group = GroupCommit(wire.send, 3, PATIENCE)
     wire.gate.clear()
     calls = [asyncio.create_task(group.call(KEEP, n, None, weight=HEAVY if n else 1)) for n in range(4)]
     await settle()
@@ -176,7 +174,7 @@ async def test_what_is_heavy_goes_alone_beside_a_group_as_far_as_connections_go(
 
 
 async def test_calls_for_one_turn_are_never_under_way_beside_each_other(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()
     calls = [asyncio.create_task(group.call(HOLD, 7, weight=HEAVY)) for _ in range(2)]
     calls += [asyncio.create_task(group.call(HOLD, number)) for number in (7, 8)]
@@ -187,7 +185,7 @@ async def test_calls_for_one_turn_are_never_under_way_beside_each_other(wire: Wi
 
 
 async def test_who_waits_for_a_lock_holds_up_nobody_of_the_group(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     async with wire.pool.acquire() as stranger, stranger.transaction():
         await stranger.execute("SELECT pg_advisory_xact_lock(7)")
         waits, goes = (asyncio.create_task(group.call(HOLD, number)) for number in (7, 8))
@@ -216,7 +214,7 @@ async def test_whoever_waits_too_long_is_refused_and_told_when_to_come_back(wire
 
 
 async def test_more_than_can_wait_are_refused_at_once(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 1, 60)
+    group = GroupCommit(wire.send, 1, PATIENCE)
     wire.gate.clear()
     calls = [asyncio.create_task(group.call(KEEP, 1, None)) for _ in range(MOST_WAITING)]
     await settle()
@@ -232,7 +230,7 @@ async def test_more_than_can_wait_are_refused_at_once(wire: Wire) -> None:
 
 
 async def test_whoever_leaves_takes_nothing_from_the_others(wire: Wire) -> None:
-    group = GroupCommit(wire.send, 4, 5)
+    group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()
     leaves, stays = (asyncio.create_task(group.call(KEEP, number, None)) for number in (1, 2))
     await settle()

@@ -21,7 +21,7 @@ from app.main import create_app
 from app.postgres import database, embedded, migrate
 from tests.conftest import connect
 from tests.people import Person, Phone, consent, lent, make_clinician
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.anyio
 
@@ -213,6 +213,7 @@ async def test_without_its_replica_the_primary_answers_and_asks_it_less_often(
     async with started(kept.settings.model_copy(update={"replica_database_url": nowhere})) as without:
         monkeypatch.setattr(kept, "_replica", without._replica)
         monkeypatch.setattr(kept, "_replica_rests_until", 0.0)
+        monkeypatch.setattr(database, "REPLICA_REST_SECONDS", PATIENCE)
         logged = (await ada.log()).json()["id"]
         assert ids(await weber.get("/timeline")) == [logged]
         assert kept._replica_rests_until > 0

@@ -25,6 +25,7 @@ from app.services import invitations, throttle
 from tests.answers import pointers, told, without_request_id
 from tests.conftest import connect
 from tests.people import PASSWORD, Person, Phone
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -163,12 +164,14 @@ async def test_somebody_born_today_may_have_a_diary_by_the_clock_at_home(
     assert (await client.post("/v1/auth/register", json=body)).status_code == status
 
 
-async def test_signing_in_answers_tokens_and_who_one_is(client: httpx.AsyncClient, grace: Person) -> None:
+async def test_signing_in_answers_tokens_and_who_one_is(
+    client: httpx.AsyncClient, grace: Person, settings: Settings
+) -> None:
     answer = await Person(email=grace.email.upper()).sign_in(client, device_name="Grace's phone")
     assert answer.status_code == 201
     assert answer.headers["Cache-Control"] == "no-store"
     found = answer.json()
-    assert (found["token_type"], found["expires_in"]) == ("Bearer", 600)
+    assert (found["token_type"], found["expires_in"]) == ("Bearer", settings.access_token_seconds)
     assert found["refresh_token"].startswith("pdr_")
     assert await me(client, found["access_token"]) == 200
     assert set(found["user"]) == {"id", "role", "patient_id"}
@@ -452,16 +455,18 @@ async def test_refresh_tokens_and_passwords_are_stored_hashed(ada: Phone, superu
     assert stored.startswith("$argon2id$")
 
 
-async def test_an_access_token_ends_after_its_time_and_a_refresh_goes_on(ada: Phone, clock: Clock) -> None:
-    clock.advance(seconds=-570)
+async def test_an_access_token_ends_after_its_time_and_a_refresh_goes_on(
+    ada: Phone, clock: Clock, settings: Settings
+) -> None:
+    clock.advance(seconds=PATIENCE - settings.access_token_seconds)
     ending = await next_tokens(ada.http, ada.tokens["refresh_token"])
     assert await me(ada.http, ending["access_token"]) == 200
-    clock.advance(seconds=-31)
+    clock.advance(seconds=-PATIENCE - 1)
     ended = await next_tokens(ada.http, ending["refresh_token"])
     answer = await ada.http.get("/v1/me", headers={"Authorization": f"Bearer {ended['access_token']}"})
     assert told(answer) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
-    clock.advance(seconds=601)
+    clock.advance(seconds=settings.access_token_seconds + 1)
     fresh = await next_tokens(ada.http, ended["refresh_token"])
     assert await me(ada.http, fresh["access_token"]) == 200
 

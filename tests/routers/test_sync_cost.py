@@ -9,25 +9,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import anyio.to_thread
 import asyncpg
-import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.config import Settings
 from app.postgres.database import SESSION_SETTINGS
-from app.postgres.migrate import migrate
 from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
-from tests.conftest import create_database, url_of
+from tests.conftest import make_database, url_of
 from tests.people import Person, Phone, entry
 from tests.routers.test_sync import pull, pushed, put
-from tests.test_plans import EXPLAIN, drop_database, statements_of
-from tests.test_schemathesis import serve
+from tests.serving import serve
+from tests.test_plans import EXPLAIN, statements_of
 
 pytestmark = pytest.mark.anyio
 
@@ -118,25 +115,14 @@ def _items(bodies: list[EntryIn], base_version: int, mood: int) -> tuple[str, li
     return record_store.sent([records.change_of(ENTRY, body, body.id, base_version) for body in changed])
 
 
-@pytest.fixture
-async def own_database(server_url: str) -> AsyncIterator[str]:
-    """A database that goes when the test ends."""
-    name = f"long_{uuid4().hex[:8]}"
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate, url_of(server_url, "postgres", name))
-    yield name
-    await drop_database(server_url, name)
-
-
-async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(
-    server_url: str, own_database: str, tmp_path: Path
-) -> None:
-    url = SecretStr(url_of(server_url, "diary_app", own_database))
+async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(server_url: str, tmp_path: Path) -> None:
+    name = await make_database(server_url)
+    url = SecretStr(url_of(server_url, "diary_app", name))
     settings = Settings(environment="development", database_url=url, state_directory=tmp_path)
-    with serve(settings, tmp_path / "log") as address:
-        async with httpx.AsyncClient(base_url=address, timeout=60) as http:
+    with serve(settings, tmp_path) as server:
+        async with server.client() as http:
             phone = await Person().register_and_sign_in(http)
-            await fill(url_of(server_url, "postgres", own_database), UUID(phone.patient_id))
+            await fill(url_of(server_url, "postgres", name), UUID(phone.patient_id))
             sizes = [memory() async for _ in pages(phone)]
     assert len(sizes) == CHANGES // PAGE
     assert sizes[-1] - sizes[9] < 4 * 2**20, [size // 2**20 for size in sizes]

@@ -20,7 +20,7 @@ from app.errors import Unavailable
 from app.security import passwords
 from app.security.passwords import hash_password, needs_rehash, verify_password, weakness
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_passwords")]
 
 GOOD = "wobbly-teapot-gazelle"
 MEMORY_THAT_STAYS = f"""
@@ -104,21 +104,29 @@ class TestHashes:
         assert kilobytes < 19_456 / 2
 
 
+async def turns_during_a_hash() -> int:
+    """How often the event loop comes round meanwhile."""
+    turns = 0
+    hashed = anyio.Event()
+
+    async def hash_one() -> None:
+        await hash_password(GOOD)
+        hashed.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hash_one)
+        while not hashed.is_set():
+            await checkpoint()
+            turns += 1
+    return turns
+
+
 class TestQueue:
     async def test_the_event_loop_goes_on_while_a_password_is_hashed(self) -> None:
-        turns_during_hash = 0
-        hashed = anyio.Event()
-
-        async def hash_one() -> None:
-            await hash_password(GOOD)
-            hashed.set()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(hash_one)
-            while not hashed.is_set():
-                await checkpoint()
-                turns_during_hash += 1
-        assert turns_during_hash > 20  # a hash on the loop itself would leave two or three
+        for _ in range(50):  # a busy machine may leave the loop out for the time of a hash
+            if await turns_during_a_hash() > 20:  # a hash on the loop itself would leave two or three, every time
+                return
+        raise AssertionError("the loop stood still")
 
     async def test_hashing_runs_in_as_many_threads_as_there_are_processors(self) -> None:
         started = threading.Semaphore(0)

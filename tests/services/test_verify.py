@@ -12,9 +12,8 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
-from app.postgres import migrate
 from app.services import verify
-from tests.conftest import connect, create_database, url_of
+from tests.conftest import connect, make_database, url_of
 from tests.people import Person, Phone
 
 pytestmark = pytest.mark.anyio
@@ -34,10 +33,8 @@ class Place:
 
 @pytest.fixture(scope="module")
 async def place(server_url: str, settings: Settings) -> AsyncIterator[Place]:
-    name = f"verify_{uuid4().hex[:12]}"
+    name = await make_database(server_url)
     url = url_of(server_url, "postgres", name)
-    await create_database(server_url, name)
-    await anyio.to_thread.run_sync(migrate.migrate, url)
     own = settings.model_copy(update={"database_url": SecretStr(url_of(server_url, "diary_app", name))})
     application = create_app(own)
     async with application.router.lifespan_context(application), connect(application) as http:

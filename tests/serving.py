@@ -1,0 +1,69 @@
+"""`pain-diary serve` in a process of its own, as it is run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from app.config import Settings
+from tests.waiting import PATIENCE, block_until
+
+ROOT = Path(__file__).parent.parent
+STARTED = "Application startup complete."
+
+
+class Served(NamedTuple):
+    """Where a server listens, and where it logs."""
+
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> httpx.AsyncClient:
+        """A client as patient as a test."""
+        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE)
+
+
+@contextmanager
+def serve(settings: Settings, directory: Path, **more: str) -> Iterator[Served]:
+    """A server on the database of these settings, which logs in the directory; `more` are settings as well."""
+    assert settings.database_url is not None
+    chosen = {
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "STATE_DIRECTORY": str(settings.state_directory),
+        "ACCESS_TOKEN_SECONDS": "3600",
+        "AUDIT_SEAL_SECONDS": "3600",
+        "REQUESTS_PER_SESSION": "1000000",
+        "REQUESTS_PER_ADDRESS": "1000000",
+        "WORKERS": "1",
+        "PORT": "0",
+        **more,
+    }
+    environment = os.environ | {f"DIARY_{name}": value for name, value in chosen.items()}
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
+    log = directory / "server.log"
+    with log.open("wb") as stdout:
+        process = subprocess.Popen(command, stdout=stdout, env=environment, cwd=ROOT)
+    try:
+        block_until(lambda: process.poll() is not None or log.read_text().count(STARTED) == int(chosen["WORKERS"]))
+        assert process.poll() is None, "it ended instead of serving"
+        [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
+        yield Served(port, log)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def events_of(log: Path) -> list[dict[str, Any]]:
+    """The lines of a server's log."""
+    return [json.loads(line) for line in log.read_text().splitlines()]
