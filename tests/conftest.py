@@ -78,7 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
     arrange: Callable[[list[Any]], None] = list.reverse if order == "reverse" else Random(order).shuffle
     parts = list(modules.values())
-    for part in (parts, *parts):
+    arrange(parts)
+    for part in parts:
         arrange(part)
     items[:] = [item for part in parts for item in part]
 
