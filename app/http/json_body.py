@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.config import Settings
 from app.errors import BadRequest, Problem, RequestTimeout, TooLarge, UnsupportedMediaType
 from app.http import problems
+from app.security.encoding import DuplicateKey, unique_members
 
 MAX_DEPTH = 32
 MAX_RATIO = 200  # of what gzip unpacks to what arrived; real pushes reach about 20
@@ -121,6 +122,8 @@ def parse(body: bytes) -> object:
         value: object = _DECODER.decode(body.decode())
     except UnicodeDecodeError:
         raise BadRequest("The body is not UTF-8.") from None
+    except DuplicateKey:
+        raise BadRequest("An object holds the same key twice.") from None
     except (ValueError, RecursionError):
         raise BadRequest("The body is not valid JSON.") from None
     if b"\\u" in body and not _CLEAN_ESCAPES.fullmatch(body):
@@ -143,13 +146,6 @@ def _check_depth(body: bytes) -> None:
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise BadRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise BadRequest("An object holds the same key twice.")
-    return members
 
 
 def _integer(literal: str) -> int:
@@ -232,4 +228,6 @@ async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: 
     await send({"type": "http.response.body", "body": b""})
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=unique_members, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)

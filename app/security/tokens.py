@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from jose import jwk, jws
 from jose.backends.base import Key
 
 from app import errors
+from app.security.encoding import from_base64url, unique_members
 
 ALGORITHM = "ES256"
 TYPE = "at+jwt"
@@ -93,7 +93,7 @@ class Keyring:
 
     def verify(self, token: str) -> bytes:
         """The payload of a token signed by one of the keys; any exception means that it is not."""
-        header, _, _ = (_decode(part) for part in token.split("."))
+        header, _, _ = (from_base64url(part) for part in token.split("."))
         members = _parse(header)
         if members.keys() != HEADER or (members["alg"], members["typ"]) != (ALGORITHM, TYPE):
             _refuse()
@@ -242,23 +242,9 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _decode(part: str) -> bytes:
-    decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    if urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:  # the decoder skips what it does not know
-        _refuse()
-    return decoded
-
-
 def _parse(document: bytes) -> dict[str, Any]:
-    members = json.loads(document.decode(), object_pairs_hook=_unique)
+    members = json.loads(document.decode(), object_pairs_hook=unique_members)
     if not isinstance(members, dict):
-        _refuse()
-    return members
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
         _refuse()
     return members
 
