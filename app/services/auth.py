@@ -7,8 +7,6 @@ parties hold the chain, and ends the session.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
-from secrets import token_urlsafe
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -29,7 +27,7 @@ from app.errors import (
 from app.models import DeviceSession, Patient, PatientClock, RefreshToken, User
 from app.postgres.database import Database
 from app.schemas.auth import RegistrationIn, SignInIn
-from app.security import passwords
+from app.security import opaque_tokens, passwords
 from app.services import throttle
 
 PREFIX = "pdr_"  # tells secret scanners what they found
@@ -201,15 +199,17 @@ async def _start_session(
 
 
 async def _signed_in(session: AsyncSession, user_id: UUID, role: str, session_id: UUID) -> SignedIn:
-    token = PREFIX + token_urlsafe(32)
-    await session.execute(insert(RefreshToken).values(digest=_digest(token), session_id=session_id, state="successor"))
+    token = opaque_tokens.create(PREFIX)
+    await session.execute(
+        insert(RefreshToken).values(digest=opaque_tokens.digest(token), session_id=session_id, state="successor")
+    )
     account = await account_of(session, session_id)
     return SignedIn(user_id, role, account.patient_id, session_id, token)
 
 
 async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> Row[*tuple[Any, ...]] | None:
     """The token's link, with its session locked so that parallel refreshes go one after another."""
-    digest = _digest(token)
+    digest = opaque_tokens.digest(token)
     await session.execute(
         select(literal(1))
         .select_from(RefreshToken)
@@ -246,7 +246,7 @@ async def _rotate(
     if link.state == "successor":
         await session.execute(chain.where(RefreshToken.state == "current").values(state="retired"))
         await session.execute(
-            chain.where(RefreshToken.digest == _digest(token)).values(state="current", first_used_at=now)
+            chain.where(RefreshToken.digest == opaque_tokens.digest(token)).values(state="current", first_used_at=now)
         )
     else:
         await session.execute(chain.where(RefreshToken.state == "successor").values(state="replaced"))
@@ -256,7 +256,3 @@ async def _rotate(
         .values(last_seen_at=now, expires_at=now + timedelta(days=settings.session_days))
     )
     return await _signed_in(session, link.user_id, link.role, link.session_id)
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode()).digest()

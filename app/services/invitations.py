@@ -6,8 +6,6 @@ What an operator asks for needs the owner's URL: the serving role can neither in
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from secrets import token_urlsafe
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,7 +21,7 @@ from app.models.care_team import PROFESSIONS
 from app.postgres.database import Database, owner_transaction
 from app.schemas.auth import Email
 from app.schemas.base import line
-from app.security import passwords
+from app.security import opaque_tokens, passwords
 
 LIFE = timedelta(days=7)
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
@@ -97,7 +95,7 @@ async def accept(database: Database, token: str, password: str, now: datetime) -
 
     A link that is wrong, used, replaced or over is just not found; one that met a weak password stays good.
     """
-    good = (Invitation.digest == _digest(token), Invitation.used_at.is_(None), Invitation.expires_at > now)
+    good = (Invitation.digest == opaque_tokens.digest(token), Invitation.used_at.is_(None), Invitation.expires_at > now)
     async with database.open_session() as session:
         invited = (await session.execute(select(User.id, User.email).join(Invitation).where(*good))).one_or_none()
     if invited is None:
@@ -149,9 +147,9 @@ async def _account(connection: AsyncConnection, role: str, email: str, name: str
 
 
 async def _invite(connection: AsyncConnection, user_id: UUID) -> str:
-    token = token_urlsafe(32)
+    token = opaque_tokens.create()
     await connection.execute(delete(Invitation).where(Invitation.user_id == user_id, Invitation.used_at.is_(None)))
-    new = {"digest": _digest(token), "user_id": user_id, "expires_at": datetime.now(UTC) + LIFE}
+    new = {"digest": opaque_tokens.digest(token), "user_id": user_id, "expires_at": datetime.now(UTC) + LIFE}
     await connection.execute(insert(Invitation).values(new))
     return token
 
@@ -188,7 +186,3 @@ def _name(name: str) -> str:
         return _NAME.validate_python(name.strip())
     except ValidationError:
         raise Refused("A name has 1 to 120 characters, on one line.") from None
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode()).digest()

@@ -1,0 +1,16 @@
+"""Tokens that mean nothing by themselves: refresh tokens and one-time links. Only their digests are stored."""
+
+from hashlib import sha256
+from secrets import token_urlsafe
+
+TOKEN_BYTES = 32
+
+
+def create(prefix: str = "") -> str:
+    """A new token of 256 random bits in base64url, after the prefix."""
+    return prefix + token_urlsafe(TOKEN_BYTES)
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a token, 32 bytes. SHA-256 without a salt or a cost: nobody guesses 256 random bits."""
+    return sha256(token.encode()).digest()
