@@ -6,7 +6,6 @@ Both are known by a keyed hash only, and an account that does not exist waits li
 import hmac
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.errors import TooManyRequests
 from app.models import SignInDelay
 from app.postgres.database import Database
+from app.security.client_address import network as network_of
 
 # Failures before the first wait, and the longest wait in seconds. An account is watched from each network apart,
 # so that somebody who guesses keeps the owner at home from nothing; over all networks it gets far more tries.
@@ -30,7 +30,7 @@ Limits = dict[bytes, tuple[int, int]]
 
 def sign_in_limits(secret: bytes, email: str, address: str | None) -> Limits:
     """What a sign-in counts for: the account from this network, the account, and last the network."""
-    network, account = _network(address), email.lower()
+    network, account = network_of(address).hex(), email.lower()
     return {
         _key(secret, "here", account, network): HERE_LIMIT,
         _key(secret, "account", account): ACCOUNT_LIMIT,
@@ -40,14 +40,14 @@ def sign_in_limits(secret: bytes, email: str, address: str | None) -> Limits:
 
 def registration_limits(secret: bytes, address: str | None) -> Limits:
     """What a registration counts for."""
-    return {_key(secret, "registration", _network(address)): REGISTRATION_LIMIT}
+    return {_key(secret, "registration", network_of(address).hex()): REGISTRATION_LIMIT}
 
 
 def redeeming_limits(secret: bytes, user_id: str, address: str | None) -> Limits:
     """What redeeming a share code counts for: the account, and the network."""
     return {
         _key(secret, "redeem", user_id): REDEEM_LIMIT,
-        _key(secret, "redeem network", _network(address)): NETWORK_LIMIT,
+        _key(secret, "redeem network", network_of(address).hex()): NETWORK_LIMIT,
     }
 
 
@@ -96,13 +96,3 @@ def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:
 
 def _key(secret: bytes, *parts: str) -> bytes:
     return hmac.digest(secret, "\n".join(parts).encode(), "sha256")
-
-
-def _network(address: str | None) -> str:
-    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits."""
-    if address is None:
-        return ""
-    found = ip_address(address)
-    if isinstance(found, IPv6Address):
-        return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
-    return address
