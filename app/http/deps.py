@@ -17,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
+from app.http import etags
 from app.postgres.database import Database
 from app.security.cursors import Cursors
 from app.security.tokens import AccessTokens
 from app.services import access, auth, care_team
 from app.services.access import Caller, Diary
 
-VERSION = re.compile(r'"([1-9][0-9]{0,8})"')  # not "0": version 0 means to the write path that nothing is there yet
 PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
@@ -168,10 +168,10 @@ async def base_version(
     """The version that If-Match names."""
     if if_match is None:
         raise PreconditionRequired
-    named = VERSION.fullmatch(if_match)
-    if named is None:
+    version = etags.version(if_match)
+    if version is None:
         raise BadRequest('If-Match must be one strong ETag of this record, such as "3".')
-    return int(named[1])
+    return version
 
 
 BaseVersion = Annotated[int, Depends(base_version)]

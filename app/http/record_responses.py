@@ -85,11 +85,5 @@ def history(body: bytes) -> Response:
     return Response(body, media_type=JSON)
 
 
-def known_etags(if_none_match: str | None) -> tuple[str, ...]:
-    """The ETags of a diary's states that the caller holds; weak ones count too (RFC 9110, 13.1.2)."""
-    tags = (if_none_match or "").split(",")
-    return tuple(tag.strip().removeprefix("W/").strip('"') for tag in tags)
-
-
 def _described(answers: dict[int | str, Any], **more: Any) -> Described:
     return {"response_class": Response, "responses": answers, **more}

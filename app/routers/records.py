@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel
 
+from app.http import etags
 from app.http import record_responses as responses
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
@@ -92,7 +93,7 @@ class _Routes:
             cursor: Cursor = None,
             if_none_match: IfNoneMatch = None,
         ) -> Response:
-            known = responses.known_etags(if_none_match)
+            known = etags.known(if_none_match)
             return responses.page(await records.read_page(kind, diary, filters, limit, cursor, known))
 
         usual = Text(f"List {kind.words}", f"{kind.words.capitalize()} that fit, newest first, a page at a time.")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.http import etags
 from app.http import record_responses as answers
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import Cursor, DiaryOf, IfNoneMatch, Limit
@@ -40,5 +41,5 @@ async def read_timeline(
     """
     check_order(from_, to)
     filters = Filters(tuple(kinds.split(",")) if kinds else None, from_, to)
-    known = answers.known_etags(if_none_match)
+    known = etags.known(if_none_match)
     return answers.page(await record_store.read_page(diary, "timeline.read", None, filters, limit, cursor, known))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app import vocabularies
 from app.errors import NotFound
+from app.http import etags
 from app.schemas.vocabularies import LIST_EXAMPLE, VOCABULARY_EXAMPLE, VocabularyList, VocabularyOut
 
 router = APIRouter(prefix="/v1/vocabularies", tags=["vocabularies"])
@@ -48,12 +49,6 @@ async def read_vocabulary(
     except LookupError:
         raise NotFound("There is no vocabulary of this name.") from None
     headers = {"ETag": vocabulary.etag, **_CACHING}
-    if _has(if_none_match, vocabulary.etag):
+    if etags.holds(if_none_match, vocabulary.etag):
         return Response(status_code=304, headers=headers)
     return Response(vocabulary.document, media_type="application/json", headers=headers)
-
-
-def _has(if_none_match: str | None, etag: str) -> bool:
-    """Whether the caller holds this version; weak tags count too (RFC 9110, 13.1.2)."""
-    tags = (tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(","))
-    return any(tag in ("*", etag) for tag in tags)
