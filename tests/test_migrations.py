@@ -25,8 +25,9 @@ from app.postgres import embedded
 from app.postgres.database import Database, make_engine
 from app.postgres.migrate import alembic_config, migrate
 from migrations import check
-from tests.conftest import ROOT, connect, create_database, make_database, url_of
+from tests.conftest import connect, create_database, make_database, url_of
 from tests.people import Person
+from tests.serving import ROOT
 from tests.waiting import until
 
 VERSIONS = ROOT / "migrations" / "versions"

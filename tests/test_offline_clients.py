@@ -20,10 +20,9 @@ from anyio.streams.text import TextReceiveStream
 
 from app.services.verify import NEW_EPOCHS
 from examples.offline_client import SERVERS, Diary, Json, Problem
-from tests.conftest import ROOT
 from tests.people import Person, Phone, entry, grant, lent, without_id
 from tests.routers.test_sync import pull_all
-from tests.serving import Served
+from tests.serving import ROOT, Served
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.demo import seed
-from tests.conftest import ROOT, make_database, url_of
-from tests.serving import serve
+from tests.conftest import make_database, url_of
+from tests.serving import ROOT, serve
 from tests.test_locks import installed, missing, versions_in
 
 pytestmark = pytest.mark.anyio

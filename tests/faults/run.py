@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 from secrets import randbelow
 
-from tests.conftest import ROOT
 from tests.faults.catalogue import EXPERIMENTS, Experiment
 from tests.faults.disks import CannotMount
 from tests.faults.oracle import Verdict
 from tests.faults.servers import Postgres, postgres
+from tests.serving import ROOT
 
 DOCUMENT = ROOT / "docs" / "faults.md"
 HEAD = """# Faults

@@ -15,7 +15,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from app.postgres import embedded, migrate
-from tests.conftest import ROOT, url_of
+from tests.conftest import url_of
+from tests.serving import ROOT
 
 PATIENCE = 60  # seconds until whoever waits gives up
 STOPPED = 5  # seconds

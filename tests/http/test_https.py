@@ -23,10 +23,9 @@ from cryptography.x509.oid import NameOID
 from app import errors
 from app.config import Settings
 from app.http import problems, server
-from tests.conftest import ROOT
 from tests.http.test_server import connect, read_to_end
 from tests.people import Person
-from tests.serving import serve
+from tests.serving import ROOT, serve
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

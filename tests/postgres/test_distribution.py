@@ -26,7 +26,7 @@ from app.main import create_app
 from app.models import Base
 from app.postgres import distribution
 from app.services import audit, verify
-from tests.conftest import ROOT, connect, make_database, url_of
+from tests.conftest import connect, make_database, url_of
 from tests.people import (
     Person,
     Phone,
@@ -40,6 +40,7 @@ from tests.people import (
     treatment,
 )
 from tests.routers.test_sync import pull, pushed, put
+from tests.serving import ROOT
 
 pytestmark = pytest.mark.anyio
 

@@ -31,8 +31,9 @@ from app.postgres import embedded
 from app.postgres.database import Database
 from app.postgres.migrate import migrate
 from migrations import check
-from tests.conftest import ROOT, connect
+from tests.conftest import connect
 from tests.people import Person, Phone, entry
+from tests.serving import ROOT
 from tests.waiting import until, until_locked_out
 
 pytestmark = pytest.mark.anyio
