@@ -1,5 +1,6 @@
 """People in the tests: a patient registers and signs in over HTTP, and then holds a phone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,8 +8,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
+from pydantic import BaseModel
 
 from app.models.care_team import SCOPES
+from app.schemas.records import RecordKind
 
 PASSWORD = "a sentence that only I know"
 
@@ -207,6 +210,21 @@ def profile(**fields: Any) -> dict[str, Any]:
         "birth_date": "1980-05-17",
         **fields,
     }
+
+
+def record_of(kind: RecordKind[Any], canary: str = "", **fields: Any) -> dict[str, Any]:
+    """A new record of any kind: its smallest example, with the canary wherever it has words."""
+    record = kind.examples[0] | ({"id": str(uuid4())} if kind.holds != "singleton" else {})
+    if canary:
+        record |= {"source": {"app": canary}} | dict.fromkeys(_worded(kind.create), canary)
+    return record | fields
+
+
+def _worded(model: type[BaseModel]) -> Iterator[str]:
+    """The members of a body that are text of somebody's own."""
+    for name, member in model.model_fields.items():
+        if "Words(" in repr((member.annotation, member.metadata)):
+            yield name
 
 
 def without_id(record: dict[str, Any]) -> dict[str, Any]:

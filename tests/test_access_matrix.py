@@ -1,16 +1,15 @@
 """Who is answered what: every operation of the OpenAPI document, by every caller, on every resource.
 
-The expected statuses stand in access_matrix.txt. Whatever the answer, nothing of the foreign diary is in it, and
+The expected statuses follow from access_rules.py. Whatever the answer, nothing of the foreign diary is in it, and
 nothing of anybody's when the call is refused; a refused call changes nothing.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
@@ -20,6 +19,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.http import deps
+from app.schemas.kinds import KINDS, OF_MANY, SINGLETONS
+from app.schemas.records import RecordKind
+from tests.access_rules import CALLERS, OF_A_PATIENT, READERS, SIGNED_OUT, STRANGERS, Row, table
 from tests.answers import ids
 from tests.conftest import connect
 from tests.people import (
@@ -32,7 +34,7 @@ from tests.people import (
     lent,
     make_clinician,
     make_organisation,
-    profile,
+    record_of,
     redeem,
     share,
     treatment,
@@ -43,23 +45,7 @@ pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-NEW: dict[str, Callable[[str], dict[str, Any]]] = {  # a record of each kind, with a canary wherever it has words
-    "entries": lambda canary: entry(note=canary),
-    "treatments": lambda canary: treatment("08:00", name=canary, prescriber=canary, note=canary),
-    "treatment-events": lambda canary: dose(str(uuid4()), note=canary),
-    "profile": lambda canary: profile(source={"app": canary}),
-}
-WITH_IDS = [collection for collection in NEW if collection != "profile"]
-OF_A_PATIENT = ["diary", "foreign", "missing", "erased"]
-PLACES = {  # what an operation can be pointed at, by the parameters of its path or, first, by the path
-    "/v1/auth/activate": ["-", "missing"],
-    "/v1/share-codes/redeem": ["diary", "foreign", "missing", "erased", "deleted"],
-    "": ["-"],
-    "name": ["-", "missing"],
-    "session_id": ["diary", "foreign", "missing"],
-    "patient_id": OF_A_PATIENT,
-    "patient_id grant_id": [*OF_A_PATIENT, "deleted", "absent"],
-}
+BY_PATH = {kind.path: kind for kind in KINDS}
 DAYS = {"from": "2026-03-01", "to": "2026-03-31"}
 QUERIES = {"read_adherence": DAYS, "read_slots": DAYS}
 GRANTS: dict[str, dict[str, Any]] = {
@@ -69,10 +55,7 @@ GRANTS: dict[str, dict[str, Any]] = {
     "admin": {},
     "granted": {},
     "member": {"grantee_id": None},
-    "narrowed": {"scopes": ["entries:read"]},
-    "treatments": {"scopes": ["treatments:read"]},
-    "adherence": {"scopes": ["adherence:read"]},
-    "summary": {"scopes": ["summary:read"]},
+    **{caller: {"scopes": [caller]} for caller in READERS if ":" in caller},
     "pending": {"status": "pending"},
     "withdrawn": {"revoked_at": datetime.now(UTC)},
     "lapsed": {"expires_at": datetime.now(UTC) - timedelta(minutes=1)},
@@ -110,42 +93,18 @@ class Operation(NamedTuple):
         return found[1] if found else ""
 
     @property
-    def places(self) -> list[str]:
-        """What it can be pointed at."""
-        parameters = re.findall(r"{(\w+)}", self.path)
-        found = PLACES.get(self.path) or PLACES.get(" ".join(parameters), [])
-        if self.collection == "profile":
-            return [*OF_A_PATIENT, "without"]
-        if not found or (self.collection in WITH_IDS and self.method == "POST"):  # its id is in the path or the body
-            return [*OF_A_PATIENT, "deleted", "absent", "kind"]
-        return found
+    def kind(self) -> RecordKind[Any] | None:
+        """The kind of record that it is about."""
+        return BY_PATH.get(self.collection)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: the status for each caller."""
-
-    operation: str
-    resource: str
-    statuses: dict[str, int]
-
-
-def read_table() -> list[Row]:
-    """The lines of access_matrix.txt below its legend."""
-    lines = Path(__file__).with_name("access_matrix.txt").read_text().splitlines()
-    heading, *rows = [line.split() for line in lines if not line.startswith("#")]
-    return [Row(row[0], row[1], dict(zip(heading[2:], map(int, row[2:]), strict=True))) for row in rows]
-
-
-TABLE = read_table()
+TABLE = table()
 PATIENTS = {"anonymous", "expired", "revoked", "own", "other", "caregiver"}  # by their account
-SIGNED_OUT = {"anonymous", "expired", "revoked", "disabled"}
-STRANGERS = ["other", "pending", "withdrawn", "lapsed", "stranger", "unverified", "admin"]
 
 
 @dataclass
 class World:
-    """Ada, whose diary the callers want; Cyd, whom none of them knows; Eve, who was erased; Fay, without a profile.
+    """Ada, whose diary the callers want; Cyd, whom none of them knows; Eve, who was erased; Fay, without a singleton.
 
     `records` are the ids of some records, by collection and resource; so are codes and grants to `keeper`.
     """
@@ -170,7 +129,7 @@ class World:
             await self._renew(operation, resource)
             self.unused = (name, resource)
         record = self.records.get((operation.collection, resource), str(uuid4()))
-        if (operation.method, resource) == ("POST", "diary") and operation.collection in WITH_IDS:
+        if (operation.method, resource) == ("POST", "diary") and operation.kind in OF_MANY:
             record = str(uuid4())
         request = phone.http.build_request(
             operation.method,
@@ -195,15 +154,15 @@ class World:
 
     async def _renew(self, operation: Operation, resource: str) -> None:
         """Puts back what the call before may have changed or taken."""
-        collection, key = operation.collection, (operation.collection, resource)
-        if collection == "profile":
+        kind, key = operation.kind, (operation.collection, resource)
+        if kind in SINGLETONS:
             for table in ("records", "record_versions"):
-                profiles = [self.ada.patient_id, self.fay.patient_id]
+                patients = [self.ada.patient_id, self.fay.patient_id]
                 column = "id" if table == "records" else "record_id"
-                await self.superuser.execute(f"DELETE FROM {table} WHERE {column} = ANY ($1)", profiles)
-            await add(self.ada, "profile")
-        elif collection in NEW and resource in ("diary", "absent"):
-            self.records[key] = await add(self.ada if resource == "diary" else self.cyd, collection)
+                await self.superuser.execute(f"DELETE FROM {table} WHERE {column} = ANY ($1)", patients)
+            await add(self.ada, kind)
+        elif kind is not None and resource in ("diary", "absent"):
+            self.records[key] = await add(self.ada if resource == "diary" else self.cyd, kind)
         elif key == ("grants", "diary"):
             self.records[key] = str(await grant(self.superuser, self.ada, self.keeper, status="pending"))
         elif key == ("grants", "deleted"):
@@ -220,7 +179,7 @@ class World:
         owners = {"foreign": self.cyd, "erased": self.eve, "without": self.fay}
         missing = resource == "missing"
         values = {
-            **dict.fromkeys(("entry_id", "treatment_id", "event_id", "grant_id"), record),
+            **dict.fromkeys(re.findall(r"{(\w+)}", operation.path), record),
             "patient_id": str(uuid4()) if missing else owners.get(resource, self.ada).patient_id,
             "session_id": str(uuid4()) if missing else self.cyd.session_id,
             "name": "none" if missing else "pain_scales",
@@ -234,11 +193,11 @@ class World:
         return str(await self.superuser.fetchval(insert, UUID(phone.user_id)))
 
     def _body(self, name: str, resource: str, record: str, author: str) -> dict[str, Any] | None:
-        collection, verb = self.operations[name].collection, name.partition("_")[0]
-        if collection in NEW:
-            written = {"authored_by": author} if collection == "treatments" else {}
-            content = without_id(NEW[collection](canary_of(self.ada))) | written
-            key, change = ({"id": record} if collection in WITH_IDS else {}), {"time_zone": "Europe/Paris"} | written
+        kind, verb = self.operations[name].kind, name.partition("_")[0]
+        if kind is not None:
+            written = {"authored_by": author} if "authored_by" in kind.fields.model_fields else {}
+            content = without_id(record_of(kind, canary_of(self.ada))) | written
+            key, change = ({"id": record} if kind in OF_MANY else {}), {"time_zone": "Europe/Paris"} | written
             return {"create": content | key, "replace": content, "revise": change}.get(verb)
         bodies = {
             "register": {
@@ -274,9 +233,9 @@ def canary_of(phone: Phone) -> str:
     return f"canary of {phone.patient_id}"
 
 
-async def add(phone: Phone, collection: str) -> str:
+async def add(phone: Phone, kind: RecordKind[Any]) -> str:
     """The id of a new record with the canary of its owner."""
-    answer = await phone.post(f"/{collection}", NEW[collection](canary_of(phone)))
+    answer = await phone.post(f"/{kind.path}", record_of(kind, canary_of(phone)))
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
@@ -295,8 +254,8 @@ async def invite(superuser: Connection, phone: Phone) -> str:
 async def join(stack: AsyncExitStack, app: FastAPI, superuser: Connection, person: Person | None = None) -> Phone:
     """Somebody new, or somebody on one more device, whose names are canaries."""
     phone = await (person or Person()).register_and_sign_in(await stack.enter_async_context(connect(app)))
-    for table, column in (("sessions", "device_name"), ("patients", "display_name")):
-        rename = f"UPDATE {table} SET {column} = $2 WHERE user_id = $1"
+    for name, column in (("sessions", "device_name"), ("patients", "display_name")):
+        rename = f"UPDATE {name} SET {column} = $2 WHERE user_id = $1"
         await superuser.execute(rename, UUID(phone.user_id), canary_of(phone))
     return phone
 
@@ -317,7 +276,7 @@ async def world(app: FastAPI, connection: Connection) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         ada, cyd, eve, fay, ruth, ivy, keeper = [await join(stack, app, connection) for _ in range(7)]
         await make_clinician(connection, keeper)
-        await add(fay, "entries")
+        await add(fay, OF_MANY[0])
         records = await make_records(ada, cyd, eve) | await make_consents(connection, ada, cyd, eve, keeper, ruth)
         callers = await make_callers(stack, app, connection, ada)
         clinic = await make_organisation(connection)
@@ -344,12 +303,13 @@ async def make_records(ada: Phone, cyd: Phone, eve: Phone) -> dict[tuple[str, st
     records = {}
     owners = {"diary": ada, "foreign": cyd, "erased": eve, "deleted": ada, "absent": cyd, "kind": ada}
     for resource, phone in owners.items():
-        for collection, after in zip(WITH_IDS, [*WITH_IDS[1:], WITH_IDS[0]], strict=True):
-            records[collection, resource] = await add(phone, after if resource == "kind" else collection)
+        for kind, after in zip(OF_MANY, [*OF_MANY[1:], OF_MANY[0]], strict=True):
+            records[kind.path, resource] = await add(phone, after if resource == "kind" else kind)
     for phone in (ada, cyd, eve):
-        await add(phone, "profile")
-    for collection in WITH_IDS:
-        deleted = await ada.delete(f"/{collection}/{records[collection, 'deleted']}")
+        for kind in SINGLETONS:
+            await add(phone, kind)
+    for kind in OF_MANY:
+        deleted = await ada.delete(f"/{kind.path}/{records[kind.path, 'deleted']}")
         assert deleted.status_code == 204
     return records
 
@@ -393,13 +353,30 @@ def operations_of(app: FastAPI) -> dict[str, Operation]:
     }
 
 
-async def test_the_table_has_a_row_for_every_operation_and_resource(world: World) -> None:
-    expected = {(name, resource) for name, operation in world.operations.items() for resource in operation.places}
-    assert sorted((row.operation, row.resource) for row in TABLE) == sorted(expected)
+async def test_every_operation_of_the_document_has_a_rule_and_every_rule_an_operation(world: World) -> None:
+    assert {row.operation for row in TABLE} == set(world.operations)
 
 
-async def test_the_table_has_a_column_for_every_caller(world: World) -> None:
-    assert set(TABLE[0].statuses) == set(world.callers)
+async def test_what_an_operation_can_be_pointed_at_follows_from_its_path(world: World) -> None:
+    """A rule that forgets a resource would leave it untried."""
+    pointed: dict[str, set[str]] = {}
+    for row in TABLE:
+        pointed.setdefault(row.operation, set()).add(row.resource)
+    for name, operation in world.operations.items():
+        if "{patient_id}" not in operation.path:
+            continue
+        expected, of_one_record = set(OF_A_PATIENT), operation.path.count("{") == 2
+        if operation.kind in SINGLETONS:
+            expected |= {"without"}
+        elif operation.kind is not None and (of_one_record or operation.method == "POST"):
+            expected |= {"deleted", "absent", "kind"}
+        elif of_one_record:
+            expected |= {"deleted", "absent"}
+        assert pointed[name] == expected, name
+
+
+async def test_every_caller_of_the_rules_calls(world: World) -> None:
+    assert set(CALLERS) == set(world.callers)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.operation}-{row.resource}")
@@ -422,11 +399,10 @@ async def test_the_panel_shows_the_diaries_that_a_consent_opens_and_no_other(wor
     people = {"ada": world.ada, "cyd": world.cyd, "eve": world.eve, "fay": world.fay}
     names = {phone.patient_id: name for name, phone in people.items()}
     seen = {}
-    for caller in set(world.callers) - SIGNED_OUT:
+    for caller in set(world.callers) - set(SIGNED_OUT):
         panel = (await world.callers[caller].http.get("/v1/me/patients")).json()["items"]
         seen[caller] = " ".join(sorted(names[one["id"]] for one in panel if one["id"] in names))
-    readers = ("caregiver", "granted", "member", "narrowed", "treatments", "adherence", "summary")
-    assert seen == dict.fromkeys(STRANGERS, "") | dict.fromkeys(readers, "ada fay") | {"own": "ada"}
+    assert seen == dict.fromkeys(STRANGERS, "") | dict.fromkeys(READERS, "ada fay") | {"own": "ada"}
 
 
 @pytest.mark.parametrize("caller", ["unverified", "admin"])
@@ -452,8 +428,9 @@ async def test_a_foreign_patient_is_answered_like_a_missing_one(world: World, ca
 
 
 async def test_the_id_of_a_foreign_record_is_answered_like_one_that_nobody_has(world: World) -> None:
+    rows = {(row.operation, row.resource) for row in TABLE}
     for name, (method, path) in world.operations.items():
-        if "absent" in world.operations[name].places and path.count("{") == 2:
+        if (name, "absent") in rows and path.count("{") == 2:
             foreign = await world.request(name, "absent", "own")
             record = world.records[world.operations[name].collection, "absent"]
             assert record in str(foreign.url), path
@@ -475,24 +452,21 @@ def _told(answer: httpx.Response) -> tuple[int, list[Any], bytes]:
     return answer.status_code, headers, answer.content
 
 
-@pytest.mark.parametrize(
-    ("collection", "scope"),
-    [("entries", "entries"), ("treatments", "treatments"), ("treatment-events", "treatments")],
-)
+@pytest.mark.parametrize("kind", [kind for kind in OF_MANY if kind.has_note], ids=lambda kind: kind.name)
 async def test_who_may_not_read_notes_never_meets_one(
-    ada: Phone, bob: Phone, superuser: Connection, collection: str, scope: str
+    ada: Phone, bob: Phone, superuser: Connection, kind: RecordKind[Any]
 ) -> None:
-    await grant(superuser, ada, bob, scopes=[f"{scope}:read", f"{scope}:write"])
-    helper, sent = lent(bob, ada), NEW[collection]("canary") | {"time_zone": "Europe/Paris"}
-    assert (await ada.post(f"/{collection}", sent)).json()["note"] == "canary"
-    record = f"/{collection}/{sent['id']}"
+    await grant(superuser, ada, bob, scopes=[kind.read_scope, kind.write_scope])
+    helper, sent = lent(bob, ada), record_of(kind, note="canary", time_zone="Europe/Paris")
+    assert (await ada.post(f"/{kind.path}", sent)).json()["note"] == "canary"
+    record = f"/{kind.path}/{sent['id']}"
     answers = [
-        await helper.post(f"/{collection}", sent | {"time_zone": "Europe/Rome"}),
-        await helper.post(f"/{collection}", sent | {"note": "a guess"}),
+        await helper.post(f"/{kind.path}", sent | {"time_zone": "Europe/Rome"}),
+        await helper.post(f"/{kind.path}", sent | {"note": "a guess"}),
         await helper.patch(record, {"time_zone": "Europe/Rome"}),
         await helper.patch(record, {"time_zone": "Europe/Oslo"}),
         await helper.put(record, without_id(sent | {"note": "a guess", "time_zone": "Europe/Oslo"}), version=2),
-        *[await helper.get(path) for path in (record, f"/{collection}", "/timeline", f"{record}/versions")],
+        *[await helper.get(path) for path in (record, f"/{kind.path}", "/timeline", f"{record}/versions")],
     ]
     assert [answer.status_code for answer in answers] == [409, 200, 200, 412, 200, 200, 200, 200, 200]
     assert [answer.text for answer in answers if '"note"' in answer.text or "a guess" in answer.text] == []
