@@ -26,6 +26,7 @@ from app.security import passwords
 from tests.people import Person, Phone
 from tests.serving import Served, serve
 
+ROOT = Path(__file__).parent.parent
 SERVER = pytest.StashKey[str]()
 TEMPLATE = "diary_template"
 REAL_HASHER, REAL_NOBODY = passwords._hasher, passwords.NOBODY
