@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from app.errors import NotFound, Problem
 from app.http import problems
@@ -35,6 +35,12 @@ _STATIC = {
 _KINDS = {kind.slug: kind for kind in sorted(problems.kinds(), key=lambda kind: kind.status)}
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def read_root() -> RedirectResponse:
+    """Leads to the docs, whatever name the caller knows this host by."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

@@ -24,6 +24,13 @@ def browser() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
+async def test_the_root_leads_to_the_docs_by_whatever_name_it_was_reached(browser: httpx.AsyncClient) -> None:
+    response = await browser.get("/", headers={"Host": "evil.example"})
+    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.content == b""
+
+
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_page_and_all_it_needs_come_from_here(browser: httpx.AsyncClient, page: str) -> None:
     response = await browser.get(page)
