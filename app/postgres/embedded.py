@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -58,6 +58,10 @@ _SETTINGS = {
 
 class CannotStart(Exception):
     """The embedded PostgreSQL cannot run like this; the text says what to do."""
+
+
+class StillRunning(Exception):
+    """A PostgreSQL runs on the data that are to be deleted; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,47 @@ def start(directory: Path, binaries: Path | None = None) -> Server:
         if running is not None and running.ready:
             return Server(running.socket_directory, False, place.cluster, place.binaries)
         _tick(deadline, f"The process that holds {place.home}/owner.lock has not brought PostgreSQL up.")
+
+
+def erase(directory: Path) -> list[Path]:
+    """Deletes the data of `directory`, wherever they live, and returns where that was; raises StillRunning.
+
+    The lock file stays: whoever waits for it must find the one that everybody locks.
+    """
+    directory = directory.resolve()
+    candidates = (directory, STATE_DIRECTORY / _digest(directory))
+    homes = [home for home in candidates if _exists(home / "owner.lock")]
+    with ExitStack() as locks:
+        for home in homes:
+            lock = _try_lock(home / "owner.lock")
+            if lock is not None:
+                locks.enter_context(lock)
+            if lock is None or _running(home / "cluster") is not None:
+                raise StillRunning(
+                    f"PostgreSQL is running on the data in {home}: end what started it with Ctrl-C first. "
+                    "(If that was killed, start it once more and end it.)"
+                )
+        return [home for home in homes if _erase(home)]
+
+
+def _erase(home: Path) -> bool:
+    """Whether there were data. They get another name first: what is half deleted is never used."""
+    cluster, partial = home / "cluster", home / "cluster.partial"
+    found = [path for path in (cluster, partial) if path.exists()]
+    if partial in found:
+        shutil.rmtree(partial)
+    if cluster in found:
+        cluster.rename(partial)
+        shutil.rmtree(partial)
+    (home / "postgres.log").unlink(missing_ok=True)
+    return bool(found)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # in a directory of root's, say
+        return False
 
 
 def ensure_database(server: Server, name: str) -> None:

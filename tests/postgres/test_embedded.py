@@ -130,6 +130,43 @@ def test_data_outlive_a_stop_and_a_second_stop_does_nothing(start: Start) -> Non
     assert ask(second, "SELECT to_regclass('kept')::text") == "kept"
 
 
+def test_erased_data_are_gone_and_what_else_lay_there_stays(start: Start, directory: Path) -> None:
+    first = start()
+    ask(first, "CREATE TABLE kept ()")
+    home = first.data_directory.parent
+    (home / "letter").write_text("private")
+    first.stop()
+    (home / "cluster.partial").mkdir()  # of a start or an erasure that was interrupted
+    assert embedded.erase(directory / "data") == [home]
+    assert {path.name for path in home.iterdir()} == {"letter", "owner.lock", "socket"}
+    assert embedded.erase(directory / "data") == []
+    assert ask(start(), "SELECT to_regclass('kept')") is None
+
+
+def test_data_in_the_stand_in_of_a_private_project_are_erased_too(start: Start, directory: Path) -> None:
+    project = directory / "project"
+    project.mkdir(mode=0o700)
+    server = start(project / ".data")
+    server.stop()
+    assert embedded.erase(project / ".data") == [server.data_directory.parent]
+    assert not server.data_directory.exists()
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["by its owner", "after its owner was killed"])
+def test_data_that_a_server_runs_on_are_not_erased(start: Start, directory: Path, killed: bool) -> None:
+    server = start()
+    assert server._lock is not None
+    assert server._process is not None
+    if killed:
+        server._lock.close()  # as the kernel does
+    with pytest.raises(embedded.StillRunning, match="is running on the data in"):
+        embedded.erase(directory / "data")
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+    start().stop()  # the heir of a killed one
+    server._process.wait()
+
+
 def test_a_second_start_gets_the_same_server_and_cannot_stop_it(start: Start) -> None:
     owner = start()
     guest = start()
