@@ -4,10 +4,14 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test test-pg15 check fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test test-pg15 check fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
-	DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
+	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
+
+# Deletes the demo's data, never a configured database.
+reset: .venv/installed
+	@$(BIN)/pain-diary reset
 
 # Nothing is resolved and nothing is built: what the lock file names is all that is fetched, whatever an index offers.
 INSTALL := -m pip install --disable-pip-version-check --no-deps --only-binary :all: --require-hashes

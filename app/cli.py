@@ -61,20 +61,48 @@ def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")
     chosen = {} if port is None else {"port": port}
     own = {"environment": "development", "database_url": None, "migration_database_url": None, "workers": 1}
     settings = _settings(**own, **chosen)
-    with _said_plainly(), closing(server.bind(settings)) as listener, _embedded(settings) as postgres:
-        _serve_demo(settings, listener, postgres)
+    with _said_plainly(), closing(server.bind(settings)) as listener:
+        typer.echo("Starting a PostgreSQL of its own.")
+        with _embedded(settings) as postgres:
+            _serve_demo(settings, listener, postgres)
 
 
 def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server) -> None:
     settings = settings.model_copy(update={"database_url": SecretStr(postgres.url("diary_app", DATABASE))})
-    migrations.migrate(postgres.url("postgres", DATABASE))
+    typer.echo("Migrating its database.")
+    try:
+        migrations.migrate(postgres.url("postgres", DATABASE))
+    except migrations.UnknownRevision:
+        home = postgres.data_directory.parent
+        _fail(f"The data in {home} were made by an earlier version: `make reset` begins anew.", 1)
+    typer.echo("Adding a year of a demo patient, where there is none.")
     demo_data.seed(settings, postgres.url("postgres", DATABASE))
     listener.listen()  # a caller who is quicker than the start waits in its queue
-    typer.echo(f"Docs:      {_address(settings, listener)}/docs")
-    typer.echo(f"Patient:   {demo_data.PATIENT} / {demo_data.PASSWORD}")
-    typer.echo(f"Clinician: {demo_data.CLINICIAN} / {demo_data.PASSWORD}")
-    typer.echo("Stop:      Ctrl-C")
+    typer.echo(_welcome(_address(settings, listener)))
     server.run(settings, create_app(settings), listener)
+
+
+def _welcome(address: str) -> str:
+    """Where the demo is, who may sign in, and what to do next."""
+    return f"""
+Docs:      {address}/docs
+Patient:   {demo_data.PATIENT} / {demo_data.PASSWORD}
+Clinician: {demo_data.CLINICIAN} / {demo_data.PASSWORD}
+Next:      log pain and see it in the timeline, in another terminal: README.md, "Log pain"
+Anew:      Ctrl-C, then `make reset`
+Stop:      Ctrl-C
+"""
+
+
+@cli.command()
+def reset() -> None:
+    """Delete the data of the demo, and nothing of a configured database."""
+    settings = _settings(environment="development", database_url=None, migration_database_url=None)
+    with _said_plainly():
+        erased = embedded.erase(settings.state_directory / "postgres")
+    for home in erased:
+        typer.echo(f"The data in {home} are deleted.")
+    typer.echo("`make run` begins anew.")
 
 
 @cli.command()
@@ -210,7 +238,7 @@ def _said_plainly() -> Iterator[None]:
     """Ends the command with one sentence where the machine or the operator, not the program, is at fault."""
     try:
         yield
-    except (server.PortTaken, embedded.CannotStart) as error:
+    except (server.PortTaken, embedded.CannotStart, embedded.StillRunning, migrations.UnknownRevision) as error:
         _fail(str(error), 1)
     except invitations.Refused as error:
         _fail(str(error), 2)

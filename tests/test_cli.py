@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID, uuid4
@@ -53,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
 def test_help_names_every_command(run: Run) -> None:
     code, output, _ = run("--help")
     assert code == 0
-    for name in ("serve", "demo", "migrate", "openapi", "verify", "admin", "distribute"):
+    for name in ("serve", "demo", "migrate", "openapi", "verify", "admin", "distribute", "reset"):
         assert name in output
 
 
@@ -110,6 +111,48 @@ def test_an_embedded_database_that_cannot_start_is_said_plainly(run: Run, monkey
     monkeypatch.setenv("DIARY_POSTGRES_BINARIES", "/nowhere")
     monkeypatch.setattr(embedded, "STATE_DIRECTORY", Path.cwd() / "state")
     assert run("migrate") == (1, "", "There is no PostgreSQL in /nowhere.\n")
+
+
+def test_a_migration_from_another_version_is_said_plainly_and_a_reset_begins_anew(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIARY_PORT", "0")
+    monkeypatch.setenv("DIARY_DATABASE_URL", "postgresql://nobody@nowhere/nothing")  # the demo has its own
+    with TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        monkeypatch.setattr(embedded, "STATE_DIRECTORY", Path(directory))
+        server = embedded.start(tmp_path / ".data" / "postgres")
+        embedded.ensure_database(server, cli.DATABASE)
+        older = "CREATE TABLE alembic_version AS SELECT 'r1923' AS version_num"
+        embedded._run(None, server.binaries / "psql", "-d", server.url(database=cli.DATABASE), "-c", older)
+        code, _, complaint = run("reset")
+        assert code == 1
+        assert complaint.startswith(f"PostgreSQL is running on the data in {server.data_directory.parent}: ")
+        server.stop()
+
+        code, _, complaint = run("demo")
+        assert code == 1
+        assert complaint == (
+            f"The data in {server.data_directory.parent} were made by an earlier version: `make reset` begins anew.\n"
+        )
+        deleted = f"The data in {server.data_directory.parent} are deleted.\n"
+        assert run("reset") == (0, f"{deleted}`make run` begins anew.\n", "")
+        assert run("reset") == (0, "`make run` begins anew.\n", "")
+
+
+def test_migrate_says_plainly_that_another_version_migrated_the_database(run: Run, database_url: str) -> None:
+    assert run("migrate")[0] == 0
+
+    async def rename_revision() -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            await connection.execute("UPDATE alembic_version SET version_num = 'r1923'")
+        finally:
+            await connection.close()
+
+    asyncio.run(rename_revision())
+    complaint = "Another version migrated the database: this one does not know its state.\n"
+    assert run("migrate") == (1, "", complaint)
 
 
 @pytest.fixture

@@ -25,14 +25,23 @@ def free_port() -> int:
         return port
 
 
+def environment(state: Path) -> dict[str, str]:
+    """That of a shell in which nothing is configured but where data stay."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DIARY_", "COV_", "MAKE", "MFLAGS"))}
+    return kept | {"DIARY_STATE_DIRECTORY": str(state)}
+
+
+def make_reset(state: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "reset"], cwd=ROOT, env=environment(state), capture_output=True, text=True)
+
+
 @contextmanager
 def make_run(state: Path, port: int) -> Iterator[None]:
     """`make run` on another port and data directory, once it says where it listens."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DIARY_", "COV_", "MAKE", "MFLAGS"))}
     running = subprocess.Popen(
         ["make", "run", f"PORT={port}"],
         cwd=ROOT,
-        env=environment | {"DIARY_STATE_DIRECTORY": str(state)},
+        env=environment(state),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -46,7 +55,10 @@ def make_run(state: Path, port: int) -> Iterator[None]:
             if line.startswith("Stop:"):
                 break
         assert any(f"http://127.0.0.1:{port}/docs" in line for line in said), "".join(said)
-        assert any("patient@example.org" in line and "demo-demo-demo-demo" in line for line in said)
+        for account in ("patient@example.org", "clinician@example.org"):
+            assert any(account in line and "demo-demo-demo-demo" in line for line in said)
+        assert any("README.md" in line for line in said)
+        assert any("make reset" in line for line in said)
         yield
     finally:
         os.killpg(running.pid, signal.SIGINT)  # as a terminal's Ctrl-C
@@ -74,20 +86,32 @@ def test_the_commands_of_the_readme_work_as_written(tmp_path: Path, state: Path)
     )
     with make_run(state, port):
         stored = json.loads(shell(sign_in_and_post, tmp_path))
-        assert (stored["version"], stored["local_date"]) == (1, "2026-03-29")
+        assert stored["version"] == 1
         documented = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
         assert documented.keys() <= stored.keys()
 
         token = json.loads((tmp_path / "session.json").read_text())["access_token"]
         names = f"API=http://127.0.0.1:{port} ENTRY={stored['id']} PATIENT={stored['patient_id']} TOKEN={token}\n"
         answers = shell(names + read_correct_delete, tmp_path)
-        assert '"note":"Better after a walk."' in answers
+        timeline, end = json.JSONDecoder().raw_decode(answers)
+        assert timeline["items"][0] == stored
+        assert json.loads(answers[end:])["note"] == "Better after a walk."
         assert json.loads(shell(names + assess, tmp_path))["overall"]["doses"]["taking"]["value"] > 0.5
 
     with make_run(state, port):  # the second start finds the same demo, and the data of the first
         again = json.loads(shell(sign_in_and_post, tmp_path))
         assert again["patient_id"] == stored["patient_id"]
         assert again["change_seq"] == stored["change_seq"] + 3
+        refused = make_reset(state)
+        assert refused.returncode != 0
+        assert f"PostgreSQL is running on the data in {state}/postgres" in refused.stderr
+
+    done = make_reset(state)
+    assert done.returncode == 0, done.stderr
+    assert f"The data in {state}/postgres are deleted." in done.stdout
+    with make_run(state, port):
+        anew = json.loads(shell(sign_in_and_post, tmp_path))
+        assert anew["patient_id"] != stored["patient_id"]
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
+class UnknownRevision(Exception):
+    """The database stands at a migration that this version does not know; the text says so."""
+
+
 def alembic_config(url: str) -> "Config":
     """Alembic's configuration for one database."""
     from alembic.config import Config
@@ -17,7 +21,14 @@ def alembic_config(url: str) -> "Config":
 
 
 def migrate(url: str) -> None:
-    """Brings the database to the newest migration."""
+    """Brings the database to the newest migration; raises UnknownRevision."""
     from alembic import command
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
 
-    command.upgrade(alembic_config(url), "head")
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):
+            raise
+        raise UnknownRevision("Another version migrated the database: this one does not know its state.") from None
