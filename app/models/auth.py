@@ -3,12 +3,11 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.domain.people import ROLES, Role
 from app.models.base import Base, CreatedAt, NewId
-
-ROLES = ("patient", "caregiver", "clinician", "admin")
 
 
 class User(Base):
@@ -25,7 +24,7 @@ class User(Base):
     password_hash: Mapped[str]
     password_changed_at: Mapped[CreatedAt]
     display_name: Mapped[str]
-    role: Mapped[str]
+    role: Mapped[Role] = mapped_column(Text)
     locale: Mapped[str]
     created_at: Mapped[CreatedAt]
     email_verified_at: Mapped[datetime | None]

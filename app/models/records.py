@@ -18,10 +18,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.domain.people import PERFORMERS
 from app.models.base import Base
 
 KINDS = ("entry", "treatment", "treatment_event", "profile")
-PERFORMERS = ("self", "caregiver", "clinician_observer")
 
 
 class Record(Base):

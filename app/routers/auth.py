@@ -92,7 +92,7 @@ def _tokens(parts: Parts, signed_in: SignedIn, now: Now) -> TokensOut:
         session_id=str(signed_in.session_id),
         user=UserRef(
             id=str(signed_in.user_id),
-            role=signed_in.role,  # type: ignore[arg-type]  # the table's CHECK holds the same names
+            role=signed_in.role,
             patient_id=str(signed_in.patient_id) if signed_in.patient_id else None,
         ),
     )

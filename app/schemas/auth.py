@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, EmailStr, Field
 from typing_extensions import TypeAliasType
 
+from app.domain import people
 from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
 
-Role = TypeAliasType("Role", Literal["patient", "caregiver", "clinician", "admin"])
+Role = TypeAliasType("Role", people.Role)
 Locale = Annotated[
     str,
     Field(

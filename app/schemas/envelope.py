@@ -1,10 +1,11 @@
 """The envelope that every kind of record shares: what the phone says of it, and what the server adds."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
+from app.domain import people
 from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line, text
 
 Item = TypeVar("Item", bound=Strict)
@@ -16,7 +17,7 @@ EXAMPLE_CURSOR = "9Yk2m0b1c7Zs3uQ5x8v4HVsiMjAyNi0wMy0yOVQxNjozMDowMFoiXQ"
 Performer = TypeAliasType(
     "Performer",
     Annotated[
-        Literal["self", "caregiver", "clinician_observer"],
+        people.Performer,
         Field(description="Who gave the answers: the patient, a caregiver, or a clinician who watched."),
     ],
 )

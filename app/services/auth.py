@@ -5,17 +5,17 @@ stays good until its successor is first used, for a day at most; a token from be
 parties hold the chain, and ends the session.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, insert, literal, select, text, update
+from sqlalchemy import insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
+from app.domain.people import Role
 from app.errors import (
     AccountNotReady,
     Fault,
@@ -39,10 +39,46 @@ class SignedIn:
     """A session and the refresh token that continues it."""
 
     user_id: UUID
-    role: str
+    role: Role
     patient_id: UUID | None
     session_id: UUID
     refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose session it is, as `session_account()` answers; `patient_id` is that of the own diary, None without one."""
+
+    user_id: UUID
+    role: Role
+    display_name: str
+    locale: str
+    email: str
+    patient_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a sign-in is checked against. It never leaves this module."""
+
+    id: UUID
+    role: Role
+    password_hash: str = field(repr=False)
+    password_changed_at: datetime
+    disabled_at: datetime | None
+    email_verified_at: datetime | None
+    second_factor_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshLink:
+    """A link of a session's chain of refresh tokens; `models/auth.py` says what its states mean."""
+
+    state: str
+    first_used_at: datetime | None
+    session_id: UUID
+    user_id: UUID
+    role: Role
 
 
 async def register(database: Database, body: RegistrationIn, address: str | None, secret: bytes, now: datetime) -> None:
@@ -98,7 +134,7 @@ async def sign_in(
     limits = throttle.sign_in_limits(secret, body.email, address)
     await throttle.count(database, limits, now)
     async with database.open_session() as session:
-        account = (await session.execute(_accounts().where(User.email == body.email.lower()))).one_or_none()
+        account = await _credentials(session, body.email.lower())
     fits = await passwords.verify_password(body.password, account.password_hash if account else None)
     if not fits or account is None or account.disabled_at is not None:
         raise SignInFailed
@@ -154,43 +190,47 @@ async def live_sessions(session: AsyncSession, user_id: UUID, now: datetime) -> 
     return list(found)
 
 
-async def account_of(session: AsyncSession, session_id: UUID) -> Row[*tuple[Any, ...]]:
+async def account_of(session: AsyncSession, session_id: UUID) -> Account:
     """The account behind a live session; raises Unauthenticated once it has ended."""
     found = await session.execute(text("SELECT * FROM session_account(:session_id)").bindparams(session_id=session_id))
-    account = found.one_or_none()
+    account = found.mappings().one_or_none()
     if account is None:
         raise Unauthenticated
-    return account
+    return Account(**account)
 
 
-async def _check_unchanged(session: AsyncSession, account: Row[*tuple[Any, ...]]) -> None:
+async def _credentials(session: AsyncSession, email: str) -> Credentials | None:
+    found = await session.execute(
+        select(
+            User.id,
+            User.role,
+            User.password_hash,
+            User.password_changed_at,
+            User.disabled_at,
+            User.email_verified_at,
+            User.second_factor_at,
+        ).where(User.email == email)
+    )
+    account = found.one_or_none()
+    return None if account is None else Credentials(*account)
+
+
+async def _check_unchanged(session: AsyncSession, account: Credentials) -> None:
     """Locks the account; a password that was replaced while it was verified starts no session, and stays replaced."""
     changed_at = select(User.password_changed_at).where(User.id == account.id).with_for_update(key_share=True)
     if await session.scalar(changed_at) != account.password_changed_at:
         raise SignInFailed
 
 
-def _refuse_unready(settings: Settings, account: Row[*tuple[Any, ...]]) -> None:
+def _refuse_unready(settings: Settings, account: Credentials) -> None:
     if settings.require_second_factor and account.second_factor_at is None:
         raise AccountNotReady("Enrol a second factor first.")
     if account.second_factor_at is not None:  # rather nobody than with the password alone
         raise AccountNotReady("Second factors cannot be checked yet.")
 
 
-def _accounts() -> Select[*tuple[Any, ...]]:
-    return select(
-        User.id,
-        User.role,
-        User.password_hash,
-        User.password_changed_at,
-        User.disabled_at,
-        User.email_verified_at,
-        User.second_factor_at,
-    )
-
-
 async def _start_session(
-    session: AsyncSession, account: Row[*tuple[Any, ...]], device_name: str | None, expires_at: datetime
+    session: AsyncSession, account: Credentials, device_name: str | None, expires_at: datetime
 ) -> SignedIn:
     device = DeviceSession(id=uuid4(), user_id=account.id, device_name=device_name, expires_at=expires_at)
     session.add(device)
@@ -198,7 +238,7 @@ async def _start_session(
     return await _signed_in(session, account.id, account.role, device.id)
 
 
-async def _signed_in(session: AsyncSession, user_id: UUID, role: str, session_id: UUID) -> SignedIn:
+async def _signed_in(session: AsyncSession, user_id: UUID, role: Role, session_id: UUID) -> SignedIn:
     token = opaque_tokens.create(PREFIX)
     await session.execute(
         insert(RefreshToken).values(digest=opaque_tokens.digest(token), session_id=session_id, state="successor")
@@ -207,7 +247,7 @@ async def _signed_in(session: AsyncSession, user_id: UUID, role: str, session_id
     return SignedIn(user_id, role, account.patient_id, session_id, token)
 
 
-async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> Row[*tuple[Any, ...]] | None:
+async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> RefreshLink | None:
     """The token's link, with its session locked so that parallel refreshes go one after another."""
     digest = opaque_tokens.digest(token)
     await session.execute(
@@ -222,7 +262,7 @@ async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> Row[*
             RefreshToken.state,
             RefreshToken.first_used_at,
             RefreshToken.session_id,
-            User.id.label("user_id"),
+            User.id,
             User.role,
         )
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
@@ -234,13 +274,12 @@ async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> Row[*
             User.disabled_at.is_(None),
         )
     )
-    return found.one_or_none()
+    link = found.one_or_none()
+    return None if link is None else RefreshLink(*link)
 
 
-async def _rotate(
-    session: AsyncSession, link: Row[*tuple[Any, ...]], token: str, now: datetime, settings: Settings
-) -> SignedIn:
-    if link.state == "replaced" or (link.state == "current" and link.first_used_at + RETRY_PERIOD < now):
+async def _rotate(session: AsyncSession, link: RefreshLink, token: str, now: datetime, settings: Settings) -> SignedIn:
+    if link.state == "replaced" or _is_retry_too_late(link, now):
         raise Unauthenticated
     chain = update(RefreshToken).where(RefreshToken.session_id == link.session_id)
     if link.state == "successor":
@@ -256,3 +295,8 @@ async def _rotate(
         .values(last_seen_at=now, expires_at=now + timedelta(days=settings.session_days))
     )
     return await _signed_in(session, link.user_id, link.role, link.session_id)
+
+
+def _is_retry_too_late(link: RefreshLink, now: datetime) -> bool:
+    """Whether a token that was used already comes back after the time in which an answer may have got lost."""
+    return link.state == "current" and link.first_used_at is not None and link.first_used_at + RETRY_PERIOD < now

@@ -144,8 +144,8 @@ class TestIssuedTokens:
         assert claims.expires_at == int(NOW.timestamp()) + LIFETIME
 
     def test_two_tokens_have_different_ids(self, office: Office) -> None:
-        first, second = (office.tokens.verify(office.issue(), NOW) for _ in range(2))
-        assert first.token_id != second.token_id
+        first, second = (part_of(office.issue(), 1) for _ in range(2))
+        assert first["jti"] != second["jti"]
 
     def test_the_header_names_algorithm_key_and_type_and_nothing_else(self, office: Office) -> None:
         assert header_of(office.issue()) == office.header()
@@ -187,9 +187,13 @@ class TestIssuedTokens:
 
 
 def header_of(token: str) -> dict[str, Any]:
-    part = token.split(".")[0]
-    header: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return header
+    return part_of(token, 0)
+
+
+def part_of(token: str, number: int) -> dict[str, Any]:
+    part = token.split(".")[number]
+    members: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return members
 
 
 # --- forgeries by header and shape: each is one function from the office to a token -------------------------
@@ -500,7 +504,7 @@ class TestRotation:
         own_office.clock.seconds += 1
         new_token = own_office.issue()
         assert header_of(new_token)["kid"] == new_kid > own_office.kid
-        assert own_office.tokens.verify(old_token, NOW) != own_office.tokens.verify(new_token, NOW)
+        assert own_office.tokens.verify(old_token, NOW) == own_office.tokens.verify(new_token, NOW)
 
     def test_a_token_of_a_key_that_another_worker_has_seen_first_is_accepted_at_once(self, own_office: Office) -> None:
         other_worker = Office(own_office.directory, create_signing_key(own_office.directory))

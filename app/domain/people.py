@@ -1,0 +1,13 @@
+"""What people may be here: the roles of accounts, and who gives the answers of a record.
+
+Each list stands once: the wire's schemas take the types, the tables' CHECKs and the access tokens the tuples.
+"""
+
+from typing import Literal, get_args
+
+Role = Literal["patient", "caregiver", "clinician", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+# Who gave the answers: the patient, a caregiver, or a clinician who watched.
+Performer = Literal["self", "caregiver", "clinician_observer"]
+PERFORMERS: tuple[Performer, ...] = get_args(Performer)
