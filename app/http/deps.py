@@ -1,10 +1,10 @@
 """What a route may ask for. A route asks for a permission as a type; one that asks for none does not start."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
@@ -23,6 +23,7 @@ from app.security.cursors import Cursors
 from app.security.tokens import AccessTokens
 from app.services import access, auth, care_team
 from app.services.access import Caller, Diary
+from app.services.auth import Account
 
 PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
@@ -97,8 +98,8 @@ CallerOf = Annotated[Caller, Depends(identify)]
 PatientId = Annotated[UUID, Path(description="Whose diary.")]
 
 
-async def current_user(session: Session, caller: CallerOf) -> Any:
-    """The account that is signed in, checked in this transaction."""
+async def current_user(session: Session, caller: CallerOf) -> Account:
+    """The account that is signed in, looked up in this transaction; raises Unauthenticated once its session ended."""
     return await auth.account_of(session, caller.session_id)
 
 
@@ -126,28 +127,34 @@ async def write_diary(
     return replace(diary, outbox_empty=outbox_empty)
 
 
-CurrentUser = Annotated[Any, Depends(current_user)]
+CurrentUser = Annotated[Account, Depends(current_user)]
 DiaryToWrite = Annotated[Diary, Depends(write_diary)]
 
 
-async def read_patient(request: Request, session: Session, diary: DiaryOf) -> UUID:
-    """A patient whom the caller may see: checked, audited and set as the row-security context."""
-    verb = request.scope["endpoint"].__name__.partition("_")[0]
-    await access.enter(session, diary, f"patients.{verb}")
-    return diary.patient_id
+def patient_read(action: str) -> Callable[[AsyncSession, Diary], Awaitable[UUID]]:
+    """A dependency: the id of a patient whom the caller may see. `action` names the call in the audit trail.
+
+    Sets the row-security context of the request's session. Raises Unauthenticated, NotFound or Gone.
+    """
+
+    async def authorized_patient(session: Session, diary: DiaryOf) -> UUID:
+        await access.enter(session, diary, action)
+        return diary.patient_id
+
+    return authorized_patient
 
 
-PatientRead = Annotated[UUID, Depends(read_patient)]
+def own_diary(action: str) -> Callable[[AsyncSession, Diary], Awaitable[Diary]]:
+    """A dependency: the caller's own diary, for what only the patient decides. `action` names the call in the audit.
 
+    Locks the diary's clock until the transaction ends. Raises Unauthenticated, NotFound, Gone or InsufficientScope.
+    """
 
-async def own_patient(request: Request, session: Session, diary: DiaryOf) -> Diary:
-    """The caller's own diary, for what nobody else may decide: checked, audited, and its clock locked."""
-    verb, _, noun = request.scope["endpoint"].__name__.partition("_")
-    await care_team.own(session, diary, f"{noun}.{verb}")
-    return diary
+    async def authorized_diary(session: Session, diary: DiaryOf) -> Diary:
+        await care_team.own(session, diary, action)
+        return diary
 
-
-OwnDiary = Annotated[Diary, Depends(own_patient)]
+    return authorized_diary
 
 
 Limit = Annotated[int, PlainNumber, Query(ge=1, le=200, description="At most so many items.")]

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from app.errors import NotFound, NotVerified, StepUpRequired, TooManyRequests
 from app.http import problems
-from app.http.deps import CallerOf, Cursor, Limit, Now, OwnDiary, Parts, PlainBoolean, Session, own_patient
+from app.http.deps import CallerOf, Cursor, Limit, Now, Parts, PlainBoolean, Session, own_diary
 from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
 from app.services import care_team
+from app.services.access import Diary
 
 router = APIRouter(prefix="/v1", tags=["consent"])
-OWN = [Depends(own_patient)]
 GrantId = Annotated[UUID, Path(description="A consent.")]
 IdempotencyKey = Annotated[
     str,
@@ -34,7 +34,12 @@ IdempotencyKey = Annotated[
     responses=problems.responses(StepUpRequired),
 )
 async def create_share_code(
-    parts: Parts, session: Session, diary: OwnDiary, key: IdempotencyKey, now: Now, body: ShareCodeIn
+    parts: Parts,
+    session: Session,
+    diary: Annotated[Diary, Depends(own_diary("share_code.create"))],
+    key: IdempotencyKey,
+    now: Now,
+    body: ShareCodeIn,
 ) -> ShareCodeOut:
     """A code of eight characters, good once and for ten minutes, for a clinician or caregiver to redeem."""
     return await care_team.share(session, diary, parts.secret, key, body, now)
@@ -51,7 +56,11 @@ async def redeem_share_code(parts: Parts, caller: CallerOf, now: Now, body: Rede
     return await care_team.redeem(parts.database, caller, parts.secret, body.code, body.as_organisation, now)
 
 
-@router.get("/patients/{patient_id}/grants", dependencies=OWN, summary="List the consents I gave")
+@router.get(
+    "/patients/{patient_id}/grants",
+    dependencies=[Depends(own_diary("grants.list"))],
+    summary="List the consents I gave",
+)
 async def list_grants(session: Session) -> GrantList:
     """Every consent to see this diary, newest first: waiting, active and ended."""
     return GrantList(items=await care_team.list_given(session))
@@ -62,12 +71,18 @@ async def list_grants(session: Session) -> GrantList:
     summary="Confirm a consent",
     responses=problems.responses(StepUpRequired),
 )
-async def confirm_grant(session: Session, diary: OwnDiary, grant_id: GrantId, now: Now) -> GrantOut:
+async def confirm_grant(
+    session: Session, diary: Annotated[Diary, Depends(own_diary("grant.confirm"))], grant_id: GrantId, now: Now
+) -> GrantOut:
     """Now that one sees who redeemed the code: it counts from the next request on, in the place of an earlier one."""
     return await care_team.confirm(session, diary, grant_id, now)
 
 
-@router.patch("/patients/{patient_id}/grants/{grant_id}", dependencies=OWN, summary="Narrow a consent")
+@router.patch(
+    "/patients/{patient_id}/grants/{grant_id}",
+    dependencies=[Depends(own_diary("grant.narrow"))],
+    summary="Narrow a consent",
+)
 async def narrow_grant(session: Session, grant_id: GrantId, now: Now, body: NarrowIn) -> GrantOut:
     """Fewer scopes, a later start or an earlier end, from the next request on."""
     return await care_team.narrow(session, grant_id, body, now)
@@ -77,7 +92,7 @@ async def narrow_grant(session: Session, grant_id: GrantId, now: Now, body: Narr
     "/patients/{patient_id}/grants/{grant_id}",
     status_code=204,
     response_class=Response,
-    dependencies=OWN,
+    dependencies=[Depends(own_diary("grant.revoke"))],
     summary="End a consent",
 )
 async def revoke_grant(session: Session, grant_id: GrantId, now: Now) -> None:
@@ -88,7 +103,7 @@ async def revoke_grant(session: Session, grant_id: GrantId, now: Now) -> None:
 @router.get("/patients/{patient_id}/access-log", summary="See who looked")
 async def list_accesses(
     session: Session,
-    diary: OwnDiary,
+    diary: Annotated[Diary, Depends(own_diary("accesses.list"))],
     include_own: Annotated[bool, PlainBoolean, Query(description="Also what I did myself.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -1,12 +1,16 @@
 """Patients, as those see them who may."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
 
-from app.http.deps import PatientRead, Session
+from fastapi import APIRouter, Depends
+
+from app.http.deps import Session, patient_read
 from app.schemas.patients import PatientOut
 from app.services import patients
 
 router = APIRouter(prefix="/v1/patients", tags=["patients"])
+PatientRead = Annotated[UUID, Depends(patient_read("patients.read"))]
 
 
 @router.get("/{patient_id}", summary="Read a patient")
