@@ -6,29 +6,11 @@ from uuid import UUID
 from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import vocabularies
 from app.models.base import Base, CreatedAt, NewId
 
-SCOPES = (
-    "entries:read",
-    "entries:write",
-    "notes:read",
-    "treatments:read",
-    "treatments:write",
-    "profile:read",
-    "profile:write",
-    "adherence:read",
-    "summary:read",
-    "export:create",
-)
-PROFESSIONS = (
-    "physician",
-    "nurse",
-    "physiotherapist",
-    "psychologist",
-    "pharmacist",
-    "occupational_therapist",
-    "social_worker",
-)
+SCOPES = vocabularies.load("scopes").ordered_codes
+PROFESSIONS = vocabularies.load("professions").ordered_codes
 _KNOWN_SCOPES = "scopes <@ ARRAY[" + ", ".join(f"'{scope}'" for scope in SCOPES) + "]"
 _READABLE_SCOPES = (  # Whoever writes sees what is there, and a note is a part of something.
     "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
