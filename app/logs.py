@@ -69,11 +69,6 @@ def info(event: str, **fields: object) -> None:
     _write(logging.INFO, event, None, fields)
 
 
-def warning(event: str, **fields: object) -> None:
-    """Logs something an operator may want to look at."""
-    _write(logging.WARNING, event, None, fields)
-
-
 def error(event: str, exception: BaseException, **fields: object) -> None:
     """Logs a failure: the exception's type and frames, not its message."""
     _write(logging.ERROR, event, exception, fields)
