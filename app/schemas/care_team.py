@@ -55,7 +55,7 @@ class ShareCodeIn(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_SHARE]})
 
-    scopes: Scopes = Field(min_length=1, max_length=10)
+    scopes: Scopes = Field(min_length=1)
     data_from: Instant | None = Field(default=None, description="Nothing before it is seen; absent: the whole diary.")
     purpose: Purpose = Field(description="Why, as both sides will read it.")
     days: int = Field(default=90, ge=1, le=365, description="How long the consent lasts.")
@@ -97,7 +97,7 @@ class NarrowIn(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"scopes": ["entries:read"]}]})
 
-    scopes: Scopes | None = Field(default=None, min_length=1, max_length=10)
+    scopes: Scopes | None = Field(default=None, min_length=1)
     data_from: Instant | None = None
     expires_at: Instant | None = None
 
