@@ -56,7 +56,7 @@ async def activate(parts: Parts, now: Now, body: ActivationIn) -> None:
     responses=problems.responses(SignInFailed, AccountNotReady, TooManyRequests, Unavailable),
 )
 async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> TokensOut:
-    """Password (and one-time code, once enrolled) to an access token and a refresh token for this device."""
+    """Password to an access token and a refresh token for this device."""
     address = request.scope["state"]["address"]
     return _tokens(parts, await auth.sign_in(parts.database, parts.settings, body, address, parts.secret, now), now)
 

@@ -83,7 +83,7 @@ class RegistrationOut(Strict):
 
 
 class SignInIn(Strict):
-    """Address and password, the second factor once it is enrolled, and a name for the device list."""
+    """Address and password, and a name for the device list."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -99,7 +99,6 @@ class SignInIn(Strict):
 
     email: Email
     password: Password
-    totp: Annotated[str, Field(pattern=r"^[0-9]{6}$")] | None = None
     device_name: Annotated[str, line(120)] | None = None
 
 

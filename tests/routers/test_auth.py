@@ -198,11 +198,9 @@ def _lasting(answer: httpx.Response) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [
-        ({"totp": "12345"}, "/totp"),
-        ({"totp": "１２３４５６"}, "/totp"),
-        ({"totp": 123456}, "/totp"),
         ({"device_name": "x" * 121}, "/device_name"),
         ({"device_name": "\x1b[31m"}, "/device_name"),
+        ({"totp": "123456"}, ""),  # it comes back with what reads it
         ({"remember": True}, ""),
     ],
 )
@@ -247,7 +245,7 @@ async def test_the_password_alone_never_opens_an_account_with_a_second_factor(
     person = Person()
     await person.register(client)
     await superuser.execute("UPDATE users SET second_factor_at = now() WHERE email = $1", person.email)
-    assert told(await person.sign_in(client, totp="123456")) == (403, "account-not-ready")
+    assert told(await person.sign_in(client)) == (403, "account-not-ready")
 
 
 async def test_a_password_hashed_with_weaker_parameters_is_hashed_anew_at_sign_in(
