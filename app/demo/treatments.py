@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.demo.year import DAYS, ZONE, clock, envelope, first_day, pain_level, stamp, year_of_entries
 from app.domain.regimens import Slot, is_paused, slots
+from app.schemas.base import Json
 from app.schemas.entries import EntryIn
 from app.schemas.treatment_events import TreatmentEventIn
 from app.schemas.treatments import TreatmentIn, plan_of
@@ -82,7 +83,7 @@ def dose_changed_on(last_day: date) -> date:
     return next(day for day in springs if MONTH <= (last_day - day).days <= DAYS - MONTH)
 
 
-def _pregabalin(last_day: date) -> dict[str, Any]:
+def _pregabalin(last_day: date) -> Json:
     changed = dose_changed_on(last_day)
     schedule = {"type": "scheduled", "times": ["08:00", "20:00"], "early_minutes": 60, "late_minutes": 120}
     paused = changed + PAUSE_AFTER
@@ -104,7 +105,7 @@ def _pregabalin(last_day: date) -> dict[str, Any]:
     }
 
 
-def _ibuprofen(last_day: date) -> dict[str, Any]:
+def _ibuprofen(last_day: date) -> Json:
     schedule = {
         "type": "prn",
         "min_interval_minutes": INTERVAL // timedelta(minutes=1),
@@ -122,7 +123,7 @@ def _ibuprofen(last_day: date) -> dict[str, Any]:
     }
 
 
-def _physiotherapy(last_day: date) -> dict[str, Any]:
+def _physiotherapy(last_day: date) -> Json:
     schedule = {"type": "target", "count": len(SESSION_HOURS), "per": "week", "minutes": 30}
     return _agreed(PHYSIOTHERAPY, last_day) | {
         "category": "physical_therapy",
@@ -138,19 +139,19 @@ def _first_monday(last_day: date) -> date:
     return day + timedelta(days=-day.weekday() % 7)
 
 
-def _agreed(treatment_id: str, last_day: date) -> dict[str, Any]:
+def _agreed(treatment_id: str, last_day: date) -> Json:
     return {"id": treatment_id, **stamp(clock(first_day(last_day), 7), 10)}
 
 
-def _regimen(since: datetime, schedule: dict[str, Any], dose: dict[str, Any] | None = None) -> dict[str, Any]:
+def _regimen(since: datetime, schedule: Json, dose: Json | None = None) -> Json:
     return {"valid_from": since.isoformat(), "time_zone": ZONE, "dose": dose, "schedule": schedule}
 
 
-def _mg(value: float) -> dict[str, Any]:
+def _mg(value: float) -> Json:
     return {"value": value, "unit": "mg"}
 
 
-def _event(random: Random, treatment_id: str, at: datetime, status: str) -> dict[str, Any]:
+def _event(random: Random, treatment_id: str, at: datetime, status: str) -> Json:
     return envelope(random, at) | {"treatment_id": treatment_id, "status": status}
 
 
@@ -162,14 +163,14 @@ def _late(random: Random, course: Course) -> timedelta:
     return timedelta(minutes=round(random.triangular(*course.minutes)))
 
 
-def _side_effects(random: Random, share: float, *codes: str) -> dict[str, Any]:
+def _side_effects(random: Random, share: float, *codes: str) -> Json:
     """One of these side effects, so often."""
     if random.random() >= share:
         return {}
     return {"side_effects": [{"code": random.choice(codes), "severity": random.choice(("mild", "moderate"))}]}
 
 
-def _pregabalin_events(last_day: date) -> Iterator[dict[str, Any]]:
+def _pregabalin_events(last_day: date) -> Iterator[Json]:
     """Most doses taken; drowsy on the new dose until the pause; now and then a second one by mistake."""
     random = Random(20260107)  # noqa: S311 - the same year for everybody, not a secret
     plan = plan_of(TreatmentIn.model_validate(_pregabalin(last_day)))
@@ -189,7 +190,7 @@ def _pregabalin_events(last_day: date) -> Iterator[dict[str, Any]]:
             yield again | {"amount": event["amount"], "note": random.choice(TWICE_NOTES)}
 
 
-def _told(random: Random, slot: Slot, status: str) -> dict[str, Any]:
+def _told(random: Random, slot: Slot, status: str) -> Json:
     """What is said of a dose: which one was meant (mostly), how much it was, or why it was not taken."""
     meant = {"scheduled_for": slot.due_at.isoformat()}
     if status == "held":
@@ -201,7 +202,7 @@ def _told(random: Random, slot: Slot, status: str) -> dict[str, Any]:
     return (meant if random.random() < 0.8 else {}) | {"amount": _mg(DOSES[slot.regimen])}
 
 
-def _ibuprofen_events(last_day: date) -> Iterator[dict[str, Any]]:
+def _ibuprofen_events(last_day: date) -> Iterator[Json]:
     """A dose at bad pain where the limits allow it, and two bad days on which they were forgotten."""
     random = Random(20260103)  # noqa: S311 - the same year for everybody, not a secret
     taken = [
@@ -219,7 +220,7 @@ def _ibuprofen_events(last_day: date) -> Iterator[dict[str, Any]]:
             yield _ibuprofen_event(random, at, _pain(entry)) | linked
 
 
-def _ibuprofen_event(random: Random, at: datetime, pain: int) -> dict[str, Any]:
+def _ibuprofen_event(random: Random, at: datetime, pain: int) -> Json:
     event = _event(random, IBUPROFEN, at, "taken") | {"amount": _mg(400)}
     event |= _side_effects(random, 0.06, "heartburn", "stomach_pain")
     if random.random() < 0.15:
@@ -248,7 +249,7 @@ def _is_allowed(at: datetime, taken: Sequence[datetime]) -> bool:
     return min(distances) >= INTERVAL and sum(distance < DAY for distance in distances) < MAX_DOSES
 
 
-def _physiotherapy_events(last_day: date) -> Iterator[dict[str, Any]]:
+def _physiotherapy_events(last_day: date) -> Iterator[Json]:
     """Two sessions a week: most attended, some cancelled by either side, a few not told of."""
     random = Random(20260104)  # noqa: S311 - the same year for everybody, not a secret
     for number in range((_first_monday(last_day) - first_day(last_day)).days, DAYS):
@@ -263,7 +264,7 @@ def _physiotherapy_events(last_day: date) -> Iterator[dict[str, Any]]:
         yield event | _told_of_session(random, at, course.status, round(pain_level(number)))
 
 
-def _told_of_session(random: Random, at: datetime, status: str, pain: int) -> dict[str, Any]:
+def _told_of_session(random: Random, at: datetime, status: str, pain: int) -> Json:
     """What is said of a session: how long it was and what it did, or why not."""
     if status == "partial":
         return stamp(at, 20) | {"minutes": 15, "reason": "other", "note": random.choice(STOPPED_NOTES)}

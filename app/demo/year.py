@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from random import Random
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from app.schemas.base import Json
 from app.schemas.entries import EntryIn
 from app.schemas.profile import ProfileFields
 
@@ -73,12 +73,12 @@ def pain_level(day_number: int) -> float:
     return 5.8 - 2.4 * day_number / DAYS + flare + 0.4 * math.sin(day_number / 7 * 2 * math.pi)
 
 
-def envelope(random: Random, at: datetime) -> dict[str, Any]:
+def envelope(random: Random, at: datetime) -> Json:
     """What every record of the year starts with: an id of its own, and when it was; saved some minutes later."""
     return {"id": str(UUID(int=random.getrandbits(128), version=4)), **stamp(at, random.randrange(1, 9))}
 
 
-def stamp(at: datetime, saved_after_minutes: int) -> dict[str, Any]:
+def stamp(at: datetime, saved_after_minutes: int) -> Json:
     """When and where it was, and when the phone saved it."""
     return {
         "occurred_at": at.isoformat(),
@@ -88,7 +88,7 @@ def stamp(at: datetime, saved_after_minutes: int) -> dict[str, Any]:
     }
 
 
-def _entry(random: Random, day: date, level: float) -> dict[str, Any]:
+def _entry(random: Random, day: date, level: float) -> Json:
     score = max(0, min(10, round(level + random.gauss(0, 1))))
     entry = _base(random, day, random.choice((7, 8, 9, 13, 18, 20, 21)))
     if score == 0:
@@ -112,7 +112,7 @@ def _entry(random: Random, day: date, level: float) -> dict[str, Any]:
     return entry
 
 
-def _migraine(random: Random, day: date) -> dict[str, Any]:
+def _migraine(random: Random, day: date) -> Json:
     return _base(random, day, random.choice((10, 14, 16))) | {
         "sites": [_site(random, "head_front_right", random.randint(6, 9), ("throbbing",))],
         "onset": "gradual",
@@ -122,11 +122,11 @@ def _migraine(random: Random, day: date) -> dict[str, Any]:
     }
 
 
-def _base(random: Random, day: date, hour: int) -> dict[str, Any]:
+def _base(random: Random, day: date, hour: int) -> Json:
     return envelope(random, clock(day, hour, random.randrange(60)))
 
 
-def _site(random: Random, region: str, score: int, characters: tuple[str, ...]) -> dict[str, Any]:
+def _site(random: Random, region: str, score: int, characters: tuple[str, ...]) -> Json:
     scores = [{"measure": "now", "scale": "nrs_0_10", "value": score}]
     if random.random() < 0.3:
         scores.append({"measure": "worst", "scale": "nrs_0_10", "value": min(10, score + random.randint(0, 2))})

@@ -1,7 +1,5 @@
 """Registering, signing in, refreshing, and the keys that verify access tokens."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from app.errors import AccountNotReady, NotFound, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
@@ -17,6 +15,7 @@ from app.schemas.auth import (
     TokensOut,
     UserRef,
 )
+from app.schemas.base import Json
 from app.services import auth, invitations
 from app.services.auth import SignedIn
 
@@ -78,7 +77,7 @@ async def refresh_tokens(parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
     summary="The public keys",
     responses={200: {"content": {"application/json": {"schema": {"required": ["keys"]}, "example": JWKS_EXAMPLE}}}},
 )
-async def read_jwks(parts: Parts) -> dict[str, Any]:
+async def read_jwks(parts: Parts) -> Json:
     """The keys that verify access tokens, by `kid`; a new one appears here before it signs."""
     return parts.tokens.jwks()
 

@@ -13,7 +13,7 @@ from app.http import record_responses as responses
 from app.http.date_range import FirstDay, LastDay, check_order
 from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
 from app.http.validation import validated
-from app.schemas.records import RecordKind
+from app.schemas.records import AnyKind
 from app.services import records
 from app.services.record_store import Filters
 
@@ -29,7 +29,7 @@ class Text(NamedTuple):
 
 
 def record_routes(
-    kind: RecordKind[Any],
+    kind: AnyKind,
     *,
     filters: FilterDependency | None = None,
     id_name: str | None = None,
@@ -61,7 +61,7 @@ class _Routes:
     are set on it before it is added.
     """
 
-    def __init__(self, kind: RecordKind[Any], id_name: str, texts: Mapping[str, Text]) -> None:
+    def __init__(self, kind: AnyKind, id_name: str, texts: Mapping[str, Text]) -> None:
         self.kind = kind
         self.texts = texts
         self.router = APIRouter(prefix=f"/v1/patients/{{patient_id}}/{kind.path}", tags=[kind.path])
@@ -184,14 +184,14 @@ async def _patients_own(diary: DiaryOf) -> UUID:
     return diary.patient_id
 
 
-def _operation(verb: str, kind: RecordKind[Any]) -> str:
+def _operation(verb: str, kind: AnyKind) -> str:
     """The operationId: create_entry, list_entries, list_entry_versions."""
     if verb == "list_versions":
         return f"list_{kind.name}_versions"
     return f"{verb}_{kind.plural if verb == 'list' else kind.name}"
 
 
-def _filters_of(kind: RecordKind[Any]) -> FilterDependency:
+def _filters_of(kind: AnyKind) -> FilterDependency:
     """The usual filters: days, of what happens at a moment; of what holds for a time everything is listed."""
 
     async def between(from_: FirstDay = None, to: LastDay = None) -> Filters:

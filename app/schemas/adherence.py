@@ -1,11 +1,11 @@
 """Adherence on the wire: what became of what was due. Every member is always there; null means that nobody can tell."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
 from app.domain import adherence, prn
-from app.schemas.base import Instant, LocalDate, RecordId, Strict, line
+from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, line
 from app.schemas.treatments import TreatmentCategory, TreatmentStatus
 from app.schemas.units import Unit
 
@@ -121,7 +121,7 @@ class LeftOut(Strict):
     status_does_not_fit: Count = Field(description="A dose's status on a treatment done in sessions, or the reverse.")
 
 
-def _figure(definition: str, done: int, known: int, due: int) -> dict[str, Any]:
+def _figure(definition: str, done: int, known: int, due: int) -> Json:
     return {
         "numerator": done,
         "denominator": known,
@@ -135,7 +135,7 @@ def _figure(definition: str, done: int, known: int, due: int) -> dict[str, Any]:
 
 def _doses(
     taking: tuple[int, int, int], timing: tuple[int, int, int], days: tuple[int, int, int], **outcomes: int
-) -> dict[str, Any]:
+) -> Json:
     return {
         "outcomes": dict.fromkeys(Outcomes.model_fields, 0) | outcomes,
         "extras": 0,
@@ -145,7 +145,7 @@ def _doses(
     }
 
 
-def _sessions() -> dict[str, Any]:
+def _sessions() -> Json:
     return {
         "outcomes": dict.fromkeys(Outcomes.model_fields, 0) | {"on_time": 6, "skipped": 1, "held": 1},
         "extras": 0,
@@ -154,7 +154,7 @@ def _sessions() -> dict[str, Any]:
 
 
 _NONE = {"doses": None, "sessions": None, "prn": None}
-EXAMPLE_ADHERENCE: dict[str, Any] = {  # the worked examples of docs/adherence.md, one after the other
+EXAMPLE_ADHERENCE: Json = {  # the worked examples of docs/adherence.md, one after the other
     "from": "2026-06-01",
     "to": "2026-07-19",
     "as_of": "2026-07-20T10:00:00Z",

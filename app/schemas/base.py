@@ -26,6 +26,7 @@ _TEXT = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"  # control characters b
 _LINE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
+Json = dict[str, Any]  # an object, of which only a schema knows what its members are
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -60,7 +61,7 @@ class Says:
     code: str
     sentence: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return self.around(handler(source))
 
     def around(self, schema: CoreSchema) -> CoreSchema:
@@ -90,7 +91,7 @@ class OneOf:
 
     codes: tuple[str, ...]
 
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.literal_schema(list(self.codes))
 
 
@@ -100,7 +101,7 @@ class CodeOf:
 
     vocabulary: str
 
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
         codes = vocabularies.load(self.vocabulary).ordered_codes
         says = Says("unknown_code", f"Give a code of /v1/vocabularies/{self.vocabulary}.")
         return says.around(core_schema.literal_schema(list(codes)))
@@ -113,7 +114,7 @@ class Words:
     limit: int
     pattern: str
 
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
         says = Says("text", f"Give 1 to {self.limit} characters of plain text, no control characters.")
         return says.around(
             core_schema.str_schema(strict=True, min_length=1, max_length=self.limit, pattern=self.pattern)
@@ -139,15 +140,15 @@ class Distinct:
     """Annotation of a list: no two items are equal in these fields, or as a whole when none is named."""
 
     def __init__(self, *fields: str) -> None:
-        self._key: Callable[[Any], object] = attrgetter(*fields) if fields else lambda item: item
+        self._key: Callable[[object], object] = attrgetter(*fields) if fields else lambda item: item
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         return handler(schema) | {"uniqueItems": True}
 
-    def _check(self, items: list[Any]) -> list[Any]:
+    def _check(self, items: list[object]) -> list[object]:
         if len(items) < 2:
             return items
         keys = [self._key(item) for item in items]
@@ -227,7 +228,7 @@ def partial(model: type[Model]) -> type[Model]:
     Rules across fields are not asked of a patch but of what it makes.
     """
     annotated: Any = Annotated  # subscripted with values, which no type checker follows
-    fields: dict[str, Any] = {}
+    fields: Json = {}
     for name, field in model.model_fields.items():
         parts = field.asdict()
         attributes = {

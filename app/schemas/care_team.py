@@ -1,12 +1,12 @@
 """Consent on the wire: share codes, grants in the words that both sides see, the panel and the access log."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, computed_field
 from typing_extensions import TypeAliasType
 
 from app import vocabularies
-from app.schemas.base import CodeOf, Distinct, Instant, LocalDate, RecordId, Strict, line
+from app.schemas.base import CodeOf, Distinct, Instant, Json, LocalDate, RecordId, Strict, line
 from app.schemas.envelope import EXAMPLE_CURSOR
 
 Scope = TypeAliasType("Scope", Annotated[str, CodeOf("scopes")])
@@ -15,13 +15,13 @@ Scopes = Annotated[list[Scope], Distinct()]
 Purpose = Annotated[str, line(200)]
 
 SENTENCES = {row["code"]: row["display_en"] for row in vocabularies.load("scopes").rows}
-EXAMPLE_SHARE: dict[str, Any] = {
+EXAMPLE_SHARE: Json = {
     "scopes": ["entries:read", "treatments:read", "adherence:read"],
     "data_from": "2026-01-01T00:00:00+01:00",
     "purpose": "Appointment at the pain clinic",
     "days": 90,
 }
-EXAMPLE_GRANT: dict[str, Any] = {
+EXAMPLE_GRANT: Json = {
     "id": "6a0f3c1e-8b2d-4f57-9c60-1e7d5a4b3c29",
     "patient": {"id": "0195d3f4-0c1d-4b2e-8f3a-4d5e6f708192", "display_name": "Ada"},
     "grantee": {
@@ -184,7 +184,7 @@ class PanelPatient(Strict):
     last_seven_days: Glance | None = Field(description="Null where the consent does not open entries.")
 
 
-EXAMPLE_PANEL: dict[str, Any] = {
+EXAMPLE_PANEL: Json = {
     "items": [
         {
             "id": EXAMPLE_GRANT["patient"]["id"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 from app import vocabularies
 from app.domain import scales
 from app.domain.entries import facts, scale_ages
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, listed, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, Json, RecordId, Strict, listed, partial, refuse
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import Facts, RecordKind
 
@@ -35,7 +35,7 @@ Course = TypeAliasType("Course", Literal["improving", "stable", "worsening", "fl
 EntryMode = TypeAliasType("EntryMode", Literal["momentary", "end_of_day", "recall", "backfill", "imported"])
 Rating = Annotated[int, Field(ge=0, le=10)]
 
-MINIMAL_ENTRY: dict[str, Any] = {
+MINIMAL_ENTRY: Json = {
     "id": "0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90",
     "occurred_at": "2026-03-29T08:00:00+02:00",
     "time_zone": "Europe/Berlin",
@@ -43,7 +43,7 @@ MINIMAL_ENTRY: dict[str, Any] = {
         {"region": "lower_back_left", "scores": [{"measure": "now", "scale": "nrs_0_10", "value": 6}]},
     ],
 }
-EXAMPLE_ENTRY: dict[str, Any] = {
+EXAMPLE_ENTRY: Json = {
     "id": "0195d3f4-9a41-7d02-8c5f-1b7e20c4a6d3",
     "occurred_at": "2026-03-29T18:30:00+02:00",
     "time_zone": "Europe/Berlin",

@@ -1,12 +1,12 @@
 """The envelope that every kind of record shares: what the phone says of it, and what the server adds."""
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.domain import people
-from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line, text
+from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone, line, text
 
 Item = TypeVar("Item", bound=Strict)
 
@@ -80,7 +80,7 @@ class Version(Strict, Generic[Item]):
     record: Item | None = Field(default=None, description="The record as of this version; absent when deleted.")
 
 
-def example_stored(kind: str, sent: dict[str, Any]) -> dict[str, Any]:
+def example_stored(kind: str, sent: Json) -> Json:
     """What a phone sent as it is answered, its day by its own offset."""
     return sent | {
         "kind": kind,
@@ -94,12 +94,12 @@ def example_stored(kind: str, sent: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def example_page(item: dict[str, Any]) -> dict[str, Any]:
+def example_page(item: Json) -> Json:
     """A page with this item on it."""
     return {"items": [item], "next_cursor": EXAMPLE_CURSOR}
 
 
-def example_history(record: dict[str, Any]) -> dict[str, Any]:
+def example_history(record: Json) -> Json:
     """A page of the history of this record."""
     shared = ("version", "change_seq", "deleted", "author_id", "received_at")
     return example_page({name: record[name] for name in shared} | {"device_name": "Ada's phone", "record": record})

@@ -1,15 +1,15 @@
 """The kinds of record that a diary holds. A kind that is not in this list does not exist."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from app.schemas.base import OneOf
 from app.schemas.entries import ENTRY
 from app.schemas.profile import PROFILE
-from app.schemas.records import RecordKind
+from app.schemas.records import AnyKind
 from app.schemas.treatment_events import TREATMENT_EVENT
 from app.schemas.treatments import TREATMENT
 
-KINDS: tuple[RecordKind[Any], ...] = (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE)
+KINDS: tuple[AnyKind, ...] = (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE)
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 KindName = Annotated[str, OneOf(tuple(BY_NAME))]

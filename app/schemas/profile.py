@@ -1,14 +1,14 @@
 """The profile on the wire: what is to be known of the patient to read the diary right. There is one per patient."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain.moments import local_date
 from app.schemas.auth import Locale
-from app.schemas.base import CodeOf, Distinct, Fault, LocalDate, Strict, listed, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Json, LocalDate, Strict, listed, partial, refuse
 from app.schemas.envelope import RecordFields, RecordOut, example_stored
 from app.schemas.records import RecordKind
 
@@ -16,12 +16,12 @@ Condition = TypeAliasType("Condition", Annotated[str, CodeOf("conditions")])
 SexAtBirth = TypeAliasType("SexAtBirth", Literal["female", "male", "intersex", "unknown"])
 Allergy = TypeAliasType("Allergy", Annotated[str, CodeOf("allergies")])
 
-MINIMAL_PROFILE: dict[str, Any] = {
+MINIMAL_PROFILE: Json = {
     "occurred_at": "2026-03-29T08:00:00+02:00",
     "time_zone": "Europe/Berlin",
     "birth_date": "1980-05-17",
 }
-EXAMPLE_PROFILE: dict[str, Any] = MINIMAL_PROFILE | {
+EXAMPLE_PROFILE: Json = MINIMAL_PROFILE | {
     "recorded_at": "2026-03-29T08:02:19.331+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import Fault
-from app.schemas.base import Strict, partial
+from app.schemas.base import Json, Strict, partial
 from app.schemas.envelope import (
     Page,
     RecordFields,
@@ -48,14 +48,14 @@ class RecordKind(Generic[Fields]):
     # shows it still. singleton: one for a patient, whose id is the patient's; it always holds, and is never deleted.
     holds: Holds
     fields: type[Fields]
-    examples: tuple[dict[str, Any], ...]
-    patches: tuple[dict[str, Any], ...] = ()
+    examples: tuple[Json, ...]
+    patches: tuple[Json, ...] = ()
     # The promoted columns that SQL filters by, where there are any.
     facts: Callable[[Fields], Facts] | None = None
     # Faults of this role writing these fields in the place of the present ones, or of none: what nobody can tell from
     # the fields alone.
     author_rule: Callable[[str, Fields, Fields | None], Iterable[Fault]] | None = None
-    computed: dict[str, Any] = field(default_factory=dict)  # what the server adds to the example of `out`
+    computed: Json = field(default_factory=dict)  # what the server adds to the example of `out`
     create: type[Fields] = MADE
     patch: type[BaseModel] = MADE
     out: type[RecordOut] = MADE
@@ -110,7 +110,7 @@ class RecordKind(Generic[Fields]):
         return "note" in self.fields.model_fields
 
     @property
-    def stored_example(self) -> dict[str, Any]:
+    def stored_example(self) -> Json:
         """The fullest example as it is answered."""
         example = example_stored(self.name, self.examples[-1]) | self.computed
         return example | {"id": example["patient_id"]} if self.holds == "singleton" else example
@@ -173,6 +173,9 @@ class RecordKind(Generic[Fields]):
         metaclass: Any = type(base)
         model: type[Strict] = metaclass(self.title + suffix, bases, namespace)
         return model
+
+
+AnyKind = RecordKind[Any]
 
 
 def _of(generic: Any, item: type[BaseModel]) -> type[Strict]:

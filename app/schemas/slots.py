@@ -1,17 +1,15 @@
 """What a treatment makes due: the slots with a clock time, for reminders, and the days or weeks with a target."""
 
-from typing import Any
-
 from pydantic import ConfigDict, Field
 
-from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone
+from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone
 from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT
 from app.schemas.units import Quantity
 
 LONGEST_DAYS = 92
 _REGIMEN_DAYS = LONGEST_DAYS + 3 * 99  # each of 99 changes of 100 regimens may repeat three days, in another zone
 
-EXAMPLE_SLOTS: dict[str, Any] = {
+EXAMPLE_SLOTS: Json = {
     "treatment_id": EXAMPLE_TREATMENT["id"],
     "from": "2026-02-09",
     "to": "2026-03-02",
@@ -34,7 +32,7 @@ EXAMPLE_SLOTS: dict[str, Any] = {
     ],
     "periods": [],
 }
-EXAMPLE_PERIODS: dict[str, Any] = {
+EXAMPLE_PERIODS: Json = {
     "treatment_id": EXAMPLE_SESSIONS["id"],
     "from": "2026-03-23",
     "to": "2026-04-01",

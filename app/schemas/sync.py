@@ -1,10 +1,10 @@
 """Sync on the wire: what a phone pushes, what it pulls, and how both sides compare."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from app.schemas.base import Instant, RecordId, Strict, line
+from app.schemas.base import Instant, Json, RecordId, Strict, line
 from app.schemas.entries import MINIMAL_ENTRY
 from app.schemas.envelope import EXAMPLE_CURSOR
 from app.schemas.kinds import KindName
@@ -13,7 +13,7 @@ MOST_MUTATIONS = 100
 MOST_COMPARED = 5_000
 
 EXAMPLE_EPOCH = "5f0c1a9e-3b2d-4c61-9a70-8e1d6b4f2c35"
-EXAMPLE_MUTATION: dict[str, Any] = {
+EXAMPLE_MUTATION: Json = {
     "mutation_id": "0195d3f4-a001-7c31-9b1e-5a2f6c7d8e90",
     "op": "put",
     "kind": "entry",
@@ -21,13 +21,13 @@ EXAMPLE_MUTATION: dict[str, Any] = {
     "base_version": 0,
     "data": {name: value for name, value in MINIMAL_ENTRY.items() if name != "id"},
 }
-EXAMPLE_PUSH: dict[str, Any] = {
+EXAMPLE_PUSH: Json = {
     "device_id": "phone-7f3a",
     "client_now": "2026-03-29T08:02:00+02:00",
     "mutations": [EXAMPLE_MUTATION],
     "outbox_empty": True,
 }
-EXAMPLE_RESULT: dict[str, Any] = {
+EXAMPLE_RESULT: Json = {
     "mutation_id": EXAMPLE_MUTATION["mutation_id"],
     "id": MINIMAL_ENTRY["id"],
     "status": "created",
@@ -50,7 +50,7 @@ class Mutation(Strict):
         description="The version that was changed; 0 creates. A delete without it deletes any version: "
         "some stores remember of what they deleted only the id.",
     )
-    data: dict[str, Any] | None = Field(default=None, description="With `put`: the record's fields, without its id.")
+    data: Json | None = Field(default=None, description="With `put`: the record's fields, without its id.")
     reoffer: RecordId | None = Field(default=None, description="When offering again after a restore: the old epoch.")
     version: int | None = Field(
         default=None,
@@ -93,7 +93,7 @@ class PushResult(Strict):
     version: int | None = Field(default=None, description="The version that the mutation made or found.")
     change_seq: int | None = None
     deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
-    record: dict[str, Any] | None = Field(
+    record: Json | None = Field(
         default=None,
         description="The server's copy: with `conflict`, and with `unchanged` where others changed it since.",
     )
@@ -133,7 +133,7 @@ class Change(Strict):
     change_seq: int = Field(ge=1)
     deleted: bool
     reason: Literal["deleted", "withdrawn"] | None = None
-    record: dict[str, Any] | None = None
+    record: Json | None = None
 
 
 class PullOut(Strict):

@@ -1,18 +1,18 @@
 """The timeline's pages: records of every kind and the changes of plans, told apart by `kind`."""
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
+from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone, line
 from app.schemas.entries import STORED_ENTRY
 from app.schemas.envelope import example_page
 from app.schemas.kinds import OF_MANY, SINGLETONS
 from app.schemas.treatment_events import STORED_EVENT
 from app.schemas.treatments import STORED_TREATMENT, Regimen
 
-EXAMPLE_CHANGE: dict[str, Any] = {
+EXAMPLE_CHANGE: Json = {
     "kind": "treatment_change",
     "id": "6c1f8a42-5d3e-4b97-8f60-2a9d7e4c1b35",
     "patient_id": STORED_TREATMENT["patient_id"],

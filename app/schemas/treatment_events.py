@@ -1,13 +1,13 @@
 """The treatment event on the wire: what was really done, or not, and why."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import matching
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, RecordId, Strict, line, listed, partial, refuse
+from app.schemas.base import CodeOf, Distinct, Fault, Instant, Json, RecordId, Strict, line, listed, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import RecordKind
@@ -39,14 +39,14 @@ EventFlag = TypeAliasType("EventFlag", Literal["status_does_not_fit", "treatment
 WITH_AMOUNT = frozenset({"taken", "partial"})
 WITH_REASON = frozenset({"skipped", "partial", "held", "not_attended", "cancelled_by_patient"})
 
-MINIMAL_EVENT: dict[str, Any] = {
+MINIMAL_EVENT: Json = {
     "id": "0195d3f4-9c52-7b63-9e08-7a4d1f3c6b25",
     "occurred_at": "2026-03-29T17:00:00+02:00",
     "time_zone": "Europe/Berlin",
     "treatment_id": EXAMPLE_SESSIONS["id"],
     "status": "attended",
 }
-EXAMPLE_EVENT: dict[str, Any] = {
+EXAMPLE_EVENT: Json = {
     "id": "0195d3f4-9b07-7e55-a3d8-4c1f0e2b9a76",
     "occurred_at": "2026-03-29T18:40:00+02:00",
     "time_zone": "Europe/Berlin",
@@ -63,7 +63,7 @@ EXAMPLE_EVENT: dict[str, Any] = {
     "entry_id": EXAMPLE_ENTRY["id"],
     "note": "With food this time.",
 }
-EXAMPLE_SKIPPED: dict[str, Any] = {
+EXAMPLE_SKIPPED: Json = {
     "id": "0195d3f4-9d19-7f04-8b6a-5e2c0d7f4a91",
     "occurred_at": "2026-03-29T21:00:00+02:00",
     "time_zone": "Europe/Berlin",
@@ -72,7 +72,7 @@ EXAMPLE_SKIPPED: dict[str, Any] = {
     "status": "skipped",
     "reason": "no_pain",
 }
-EXAMPLE_SESSION: dict[str, Any] = MINIMAL_EVENT | {"minutes": 30, "pain_before": 5, "pain_after": 3}
+EXAMPLE_SESSION: Json = MINIMAL_EVENT | {"minutes": 30, "pain_before": 5, "pain_after": 3}
 EXAMPLES = [MINIMAL_EVENT, EXAMPLE_EVENT, EXAMPLE_SKIPPED, EXAMPLE_SESSION]
 STORED_EVENT = example_stored("treatment_event", EXAMPLE_EVENT) | {"treatment_name": EXAMPLE_PRN["name"], "flags": []}
 

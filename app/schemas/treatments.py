@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import time
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, model_validator
@@ -12,7 +12,20 @@ from typing_extensions import TypeAliasType
 from app import errors
 from app.domain import regimens
 from app.domain.treatments import is_medication
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, Says, Strict, TimeZone, line, listed, partial, refuse
+from app.schemas.base import (
+    CodeOf,
+    Distinct,
+    Fault,
+    Instant,
+    Json,
+    Says,
+    Strict,
+    TimeZone,
+    line,
+    listed,
+    partial,
+    refuse,
+)
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import Facts, RecordKind
 from app.schemas.units import Quantity, quantity_of
@@ -31,7 +44,7 @@ LocalTime = Annotated[
 Weekday = Annotated[int, Field(ge=1, le=7)]
 Window = Annotated[int, Field(ge=0, le=720)]
 
-MINIMAL_TREATMENT: dict[str, Any] = {
+MINIMAL_TREATMENT: Json = {
     "id": "0195d3f4-6b11-7c40-8e2d-3f9a1c5b7d82",
     "occurred_at": "2026-03-02T08:00:00+01:00",
     "time_zone": "Europe/Berlin",
@@ -41,7 +54,7 @@ MINIMAL_TREATMENT: dict[str, Any] = {
         {"valid_from": "2026-03-02T00:00:00+01:00", "time_zone": "Europe/Berlin", "schedule": {"type": "prn"}}
     ],
 }
-EXAMPLE_TREATMENT: dict[str, Any] = {
+EXAMPLE_TREATMENT: Json = {
     "id": "0195d3f4-6a2c-7f10-9d4e-2b8c5a7e1f36",
     "occurred_at": "2026-01-12T10:20:00+01:00",
     "time_zone": "Europe/Berlin",
@@ -88,7 +101,7 @@ EXAMPLE_TREATMENT: dict[str, Any] = {
     "wear_hours": 168,
     "note": "Change the place each week.",
 }
-EXAMPLE_PRN: dict[str, Any] = MINIMAL_TREATMENT | {
+EXAMPLE_PRN: Json = MINIMAL_TREATMENT | {
     "ingredients": [{"name": "ibuprofen", "rxnorm": "5640", "strength": {"value": 400, "unit": "mg"}}],
     "form": "tablet",
     "route": "oral",
@@ -107,7 +120,7 @@ EXAMPLE_PRN: dict[str, Any] = MINIMAL_TREATMENT | {
         }
     ],
 }
-EXAMPLE_SESSIONS: dict[str, Any] = {
+EXAMPLE_SESSIONS: Json = {
     "id": "0195d3f4-6c83-7a55-b1f7-6d0e4b2a9c14",
     "occurred_at": "2026-03-02T08:00:00+01:00",
     "time_zone": "Europe/Berlin",
@@ -121,7 +134,7 @@ EXAMPLE_SESSIONS: dict[str, Any] = {
         }
     ],
 }
-EXAMPLE_STOP: dict[str, Any] = {
+EXAMPLE_STOP: Json = {
     "status": "stopped",
     "regimens": [MINIMAL_TREATMENT["regimens"][0] | {"valid_to": "2026-04-13T00:00:00+02:00"}],
 }

@@ -1,10 +1,8 @@
 """Vocabularies on the wire."""
 
-from typing import Any
-
 from pydantic import ConfigDict, Field
 
-from app.schemas.base import Strict
+from app.schemas.base import Json, Strict
 
 _NAME = Field(description="As it stands in the path.", examples=["pain_scales"])
 
@@ -46,12 +44,12 @@ class VocabularyOut(Strict):
     items: list[VocabularyItem]
 
 
-LIST_EXAMPLE: dict[str, Any] = {
+LIST_EXAMPLE: Json = {
     "items": [
         {"name": "pain_scales", "title": "Pain scales", "etag": '"0f343b0931126a20f133d67c2b018a3b"'},
     ]
 }
-VOCABULARY_EXAMPLE: dict[str, Any] = {
+VOCABULARY_EXAMPLE: Json = {
     "name": "pain_characters",
     "title": "What pain feels like",
     "items": [

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.domain.moments import local_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
+from app.schemas.base import Json
 from app.schemas.records import Fields, RecordKind
 from app.services import record_store
 from app.services.access import Diary
@@ -61,8 +62,8 @@ async def revise(
     diary: Diary,
     record_id: UUID,
     base_version: int,
-    patch: dict[str, Any],
-    validate: Callable[[type[Fields], dict[str, Any]], Fields],
+    patch: Json,
+    validate: Callable[[type[Fields], Json], Fields],
 ) -> Stored:
     """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
     version, current = await _read_to_change(kind, diary, record_id)
@@ -144,7 +145,7 @@ async def _put(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_ver
     return _stored(_accepted(outcome))
 
 
-def _check(kind: RecordKind[Fields], diary: Diary, body: Fields, current: dict[str, Any] | None) -> None:
+def _check(kind: RecordKind[Fields], diary: Diary, body: Fields, current: Json | None) -> None:
     """Raises Invalid where the caller's role may not write this in the place of that."""
     if kind.author_rule is None:
         return
@@ -154,7 +155,7 @@ def _check(kind: RecordKind[Fields], diary: Diary, body: Fields, current: dict[s
         raise Invalid(faults=faults)
 
 
-def _own(kind: RecordKind[Fields], record: dict[str, Any]) -> dict[str, Any]:
+def _own(kind: RecordKind[Fields], record: Json) -> Json:
     """The record without what the server adds."""
     return {name: value for name, value in record.items() if name in kind.fields.model_fields}
 
@@ -188,7 +189,7 @@ def _etag(outcome: Outcome) -> str | None:
     return None if outcome.record is None else f'"{outcome.version}"'
 
 
-def _merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+def _merge(target: Any, patch: Json) -> Json:
     result = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
         if value is None:

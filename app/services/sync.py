@@ -14,8 +14,9 @@ from uuid import UUID
 from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
 from app.postgres.group_commit import HEAVY, Function
+from app.schemas.base import Json
 from app.schemas.kinds import BY_NAME
-from app.schemas.records import RecordKind
+from app.schemas.records import AnyKind
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import access, record_store, records
 from app.services.access import Caller, Diary
@@ -28,9 +29,8 @@ STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbi
 NEVER_MADE = -1  # the version that a refused mutation was to make: it may since be that of somebody else
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
 
-Validate = Callable[[type[Any], dict[str, Any]], Any]
+Validate = Callable[[type[Any], Json], Any]
 READ_CHANGES = Function("read_changes", "uuid uuid text uuid bigint uuid uuid integer integer uuid inet")
-Json = dict[str, Any]
 
 
 async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
@@ -152,7 +152,7 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
 
 
-async def _check_author(kind: RecordKind[Any], diary: Diary, mutation: Mutation, body: Any) -> None:
+async def _check_author(kind: AnyKind, diary: Diary, mutation: Mutation, body: Any) -> None:
     """Raises Invalid where the caller's role may not put this; an offer takes the place of whatever is there."""
     record_id = UUID(mutation.id)
     if mutation.reoffer is None:
@@ -164,7 +164,7 @@ async def _check_author(kind: RecordKind[Any], diary: Diary, mutation: Mutation,
         await records.check_author(kind, diary, record_id, 0, body)
 
 
-def _deletion(mutation: Mutation, kind: RecordKind[Any]) -> Change:
+def _deletion(mutation: Mutation, kind: AnyKind) -> Change:
     if kind.holds == "singleton":
         raise Invalid(faults=(Fault("/op", "not_deletable", "The profile stays; take out of it what is wrong."),))
     return Change(
