@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run reset test test-pg15 check fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test test-pg15 check migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -57,6 +57,10 @@ check: .venv/installed
 	$(BIN)/python -m migrations.check
 	mkdir -p build && $(BIN)/pain-diary openapi > build/openapi.json && $(BIN)/python -m openapi_spec_validator build/openapi.json
 	$(BIN)/python -m openapi.check build/openapi.json
+
+# Writes the migration to what app/models says now: tables, and the files of SQL that changed.
+migration: .venv/installed
+	$(BIN)/python -m migrations.new $(NAME)
 
 # The long form of tests/test_schemathesis.py.
 fuzz: .venv/installed

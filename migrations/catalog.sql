@@ -1,4 +1,5 @@
--- What the schema holds, one row for each object: its name and its definition. Column order is left out.
+-- What the schema holds, one row for each object: its name and its definition. Column order is left out, and
+-- whether a CHECK was asked of older rows too: on the way down it is (migrations/__init__.py), on the way up it is not.
 WITH relations AS (
     SELECT * FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')
 ), columns AS (
@@ -28,7 +29,7 @@ SELECT format('column %s.%s', attrelid::regclass, attname),
               pg_get_expr(adbin, adrelid))
 FROM columns LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 UNION ALL
-SELECT format('constraint %s on %s', conname, conrelid::regclass), pg_get_constraintdef(oid)
+SELECT format('constraint %s on %s', conname, conrelid::regclass), replace(pg_get_constraintdef(oid), ' NOT VALID', '')
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'  -- NOT NULL is the column's
 UNION ALL
 SELECT 'index ' || indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'

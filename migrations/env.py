@@ -20,7 +20,12 @@ BECOME_OWNER = (
 def migrate(connection: Connection) -> None:
     connection.execute(text(LOCK))
     connection.execute(text(BECOME_OWNER))
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_server_default=True,
+        template_args=context.config.attributes.get("template", {}),  # of `migrations.new`
+    )
     with context.begin_transaction():
         context.run_migrations()
 

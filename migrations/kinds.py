@@ -27,8 +27,8 @@ HOLDS = ("moment", "interval", "singleton")
 NOT_COLUMNS = {"scale_birth_dates"}
 
 HEAD = """\
--- Written by `python -m migrations.kinds` from app/schemas/kinds.py: the kinds of record, what holds how long, and which
--- scopes open and write them. Declare a kind there and write this anew; nothing else names the kinds.
+-- Written by `python -m migrations.kinds` from app/schemas/kinds.py: the kinds of record, how long each holds, and
+-- which scopes open and write them. Declare a kind there and write this anew; nothing else names the kinds.
 """
 FUNCTION = """
 -- {comment}

@@ -7,6 +7,7 @@ which `tests/test_row_security.py` shows for all of them at once. The policies t
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -26,18 +27,27 @@ class Mutant:
     def applied(self, root: Path) -> Iterator[None]:
         """Changes the files under this root for a while; raises ValueError where the old text is not there once."""
         texts = {path: path.read_text() for path in self.files(root)}
-        for path, text in texts.items():
-            if text.count(self.old) != 1:
-                raise ValueError(f"{self.name}: {path.name} has the old text {text.count(self.old)} times")
-            path.write_text(text.replace(self.old, self.new))
+        changed = root / self.path
+        text = texts[changed]
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {changed.name} has the old text {text.count(self.old)} times")
+        mutated = text.replace(self.old, self.new)
+        changed.write_text(mutated)
+        for path in texts.keys() - {changed}:
+            path.write_text(texts[path].replace(_digest(text), _digest(mutated)))
         try:
             yield
         finally:
-            for path, text in texts.items():
-                path.write_text(text)
+            for path, before in texts.items():
+                path.write_text(before)
 
     def files(self, root: Path) -> list[Path]:
-        """The file and, of SQL, the migrations' copies that say the same there: databases are made by these."""
-        today = root / self.path
-        copies = sorted((root / "migrations" / "sql").glob(f"*/{today.name}"))
-        return [today, *(copy for copy in copies if copy.read_text().count(self.old) == 1)]
+        """The file and, of SQL, the migration that installs it: it names the digest of the text."""
+        changed = root / self.path
+        digest = _digest(changed.read_text())
+        migrations = sorted((root / "migrations" / "versions").glob("*.py"))
+        return [changed, *(path for path in migrations if digest in path.read_text())]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

@@ -3,10 +3,24 @@
 from mutants import Mutant
 
 ACCESS = "app/models/access.sql"
-CARE_TEAM = "app/models/care_team.sql"
-RECORDS = "app/models/records.sql"
+ACCESS_LOG = "app/models/access_log_v1.sql"
+COMPARE_DIARY = "app/models/compare_diary_v1.sql"
+GRANTS_OF_SESSION = "app/models/grants_of_session_v1.sql"
+KINDS = "app/models/kinds.sql"
+LOCK_DIARY = "app/models/lock_diary_v1.sql"
+OPEN_DIARY = "app/models/open_diary_v1.sql"
+POLICIES = "app/models/policies.sql"
+READ_CHANGES = "app/models/read_changes_v1.sql"
+READ_PAGE = "app/models/read_page_v1.sql"
+READ_PANEL = "app/models/read_panel_v1.sql"
+READ_RECORD = "app/models/read_record_v1.sql"
+READ_VERSIONS = "app/models/read_versions_v1.sql"
+REDEEM_SHARE_CODE = "app/models/redeem_share_code_v1.sql"
+REVOKE_SESSIONS = "app/models/revoke_sessions_v1.sql"
+SESSION_ACCOUNT = "app/models/session_account_v1.sql"
 TREATMENTS = "app/models/treatments.sql"
-SYNC = "app/models/sync.sql"
+WRITE_RECORDS = "app/models/write_records_v1.sql"
+WRITE_STEPS = "app/models/write_steps.sql"
 VIEWS = "app/models/views.sql"
 PRIVILEGES = "app/models/privileges.sql"
 SERVICE = "app/services/care_team.py"
@@ -71,9 +85,9 @@ MUTANTS = (
         MODEL,
     ),
     Mutant("the window is ignored", ACCESS, "coalesce(g.data_from, '-infinity')", "'-infinity'::timestamptz", WINDOW),
-    Mutant("treatments open entries", ACCESS, "'{*,entries:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
-    Mutant("entries open treatments", ACCESS, "'{*,treatments:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
-    Mutant("entries open the profile", ACCESS, "'{*,profile:read}'", "'{*,entries:read,profile:read}'", WINDOW),
+    Mutant("treatments open entries", KINDS, "'{*,entries:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
+    Mutant("entries open treatments", KINDS, "'{*,treatments:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
+    Mutant("entries open the profile", KINDS, "'{*,profile:read}'", "'{*,entries:read,profile:read}'", WINDOW),
     # The door: enter_diary() and sessions.
     Mutant(
         "a session that was ended goes on",
@@ -102,42 +116,46 @@ MUTANTS = (
     ),
     Mutant(
         "a visit is not written down",
-        ACCESS,
+        OPEN_DIARY,
         "PERFORM audit(visit.actor,",
         "PERFORM concat(visit.actor,",
         AUDIT,
     ),
     Mutant(
-        "an ended session has an account", ACCESS, "AND s.revoked_at IS NULL AND s.expires", "AND s.expires", MATRIX
+        "an ended session has an account",
+        SESSION_ACCOUNT,
+        "AND s.revoked_at IS NULL AND s.expires",
+        "AND s.expires",
+        MATRIX,
     ),
     Mutant(
         "a disabled account has an account",
-        ACCESS,
+        SESSION_ACCOUNT,
         "AND s.expires_at > clock_timestamp() AND u.disabled_at IS NULL",
         "AND s.expires_at > clock_timestamp()",
         MATRIX,
     ),
     Mutant(
         "somebody else's session can be ended",
-        ACCESS,
+        REVOKE_SESSIONS,
         "WHERE user_id = p_user AND id = ANY (p_sessions)",
         "WHERE id = ANY (p_sessions)",
         MATRIX,
     ),
     # Row security.
-    Mutant("records of any patient", ACCESS, f"    {OF_PATIENT}\n    AND greatest", "    greatest", ROWS),
+    Mutant("records of any patient", POLICIES, f"    {OF_PATIENT}\n    AND greatest", "    greatest", ROWS),
     Mutant(
-        "records of any kind", ACCESS, "    AND kind = ANY ((SELECT nullif", "    AND '' <> ALL ((SELECT nullif", ROWS
+        "records of any kind", POLICIES, "    AND kind = ANY ((SELECT nullif", "    AND '' <> ALL ((SELECT nullif", ROWS
     ),
-    Mutant("records of any time", ACCESS, "AND greatest(occurred_at, valid_to) >=", "AND 'infinity' >=", ROWS),
-    Mutant("records do not bind their owner", ACCESS, "ALTER TABLE records FORCE ROW LEVEL SECURITY;", "", ROWS),
+    Mutant("records of any time", POLICIES, "AND greatest(occurred_at, valid_to) >=", "AND 'infinity' >=", ROWS),
+    Mutant("records do not bind their owner", POLICIES, "ALTER TABLE records FORCE ROW LEVEL SECURITY;", "", ROWS),
     Mutant(
-        "versions do not bind their owner", ACCESS, "ALTER TABLE record_versions FORCE ROW LEVEL SECURITY;", "", ROWS
+        "versions do not bind their owner", POLICIES, "ALTER TABLE record_versions FORCE ROW LEVEL SECURITY;", "", ROWS
     ),
     *(
         Mutant(
             f"{table} of any patient",
-            ACCESS,
+            POLICIES,
             f"ON {table} {verb} (\n    {column} =",
             f"ON {table} {verb} (true OR {column} =",
             ROWS,
@@ -192,91 +210,101 @@ MUTANTS = (
     # Consent: how it comes about.
     Mutant(
         "a stranger locks a diary",
-        CARE_TEAM,
+        LOCK_DIARY,
         "WHERE s.id = p_session AND p.id = p_patient)",
         "WHERE s.id = p_session)",
         TEAM,
     ),
-    Mutant("a code needs no confirmation", CARE_TEAM, "'pending', code.scopes", "'active', code.scopes", TEAM),
+    Mutant("a code needs no confirmation", REDEEM_SHARE_CODE, "'pending', code.scopes", "'active', code.scopes", TEAM),
     Mutant(
         "an ended session redeems",
-        CARE_TEAM,
+        REDEEM_SHARE_CODE,
         "WHERE s.id = p_session AND s.revoked_at IS NULL AND s.expires",
         "WHERE s.id = p_session AND s.expires",
         MATRIX + " -k redeem",
     ),
-    Mutant("a disabled account redeems", CARE_TEAM, " AND u.disabled_at IS NULL;", ";", MATRIX + " -k redeem"),
+    Mutant("a disabled account redeems", REDEEM_SHARE_CODE, " AND u.disabled_at IS NULL;", ";", MATRIX + " -k redeem"),
     Mutant(
         "an unverified clinician redeems",
-        CARE_TEAM,
+        REDEEM_SHARE_CODE,
         "WHEN redeemer.role = 'admin' OR redeemer.role = 'clinician' AND redeemer.verified_at IS NULL THEN",
         "WHEN redeemer.role = 'admin' THEN",
         MATRIX + " -k redeem",
     ),
     Mutant(
         "an admin redeems",
-        CARE_TEAM,
+        REDEEM_SHARE_CODE,
         "WHEN redeemer.role = 'admin' OR redeemer.role",
         "WHEN redeemer.role",
         MATRIX + " -k redeem",
     ),
     Mutant(
         "anybody redeems for an organisation",
-        CARE_TEAM,
+        REDEEM_SHARE_CODE,
         "WHEN p_as_organisation AND redeemer.organisation_id IS NULL THEN 'unverified'",
         "",
         TEAM,
     ),
     Mutant(
-        "a code is good for ever", CARE_TEAM, "code.expires_at <= clock_timestamp()", "false", MATRIX + " -k redeem"
+        "a code is good for ever",
+        REDEEM_SHARE_CODE,
+        "code.expires_at <= clock_timestamp()",
+        "false",
+        MATRIX + " -k redeem",
     ),
     Mutant(
         "a code is good twice",
-        CARE_TEAM,
+        REDEEM_SHARE_CODE,
         "coalesce(code.redeemed_by, redeemer.id) <> redeemer.id",
         "false",
         TEAM + " -k good_once",
     ),
     Mutant(
         "a code of one's own is good",
-        CARE_TEAM,
+        REDEEM_SHARE_CODE,
         "(user_id = redeemer.id OR erased_at IS NOT NULL)",
         "erased_at IS NOT NULL",
         MATRIX + " -k redeem",
     ),
     Mutant(
-        "the code of an erased patient is good", CARE_TEAM, " OR erased_at IS NOT NULL)", ")", MATRIX + " -k redeem"
+        "the code of an erased patient is good",
+        REDEEM_SHARE_CODE,
+        " OR erased_at IS NOT NULL)",
+        ")",
+        MATRIX + " -k redeem",
     ),
     Mutant(
         "everybody lists everybody's grants",
-        CARE_TEAM,
+        GRANTS_OF_SESSION,
         "JOIN grants g ON g.grantee_id = a.user_id OR",
         "JOIN grants g ON true OR",
         MATRIX + " -k told",
     ),
     Mutant(
         "an unverified clinician lists grants",
-        CARE_TEAM,
+        GRANTS_OF_SESSION,
         "WHEN 'clinician' THEN c.user_id IS NOT NULL WHEN 'admin'",
         "WHEN 'admin'",
         MATRIX + " -k told",
     ),
     Mutant(
         "the panel glances at entries by any consent",
-        CARE_TEAM,
+        READ_PANEL,
         "IF 'entry' = ANY (open_kinds(found.scopes)) THEN",
         "IF true THEN",
         TEAM,
     ),
-    Mutant("the panel shows erased patients", CARE_TEAM, "AND p.erased_at IS NULL", "", MATRIX + " -k panel"),
+    Mutant("the panel shows erased patients", READ_PANEL, "AND p.erased_at IS NULL", "", MATRIX + " -k panel"),
     Mutant(
         "the panel is not written down",
-        CARE_TEAM,
+        READ_PANEL,
         "PERFORM audit(reader.user_id,",
         "PERFORM concat(reader.user_id,",
         AUDIT,
     ),
-    Mutant("the access log hides refusals", CARE_TEAM, "OR e.outcome IN ('not_found', 'insufficient_scope')", "", TEAM),
+    Mutant(
+        "the access log hides refusals", ACCESS_LOG, "OR e.outcome IN ('not_found', 'insufficient_scope')", "", TEAM
+    ),
     Mutant(
         "anybody decides about a diary",
         SERVICE,
@@ -287,7 +315,7 @@ MUTANTS = (
     Mutant(
         "the clock is not locked",
         SERVICE,
-        "await session.execute(select(func.lock_diary(diary.caller.session_id, diary.patient_id)))",
+        "await session.execute(select(func.lock_diary_v1(diary.caller.session_id, diary.patient_id)))",
         "pass",
         TEAM,
     ),
@@ -380,91 +408,91 @@ MUTANTS = (
     ),
     Mutant(
         "every clock moves",
-        RECORDS,
+        WRITE_RECORDS,
         "SET head = clock.head WHERE patient_id = p_patient",
         "SET head = clock.head",
         MATRIX + " -k create",
     ),
     Mutant(
         "a profile changes every patient",
-        RECORDS,
+        WRITE_RECORDS,
         "WHERE p.id = p_patient AND new.kind = 'profile'",
         "WHERE new.kind = 'profile'",
         MATRIX + " -k profile",
     ),
     Mutant(
         "the ETag is of any diary",
-        RECORDS,
+        READ_PAGE,
         "INTO etag\n    FROM patient_clocks WHERE patient_id = p_patient;",
         "INTO etag\n    FROM patient_clocks LIMIT 1;",
         "tests/routers/test_timeline.py",
     ),
     Mutant(
         "what a consent does not open is shown in conflicts",
-        RECORDS,
+        WRITE_RECORDS,
         "hidden := coalesce(NOT held.kind = ANY (visit.kinds)\n                               OR greatest",
         "hidden := coalesce(greatest",
         PUSHES,
     ),
     Mutant(
         "what lies before the window is changed",
-        RECORDS,
+        WRITE_RECORDS,
         "\n                               OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false)",
         ", false)",
         WINDOW,
     ),
     Mutant(
         "something is written before the window",
-        RECORDS,
+        WRITE_RECORDS,
         "greatest(item.occurred_at, item.valid_to) < visit.data_from THEN",
         "false THEN",
         WINDOW,
     ),
     Mutant(
         "who cannot read a note removes it",
-        RECORDS,
+        WRITE_RECORDS,
         "                item.note := held.note;",
         "                NULL;",
         MATRIX + " -k notes",
     ),
     Mutant(
         "a replay compares notes",
-        RECORDS,
+        WRITE_RECORDS,
         "all_were[i], NOT visit.notes, held,",
         "all_were[i], false, held,",
         CHANNELS,
     ),
     Mutant(
         "what is written answers the note",
-        RECORDS,
+        WRITE_RECORDS,
         "                     CASE WHEN visit.notes THEN held.note END) END;",
         "                     held.note) END;",
         MATRIX + " -k notes",
     ),
     Mutant(
         "a record shows its note",
-        RECORDS,
+        READ_RECORD,
         "                                CASE WHEN visit.notes THEN held.note END);",
         "                                held.note);",
         MATRIX + " -k notes",
     ),
     Mutant(
         "a page shows notes",
-        RECORDS,
+        READ_PAGE,
         "wire(r.document, CASE WHEN visit.notes THEN r.note END)",
         "wire(r.document, r.note)",
         MATRIX + " -k notes",
     ),
     Mutant(
         "a history shows notes",
-        RECORDS,
+        READ_VERSIONS,
         "CASE WHEN visit.notes THEN CASE WHEN v.document IS NULL THEN held.note ELSE v.note END END",
         "CASE WHEN v.document IS NULL THEN held.note ELSE v.note END",
         MATRIX + " -k notes",
     ),
     Mutant(
         "a history reaches before the window",
-        RECORDS,
+        READ_VERSIONS,
         "AND (v.document IS NULL OR visit.data_from <= CASE",
         "AND (true OR visit.data_from <= CASE",
         WINDOW,
@@ -521,42 +549,42 @@ MUTANTS = (
     # Sync: what phones push, pull and offer again.
     Mutant(
         "a mutation that comes again is not recognised",
-        RECORDS,
+        WRITE_STEPS,
         "WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id\n",
         "WHEN false AND earlier.mutation_id = mutation_id\n",
         SYNC_MODEL,
     ),
     Mutant(
         "a mutation id is good for anything",
-        RECORDS,
+        WRITE_STEPS,
         "THEN CASE WHEN replay THEN 'unchanged' ELSE 'reused' END",
         "THEN 'unchanged'",
         PUSHES,
     ),
     Mutant(
         "the base version is ignored",
-        RECORDS,
+        WRITE_STEPS,
         "WHEN held.version <> base_version THEN 'conflict'",
         "WHEN false THEN 'conflict'",
         SYNC_MODEL,
     ),
     Mutant(
         "a put revives a tombstone",
-        RECORDS,
+        WRITE_STEPS,
         "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END",
         "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'updated' END",
         SYNC_MODEL,
     ),
     Mutant(
         "the head stays behind the changes",
-        RECORDS,
+        WRITE_RECORDS,
         "UPDATE patient_clocks SET head = clock.head",
         "UPDATE patient_clocks SET head = old_head",
         SYNC_MODEL,
     ),
     Mutant(
         "what follows a refused mutation counts",
-        RECORDS,
+        WRITE_RECORDS,
         "WHEN all_bases[i] > 0 AND item.id = ANY (refused)",
         "WHEN false",
         SYNC_MODEL,
@@ -570,14 +598,14 @@ MUTANTS = (
     ),
     Mutant(
         "a push may speak of an epoch that is over",
-        RECORDS,
+        WRITE_RECORDS,
         "AND (epoch IS NULL OR p_epoch <> epoch) THEN",
         "AND epoch IS NULL THEN",
         SYNC_MODEL,
     ),
     Mutant(
         "a push writes what is forbidden",
-        RECORDS,
+        WRITE_RECORDS,
         "WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', write_scope(item.kind)]",
         "WHEN false",
         SYNC_MODEL,
@@ -598,42 +626,42 @@ MUTANTS = (
     ),
     Mutant(
         "the offer that comes last stays",
-        RECORDS,
+        WRITE_STEPS,
         "WHEN held_was >= was_version THEN 'unchanged'",
         "WHEN false THEN 'unchanged'",
         SYNC_MODEL,
     ),
     Mutant(
         "an offer takes the place of what is new",
-        RECORDS,
+        WRITE_RECORDS,
         "WHEN earlier.change_seq > clock.restored_head THEN",
         "WHEN false THEN",
         PUSHES,
     ),
     Mutant(
         "what was offered again is not known as that",
-        RECORDS,
+        WRITE_RECORDS,
         "nullif(all_were[i], 0)",
         "NULL",
         PUSHES,
     ),
     Mutant(
         "an offer of any epoch is comparable",
-        RECORDS,
+        WRITE_RECORDS,
         "WHEN reoffer = clock.previous_epoch AND visit.notes",
         "WHEN visit.notes",
         PUSHES,
     ),
     Mutant(
         "an offer without notes is comparable",
-        RECORDS,
+        WRITE_RECORDS,
         "WHEN reoffer = clock.previous_epoch AND visit.notes",
         "WHEN reoffer = clock.previous_epoch",
         PUSHES,
     ),
     Mutant(
         "no tombstone for a delete that was lost",
-        RECORDS,
+        WRITE_STEPS,
         "THEN CASE WHEN item.deleted THEN 'deleted' ELSE 'created' END  --",
         "THEN CASE WHEN item.deleted THEN 'missing' ELSE 'created' END  --",
         PUSHES,
@@ -647,70 +675,70 @@ MUTANTS = (
     ),
     Mutant(
         "a page begins one too late",
-        SYNC,
+        READ_CHANGES,
         "AND change_seq > after\n",
         "AND change_seq > after + least(after, 1)\n",
         SYNC_MODEL,
     ),
     Mutant(
         "a cursor of an epoch that is over goes on",
-        SYNC,
+        READ_CHANGES,
         "WHEN epoch <> p_epoch THEN 'reoffer'",
         "WHEN false THEN 'reoffer'",
         SYNC_MODEL,
     ),
     Mutant(
         "a cursor at another change goes on",
-        SYNC,
+        READ_CHANGES,
         " AND v.nonce = p_nonce)",
         ")",
         PUSHES,
     ),
     Mutant(
         "a cursor of other terms goes on",
-        SYNC,
+        READ_CHANGES,
         " OR grant_version <> p_grant_version",
         "",
         SYNC_MODEL,
     ),
     Mutant(
         "a cursor of another consent goes on",
-        SYNC,
+        READ_CHANGES,
         "WHEN grant_id IS DISTINCT FROM p_grant OR grant_version",
         "WHEN grant_version",
         PUSHES,
     ),
     Mutant(
         "nobody is told what left the window",
-        SYNC,
+        READ_CHANGES,
         "OR EXISTS (SELECT FROM record_versions v\n",
         "OR false AND EXISTS (SELECT FROM record_versions v\n",
         PUSHES,
     ),
     Mutant(
         "a pull shows what left the window",
-        SYNC,
+        READ_CHANGES,
         "greatest(occurred_at, valid_to) >= visit.data_from AS visible",
         "true AS visible",
         PUSHES,
     ),
     Mutant(
         "a pull names what was never in the window",
-        SYNC,
+        READ_CHANGES,
         "AND (greatest(occurred_at, valid_to) >= visit.data_from\n",
         "AND (true\n",
         PUSHES,
     ),
     Mutant(
         "a pull shows notes",
-        SYNC,
+        READ_CHANGES,
         "CASE WHEN visit.notes THEN note END",
         "note",
         SYNC_MODEL,
     ),
     Mutant(
         "a digest keeps quiet about tombstones",
-        SYNC,
+        COMPARE_DIARY,
         "NOT (mine.id IS NULL AND r.deleted)",
         "NOT coalesce(r.deleted, false)",
         PUSHES,
@@ -739,8 +767,8 @@ MUTANTS = (
     Mutant("whoever waits waits for ever", GROUPS, "self._waiting[0].since <= latest", "False", TOGETHER),
     Mutant("no end of those who wait", GROUPS, "len(self._waiting) >= MOST_WAITING", "False", TOGETHER),
     # What a replica drafts, the primary signs.
-    Mutant("a draft holds whatever happened since", RECORDS, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
-    Mutant("a draft leaves no trail", RECORDS, "p_action, p_drafted, outcome,", "p_action, '{}', outcome,", REPLICA),
-    Mutant("a primary drafts", RECORDS, "IF p_drafting AND NOT pg_is_in_recovery()", "IF false", REPLICA),
+    Mutant("a draft holds whatever happened since", READ_PAGE, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
+    Mutant("a draft leaves no trail", READ_PAGE, "p_action, p_drafted, outcome,", "p_action, '{}', outcome,", REPLICA),
+    Mutant("a primary drafts", READ_PAGE, "IF p_drafting AND NOT pg_is_in_recovery()", "IF false", REPLICA),
     Mutant("a draft is shown unasked", RECORDS_SERVICE, 'drafts and page["outcome"] == "drafted"', "drafts", REPLICA),
 )

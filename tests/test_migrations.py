@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -16,17 +17,19 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import NullPool
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
+import migrations
 from app.config import Settings
 from app.main import create_app
 from app.models import Base
 from app.postgres import embedded
 from app.postgres.database import Database, make_engine
-from app.postgres.migrate import alembic_config, migrate
-from migrations import check
+from app.postgres.migrate import UnknownRevision, alembic_config, migrate
+from migrations import SOURCES, Unfrozen, check
 from tests.conftest import connect, create_database, make_database, url_of
 from tests.people import Person
+from tests.releases import MIGRATE, Release
 from tests.serving import ROOT
 from tests.waiting import until
 
@@ -41,8 +44,11 @@ CARE_TEAM = """
                              expires_at)
     SELECT id, sha256(id::text::bytea), '', '', '{entries:read}', 'care', now(), now() FROM patients
 """
+WIDER = """
+ALTER TABLE records DROP CONSTRAINT ck_records_kind;
+ALTER TABLE records ADD CONSTRAINT ck_records_kind CHECK (kind = ANY (all_kinds() || '{goal}')) NOT VALID;
+"""
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()][::-1]
-MIGRATE = "import sys; from app.postgres.migrate import migrate; migrate(sys.argv[1])"
 
 
 @pytest.fixture
@@ -99,7 +105,7 @@ def fill(url: str, state: Path) -> None:
         " FROM patients p JOIN users u ON u.id <> p.user_id",
     )
     execute(url, CARE_TEAM)
-    execute(url, "SELECT seal_audit((SELECT settle_audit()))")
+    execute(url, "SELECT seal_audit_v1((SELECT settle_audit_v1()))")
 
 
 async def _live(settings: Settings) -> None:
@@ -151,18 +157,83 @@ def test_each_migration_goes_down_and_up_again_on_a_filled_database(migrated: st
         assert catalog(migrated) == newest
     assert not any(row_counts(migrated).values())
     fill(migrated, tmp_path)
-    assert execute(migrated, "SELECT verify_diary(id) FROM patients") == []
+    assert execute(migrated, "SELECT verify_diary_v1(id) FROM patients") == []
 
 
-def test_going_down_is_refused_while_there_is_a_record_that_would_not_fit(migrated: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def next_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A release with a kind of record, a column and a function more, and with the migration that was written for it."""
+    release = Release(tmp_path_factory.mktemp("release") / "next")
+    release.add("app/models/kinds.sql", WIDER)
+    release.edit(
+        "app/models/auth.py", "    locale: Mapped[str]\n", "    locale: Mapped[str]\n    pronoun: Mapped[str | None]\n"
+    )
+    release.edit("app/models/audit.sql", "are never changed or removed", "stay as they are")
+    release.edit(
+        "app/models/open_diary_v1.sql", "open_diary_v1(", "open_diary_v2(", into="app/models/open_diary_v2.sql"
+    )
+    release.edit("app/models/privileges.sql", "open_diary_v1,", "open_diary_v1, open_diary_v2,")
+    release.new_migration("goals")
+    return release
+
+
+def test_a_migration_is_written_with_the_sql_that_changed_and_the_older_text_is_kept(next_release: Release) -> None:
+    [path] = next_release.root.glob("migrations/versions/*_goals.py")
+    told: dict[str, Any] = {}
+    exec(path.read_text(), told)
+    changed = ["audit.sql", "kinds.sql", "open_diary_v2.sql", "privileges.sql"]
+    assert list(told["SQL"]) == changed
+    assert list(told["BEFORE"]) == [name for name in changed if name != "open_diary_v2.sql"]
+    assert 'op.add_column("users", sa.Column("pronoun"' in path.read_text()
+    frozen = next_release.root / "migrations" / "frozen" / REVISIONS[-1]
+    assert sorted(kept.name for kept in frozen.iterdir()) == list(told["BEFORE"])
+    assert (frozen / "audit.sql").read_bytes() == (SOURCES / "audit.sql").read_bytes()
+
+
+def test_what_was_written_goes_up_down_and_up_on_a_filled_database(
+    migrated: str, next_release: Release, tmp_path: Path
+) -> None:
     fill(migrated, tmp_path)
-    execute(migrated, "UPDATE records SET kind = 'treatment', valid_to = 'infinity' WHERE kind = 'entry'")
-    with pytest.raises(IntegrityError, match="ck_records_kind"):
-        command.downgrade(alembic_config(migrated), "2026_11_22_records")
+    before, rows = catalog(migrated), row_counts(migrated)
+    next_release.migrate(migrated)
+    after = catalog(migrated)
+    assert {"column users.pronoun", "function open_diary_v2(uuid,uuid,text,text,uuid,inet)"} <= after.keys() - before
+    next_release.migrate_back(migrated)
+    assert catalog(migrated) == before
+    next_release.migrate(migrated)
+    assert (catalog(migrated), row_counts(migrated)) == (after, rows)
+
+
+def test_going_down_is_refused_while_there_is_a_record_that_would_not_fit(
+    migrated: str, next_release: Release, tmp_path: Path
+) -> None:
+    fill(migrated, tmp_path)
+    next_release.migrate(migrated)
+    execute(migrated, "UPDATE records SET kind = 'goal' WHERE kind = 'entry'")
+    with pytest.raises(RuntimeError, match="ck_records_kind"):
+        next_release.migrate_back(migrated)
+
+
+def test_a_database_of_another_release_is_told_in_one_sentence(migrated: str) -> None:
+    execute(migrated, "UPDATE alembic_version SET version_num = '2026_11_22_group_commit'")
+    with pytest.raises(UnknownRevision, match=r"2026_11_22_group_commit, which this release does not know"):
+        migrate(migrated)
+
+
+def test_sql_that_was_changed_without_a_migration_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty: str
+) -> None:
+    shutil.copytree(SOURCES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "audit.sql").write_text("-- Nothing.")
+    monkeypatch.setattr(migrations, "SOURCES", tmp_path)
+    with pytest.raises(Unfrozen, match=r"installs audit.sql .* `make migration NAME=…` writes the next migration"):
+        migrate(empty)
 
 
 def test_all_the_way_down_leaves_nothing_but_alembics_own_table(migrated: str) -> None:
-    assert "function write_records(uuid,uuid,text,text,json,text[],boolean,uuid,uuid,inet,boolean)" in catalog(migrated)
+    assert "function write_records_v1(uuid,uuid,text,text,json,text[],boolean,uuid,uuid,inet,boolean)" in catalog(
+        migrated
+    )
     command.downgrade(alembic_config(migrated), "base")
     assert {name for name in catalog(migrated) if "alembic_version" not in name} == set()
 
@@ -262,7 +333,7 @@ def test_the_migrations_lead_to_what_the_models_and_their_sql_files_say(migrated
 
 
 def test_the_check_shows_a_function_that_was_changed_without_a_migration(migrated: str, tmp_path: Path) -> None:
-    shutil.copytree(check.SOURCES, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(SOURCES, tmp_path, dirs_exist_ok=True)
     changed = (tmp_path / "audit.sql").read_text().replace("are never changed or removed", "may be changed")
     (tmp_path / "audit.sql").write_text(changed)
     found = check.differences(migrated, tmp_path)
@@ -288,7 +359,7 @@ def test_the_check_shows_a_function_that_was_changed_without_a_migration(migrate
         ("ALTER VIEW pain_scores RESET (security_invoker)", "view pain_scores"),
         ("GRANT INSERT ON records TO diary_app", "privileges on records"),
         ("GRANT SELECT (note) ON records TO diary_app", "privileges on records.note"),
-        ("GRANT EXECUTE ON FUNCTION verify_diary(uuid) TO diary_app", "privileges on verify_diary(uuid)"),
+        ("GRANT EXECUTE ON FUNCTION verify_diary_v1(uuid) TO diary_app", "privileges on verify_diary_v1(uuid)"),
         ("GRANT UPDATE ON alembic_version TO diary_app", "privileges on alembic_version"),
     ],
 )
@@ -303,9 +374,9 @@ def test_alembics_own_check_is_part_of_it(migrated: str) -> None:
 
 
 def test_the_command_says_what_differs_and_exits_1(tmp_path: Path) -> None:
-    shutil.copytree(check.SOURCES, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "verify.sql").unlink()
+    shutil.copytree(SOURCES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "verify_diary_v1.sql").unlink()
     command_line = [sys.executable, "-m", "migrations.check", str(tmp_path)]
     result = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "--- function verify_diary(uuid), as migrated" in result.stderr
+    assert "--- function verify_diary_v1(uuid), as migrated" in result.stderr

@@ -98,7 +98,7 @@ async def test_two_devices_with_an_open_source_store_converge(
                     await restore(superuser, patient)
                 await node.stdin.send(line.encode())
     assert (asked, node.returncode) == (["back up", "restore", "done"], 0)
-    assert await superuser.fetch("SELECT * FROM verify_diary($1)", patient) == []
+    assert await superuser.fetch("SELECT * FROM verify_diary_v1($1)", patient) == []
 
 
 class Shaky(Diary):
@@ -261,7 +261,7 @@ async def test_after_a_restore_everything_that_was_acknowledged_comes_back(
     assert records.keys() == {old, pending, since}
     assert (records[old]["mood"], records[pending]["mood"], records[pending]["note"]) == (4, 1, "not sent yet")
     assert records == await pulled(devices[0])
-    assert await superuser.fetch("SELECT * FROM verify_diary($1)", patient) == []
+    assert await superuser.fetch("SELECT * FROM verify_diary_v1($1)", patient) == []
 
 
 @pytest.mark.parametrize("first", ["the newer", "the older"])

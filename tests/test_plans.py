@@ -55,12 +55,12 @@ MILLION = """
 """
 FIRST_TREATMENT = str(UUID(md5(b"5").hexdigest()))
 PAGE = """
-    SELECT * FROM read_page($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, 50, NULL, false,
+    SELECT * FROM read_page_v1($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, 50, NULL, false,
                             NULL, NULL, NULL, NULL)
 """
-READ = "SELECT * FROM read_record($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
-WRITE = "SELECT * FROM write_records($1, $2, '*', 'test', $3, $4, false, NULL, NULL, NULL, true)"
-COURSE = "SELECT * FROM read_course($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
+READ = "SELECT * FROM read_record_v1($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
+WRITE = "SELECT * FROM write_records_v1($1, $2, '*', 'test', $3, $4, false, NULL, NULL, NULL, true)"
+COURSE = "SELECT * FROM read_course_v1($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
 EXPLAIN = """
     LOAD 'auto_explain';
     SET auto_explain.log_min_duration = 0;

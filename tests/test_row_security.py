@@ -131,7 +131,7 @@ async def fill(phone: Phone, doctor: Phone, ids: dict[str, str], words: str) -> 
 
 
 async def enter(serving: Connection, patient: Phone, **context: str) -> None:
-    """Sets the row-security context of the transaction, as enter_diary() does."""
+    """Sets the row-security context of the transaction, as authorise() does."""
     chosen = {"data_from": "-infinity", "kinds": "{entry,treatment,treatment_event,profile}", **context}
     for name, value in {"patient": patient.patient_id, **chosen}.items():
         await serving.execute("SELECT set_config($1, $2, true)", f"diary.{name}", value)
@@ -231,16 +231,16 @@ async def test_functions_that_forget_whose_diary_it_is_still_show_and_change_nob
     bobs = await contents(pair.superuser, pair.bob)
     damaged = await damage(pair.superuser)
     assert damaged >= {
-        "access_log",
+        "access_log_v1",
         "beside_treatment",
         "course",
-        "grants_of_diary",
-        "read_page",
-        "read_panel",
-        "read_record",
-        "read_versions",
+        "grants_of_diary_v1",
+        "read_page_v1",
+        "read_panel_v1",
+        "read_record_v1",
+        "read_versions_v1",
         "treatment_changes",
-        "write_records",
+        "write_records_v1",
     }
     after = await pair.answers()
     for path, told in before.items():

@@ -380,7 +380,7 @@ class Sync(RuleBasedStateMachine):
     async def check_table(self) -> None:
         """The tables hold what the model holds: each version once, numbered without a gap."""
         superuser, patient_id = self.world.superuser, self.world.patient_id
-        assert await superuser.fetch("SELECT verify_diary($1)", patient_id) == []
+        assert await superuser.fetch("SELECT verify_diary_v1($1)", patient_id) == []
         rows = await superuser.fetch("SELECT * FROM records WHERE patient_id = $1", patient_id)
         found = {str(row["id"]): (row["kind"], row["version"], row["deleted"], row["note"]) for row in rows}
         assert found == {

@@ -6,20 +6,22 @@ BEGIN
     RAISE EXCEPTION 'audit rows are never changed or removed';
 END $$;
 
-DROP TRIGGER IF EXISTS append_only ON audit_events;
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-DROP TRIGGER IF EXISTS append_only ON audit_segments;
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_segments
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_segments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- The newest event below which nothing can appear any more. It waits for the writers of this moment, who hold
--- the table only from their last statement to their commit, and holds up others just as long.
-CREATE OR REPLACE FUNCTION settle_audit() RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+-- Adds one row to the audit table. `action` is "module.verb"; a value of a record never comes here.
+CREATE OR REPLACE FUNCTION audit(
+    actor uuid, role text, session uuid, grant_id uuid, patient uuid,
+    action text, record_ids uuid[], outcome text, request uuid, address inet
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_variable
 BEGIN
-    LOCK TABLE audit_events IN SHARE MODE;
-    RETURN (SELECT max(id) FROM audit_events);
+    INSERT INTO audit_events (actor_id, role, session_id, grant_id, patient_id, action, record_ids, outcome,
+                              request_id, address)
+    VALUES (actor, role, session, grant_id, patient, action, record_ids, outcome, request, address);
 END $$;
 
 -- The digest of the events after_id < id <= to_id, after the digest before them. It names its columns, and
@@ -31,37 +33,4 @@ LANGUAGE sql STABLE AS $$
                host(address), request_id)::text, 'UTF8')), '' ORDER BY id), '')), count(*)
     FROM audit_events
     WHERE id > after_id AND id <= to_id
-$$;
-
--- Seals the events up to one that settle_audit() named. Returns the new segment's number and digest, or no row
--- where nothing is new. The digest is worth keeping outside the database as well: it shows a cut-off end.
-CREATE OR REPLACE FUNCTION seal_audit(p_settled bigint) RETURNS TABLE (segment bigint, segment_digest bytea)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-DECLARE
-    last audit_segments;
-    sealed record;
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('seal_audit'));
-    SELECT * INTO last FROM audit_segments ORDER BY number DESC LIMIT 1;
-    sealed := audit_digest(coalesce(last.digest, ''), coalesce(last.to_id, 0), p_settled);
-    IF sealed.events = 0 THEN
-        RETURN;
-    END IF;
-    INSERT INTO audit_segments (number, to_id, events, digest)
-    VALUES (coalesce(last.number, 0) + 1, p_settled, sealed.events, sealed.digest)
-    RETURNING number, digest INTO segment, segment_digest;
-    RETURN NEXT;
-END $$;
-
--- The segments whose events are no longer what was sealed.
-CREATE OR REPLACE FUNCTION broken_audit_segments() RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-    SELECT number
-    FROM (SELECT *, lag(s.digest, 1, '') OVER (ORDER BY number) AS previous,
-                 lag(s.to_id, 1, 0::bigint) OVER (ORDER BY number) AS previous_to,
-                 row_number() OVER (ORDER BY number) AS place
-          FROM audit_segments s) s
-    CROSS JOIN LATERAL audit_digest(s.previous, s.previous_to, s.to_id) d
-    WHERE d.digest <> s.digest OR d.events <> s.events OR s.number <> s.place
-    ORDER BY number
 $$;

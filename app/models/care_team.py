@@ -11,13 +11,6 @@ from app.models.base import Base, CreatedAt, NewId
 
 SCOPES = vocabularies.load("scopes").ordered_codes
 PROFESSIONS = vocabularies.load("professions").ordered_codes
-_KNOWN_SCOPES = "scopes <@ ARRAY[" + ", ".join(f"'{scope}'" for scope in SCOPES) + "]"
-_READABLE_SCOPES = (  # Whoever writes sees what is there, and a note is a part of something.
-    "(NOT 'entries:write' = ANY (scopes) OR 'entries:read' = ANY (scopes))"
-    " AND (NOT 'treatments:write' = ANY (scopes) OR 'treatments:read' = ANY (scopes))"
-    " AND (NOT 'profile:write' = ANY (scopes) OR 'profile:read' = ANY (scopes))"
-    " AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}')"
-)
 
 
 class Organisation(Base):
@@ -46,11 +39,7 @@ class ShareCode(Base):
     """An offer of consent, good once and for minutes. The code itself is nowhere: only its keyed hash is stored."""
 
     __tablename__ = "share_codes"
-    __table_args__ = (
-        CheckConstraint(_KNOWN_SCOPES, name="scopes"),
-        CheckConstraint(_READABLE_SCOPES, name="readable"),
-        Index("uq_share_codes_key", "patient_id", "key_digest", unique=True),
-    )
+    __table_args__ = (Index("uq_share_codes_key", "patient_id", "key_digest", unique=True),)
 
     patient_id: Mapped[UUID] = mapped_column(ForeignKey("patients.id"), primary_key=True)
     id: Mapped[NewId]
@@ -74,8 +63,6 @@ class Grant(Base):
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'active')", name="status"),
         CheckConstraint("(grantee_id IS NULL) <> (organisation_id IS NULL)", name="grantee"),
-        CheckConstraint(_KNOWN_SCOPES, name="scopes"),
-        CheckConstraint(_READABLE_SCOPES, name="readable"),
         CheckConstraint("expires_at <= created_at + interval '365 days'", name="expiry"),
         Index(
             "uq_grants_active",

@@ -1,8 +1,9 @@
--- What the serving role may do. It owns nothing, writes records by write_records() only, ends sessions by
--- revoke_sessions() only, and can select records within the context of row security, but never a note.
+-- What the serving role may do. It owns nothing, writes records by write_records_v1() only, ends sessions by
+-- revoke_sessions_v1() only, and can select records within the context of row security, but never a note.
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+-- Every migration that installs SQL ends with this file: what is not granted below is not granted.
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, diary_app, diary_eraser;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, diary_app, diary_eraser;
 
 GRANT SELECT, INSERT ON users, sessions TO diary_app;
 GRANT UPDATE (password_hash, password_changed_at, email_verified_at) ON users TO diary_app;
@@ -17,29 +18,12 @@ GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_score
 GRANT SELECT (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date, recorded_at,
               received_at, author_id, session_id, performer, deleted, content_hash, document, regions, characters,
               worst_score, scale, duration_minutes, treatment_id, valid_to) ON records TO diary_app;
+-- By name: each is there once. What of these a release calls, the next one leaves in place.
 GRANT EXECUTE ON FUNCTION
-    write_records(uuid, uuid, text, text, json, text[], boolean, uuid, uuid, inet, boolean),
-    read_record(uuid, uuid, text, text, text, uuid, uuid, inet),
-    read_page(uuid, uuid, text, text, text[], date, date, text, text, text, numeric, uuid, timestamptz, uuid, integer,
-              text[], boolean, text, uuid[], uuid, inet),
-    read_versions(uuid, uuid, text, text, text, uuid, integer, integer, uuid, inet),
-    read_course(uuid, uuid, text, text, date, date, integer, uuid, inet),
-    read_changes(uuid, uuid, text, uuid, bigint, uuid, uuid, integer, integer, uuid, inet),
-    compare_diary(uuid, uuid, text, uuid[], integer[], uuid, uuid, integer, uuid, inet),
-    heads(uuid),
-    open_diary(uuid, uuid, text, text, uuid, inet),
-    lock_diary(uuid, uuid),
-    redeem_share_code(uuid, bytea, boolean, uuid, inet),
-    grant_words(grants),
-    grants_of_diary(uuid),
-    grants_of_session(uuid, uuid),
-    read_panel(uuid, text, uuid, integer, uuid, inet),
-    access_log(boolean, bigint, integer),
-    session_account(uuid),
-    revoke_sessions(uuid, uuid[]),
-    settle_audit(),
-    seal_audit(bigint),
-    broken_audit_segments()
+    access_log_v1, broken_audit_segments_v1, compare_diary_v1, grant_words, grants_of_diary_v1,
+    grants_of_session_v1, lock_diary_v1, open_diary_v1, read_changes_v1, read_course_v1, read_heads_v1,
+    read_page_v1, read_panel_v1, read_record_v1, read_versions_v1, redeem_share_code_v1, revoke_sessions_v1,
+    seal_audit_v1, session_account_v1, settle_audit_v1, write_records_v1
 TO diary_app;
 
 -- Erasure is a verb of its own with a role of its own.

@@ -21,8 +21,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.domain.people import PERFORMERS
 from app.models.base import Base
 
-KINDS = ("entry", "treatment", "treatment_event", "profile")
-
 
 class Record(Base):
     """The current state of a record. Only `write_records()` changes it.
@@ -34,9 +32,7 @@ class Record(Base):
     __tablename__ = "records"
     __table_args__ = (
         UniqueConstraint("patient_id", "change_seq"),
-        CheckConstraint(f"kind IN {KINDS}", name="kind"),
-        CheckConstraint("(kind = 'profile') = (id = patient_id)", name="profile"),
-        CheckConstraint("(kind IN ('treatment', 'profile')) = (valid_to IS NOT NULL)", name="valid_to"),
+        # What depends on which kinds there are is in kinds.sql.
         CheckConstraint("deleted OR (kind = 'treatment_event') = (treatment_id IS NOT NULL)", name="treatment_id"),
         CheckConstraint(f"performer IN {PERFORMERS}", name="performer"),
         CheckConstraint("version >= 1 AND change_seq >= 1", name="version"),
@@ -59,7 +55,7 @@ class Record(Base):
             "patient_id",
             text("occurred_at DESC"),
             text("id DESC"),
-            postgresql_where=text("NOT deleted AND kind IN ('treatment', 'profile')"),
+            postgresql_where=text("NOT deleted AND valid_to IS NOT NULL"),
         ),
     )
 

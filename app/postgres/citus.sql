@@ -28,15 +28,15 @@ ALTER TABLE grants DROP CONSTRAINT pk_grants, ADD CONSTRAINT pk_grants PRIMARY K
 
 -- What a device says with a write lies with the diary: in `sessions`, which each node has, every push would go to every
 -- node, one after another. A device that writes several diaries says it for each of them apart.
-CREATE TABLE last_words (
-    patient_id uuid NOT NULL CONSTRAINT fk_last_words_patient_id REFERENCES patients,
-    session_id uuid NOT NULL CONSTRAINT fk_last_words_session_id REFERENCES sessions ON DELETE CASCADE,
+CREATE TABLE sync_confirmations (
+    patient_id uuid NOT NULL CONSTRAINT fk_sync_confirmations_patient_id REFERENCES patients,
+    session_id uuid NOT NULL CONSTRAINT fk_sync_confirmations_session_id REFERENCES sessions ON DELETE CASCADE,
     outbox_empty_at timestamptz NOT NULL,
-    CONSTRAINT pk_last_words PRIMARY KEY (patient_id, session_id)
+    CONSTRAINT pk_sync_confirmations PRIMARY KEY (patient_id, session_id)
 );
-ALTER TABLE last_words OWNER TO diary_owner;
-GRANT SELECT, DELETE ON last_words TO diary_eraser;
-INSERT INTO last_words
+ALTER TABLE sync_confirmations OWNER TO diary_owner;
+GRANT SELECT, DELETE ON sync_confirmations TO diary_eraser;
+INSERT INTO sync_confirmations
 SELECT diary.id, s.id, s.outbox_empty_at
 FROM sessions s
 CROSS JOIN LATERAL (SELECT id FROM patients WHERE user_id = s.user_id
@@ -72,22 +72,22 @@ SELECT pg_temp.amend('audit', 'grant_id, patient, action',
 SELECT pg_temp.amend('audit_digest', 'grant_id, patient_id, action',
                      'grant_id, nullif(patient_id, ''00000000-0000-0000-0000-000000000000''), action');
 -- The nodes' clocks differ: what is younger than this may still get a predecessor.
-SELECT pg_temp.amend('settle_audit', 'FROM audit_events)', 'FROM audit_events'
+SELECT pg_temp.amend('settle_audit_v1', 'FROM audit_events)', 'FROM audit_events'
     ' WHERE id < ((extract(epoch FROM clock_timestamp()) - 10) * 1000000)::bigint << 10)');
 
-SELECT pg_temp.amend('write_records',
+SELECT pg_temp.amend('write_records_v1',
     format('UPDATE sessions SET outbox_empty_at = %s WHERE id = p_session', word),
-    format('INSERT INTO last_words VALUES (p_patient, p_session, %s) ON CONFLICT (patient_id, session_id)'
+    format('INSERT INTO sync_confirmations VALUES (p_patient, p_session, %s) ON CONFLICT (patient_id, session_id)'
            ' DO UPDATE SET outbox_empty_at = excluded.outbox_empty_at', word))
 FROM (VALUES ('clock_timestamp()'), ('''-infinity''')) AS said (word);
-SELECT pg_temp.amend('enter_diary', 's.outbox_empty_at IS NOT NULL',
-                     'EXISTS (SELECT FROM last_words w WHERE w.patient_id = p_patient AND w.session_id = s.id)');
-SELECT pg_temp.amend('last_word', 'FROM sessions', 'FROM (SELECT user_id, revoked_at, expires_at, w.outbox_empty_at'
-    ' FROM last_words w JOIN sessions ON id = session_id WHERE patient_id = p_patient) AS words');
+SELECT pg_temp.amend('authorise', 's.outbox_empty_at IS NOT NULL',
+                     'EXISTS (SELECT FROM sync_confirmations w WHERE w.patient_id = p_patient AND w.session_id = s.id)');
+SELECT pg_temp.amend('last_sync_confirmation', 'FROM sessions', 'FROM (SELECT user_id, revoked_at, expires_at, w.outbox_empty_at'
+    ' FROM sync_confirmations w JOIN sessions ON id = session_id WHERE patient_id = p_patient) AS words');
 
 -- Row security is asked on the node of the diary. What is called within a longer transaction is not carried there, and
 -- only SET LOCAL follows it (citus.propagate_set_commands).
-SELECT pg_temp.amend('enter_diary', $old$PERFORM set_config('diary.patient', p_patient::text, true),
+SELECT pg_temp.amend('authorise', $old$PERFORM set_config('diary.patient', p_patient::text, true),
                 set_config('diary.data_from', data_from::text, true),
                 set_config('diary.kinds', kinds::text, true);$old$,
 $new$EXECUTE format('SET LOCAL diary.patient = %L', p_patient);
@@ -95,7 +95,7 @@ $new$EXECUTE format('SET LOCAL diary.patient = %L', p_patient);
         EXECUTE format('SET LOCAL diary.kinds = %L', kinds);$new$);
 
 -- Rows of several shards cannot be locked by one statement, and no UPDATE may call a volatile function.
-CREATE OR REPLACE FUNCTION revoke_sessions(p_user uuid, p_sessions uuid[]) RETURNS integer
+CREATE OR REPLACE FUNCTION revoke_sessions_v1(p_user uuid, p_sessions uuid[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     ended integer;
@@ -159,11 +159,11 @@ FROM (VALUES ('citus.propagate_set_commands = ''local'''),
 -- 5. Tables: those that each node has, then those by patient; what is not named stays on the coordinator.
 SET citus.multi_shard_modify_mode = 'sequential';
 {{tables}}
-SELECT create_distributed_table('last_words', 'patient_id', colocate_with := 'records');
+SELECT create_distributed_table('sync_confirmations', 'patient_id', colocate_with := 'records');
 
 -- What lay here before has been copied to the shards.
 SELECT truncate_local_data_after_distributing_table(name::regclass)
-FROM unnest('{{by_patient}}'::text[] || ARRAY['last_words']) AS name;
+FROM unnest('{{by_patient}}'::text[] || ARRAY['sync_confirmations']) AS name;
 
 -- 6. Views and functions on each node; what the service calls for a patient runs where the diary lies.
 DO $$

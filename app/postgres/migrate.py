@@ -7,8 +7,15 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-class UnknownRevision(Exception):
-    """The database stands at a migration that this version does not know; the text says so."""
+class UnknownRevision(RuntimeError):
+    """The database stands at a migration that this release does not know."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"The database stands at the migration {revision}, which this release does not know: it was made before"
+            " version 0.1.0, whose schema starts anew, or by a later release."
+        )
+        self.revision = revision
 
 
 def alembic_config(url: str) -> "Config":
@@ -21,7 +28,7 @@ def alembic_config(url: str) -> "Config":
 
 
 def migrate(url: str) -> None:
-    """Brings the database to the newest migration; raises UnknownRevision."""
+    """Brings the database to the newest migration; raises UnknownRevision where it stands at one that is not here."""
     from alembic import command
     from alembic.script.revision import ResolutionError
     from alembic.util import CommandError
@@ -29,6 +36,6 @@ def migrate(url: str) -> None:
     try:
         command.upgrade(alembic_config(url), "head")
     except CommandError as error:
-        if not isinstance(error.__cause__, ResolutionError):
-            raise
-        raise UnknownRevision("Another version migrated the database: this one does not know its state.") from None
+        if isinstance(error.__cause__, ResolutionError):
+            raise UnknownRevision(error.__cause__.argument) from error
+        raise

@@ -9,7 +9,7 @@ from app.errors import Gone, InsufficientScope, NotFound, Problem, ResyncRequire
 from app.postgres.database import Database
 from app.security.cursors import Cursors
 
-OPEN_DIARY = "SELECT open_diary($1, $2, $3, $4, $5, $6)"
+OPEN_DIARY = "SELECT open_diary_v1($1, $2, $3, $4, $5, $6)"
 OWNER = "*"
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,

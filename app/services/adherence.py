@@ -23,7 +23,7 @@ from app.schemas.treatments import TreatmentOut, plan_of
 from app.services.access import Diary, refuse
 
 SCOPE = "adherence:read"
-READ = "SELECT * FROM read_course($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+READ = "SELECT * FROM read_course_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 _treatments = TypeAdapter(list[TreatmentOut])
 _events = TypeAdapter(list[TreatmentEventOut])

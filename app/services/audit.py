@@ -9,10 +9,10 @@ from app.postgres.database import Database
 
 async def seal(database: Database) -> tuple[int, str] | None:
     """Number and hex digest of a new segment over all settled events; None where there is nothing new."""
-    [settled] = await database.call("SELECT settle_audit() AS id")
+    [settled] = await database.call("SELECT settle_audit_v1() AS id")
     if settled["id"] is None:
         return None
-    rows = await database.call("SELECT segment, segment_digest FROM seal_audit($1)", settled["id"])
+    rows = await database.call("SELECT segment, segment_digest FROM seal_audit_v1($1)", settled["id"])
     return (rows[0]["segment"], rows[0]["segment_digest"].hex()) if rows else None
 
 

@@ -165,7 +165,7 @@ async def refresh(database: Database, settings: Settings, token: str, now: datet
 
 async def revoke(database: Database, user_id: UUID, session_ids: list[UUID]) -> int:
     """Ends sessions of a user and returns how many were alive; no write of theirs commits after this."""
-    [row] = await database.call("SELECT revoke_sessions($1, $2)", user_id, session_ids)
+    [row] = await database.call("SELECT revoke_sessions_v1($1, $2)", user_id, session_ids)
     ended: int = row[0]
     return ended
 
@@ -192,8 +192,8 @@ async def live_sessions(session: AsyncSession, user_id: UUID, now: datetime) -> 
 
 async def account_of(session: AsyncSession, session_id: UUID) -> Account:
     """The account behind a live session; raises Unauthenticated once it has ended."""
-    found = await session.execute(text("SELECT * FROM session_account(:session_id)").bindparams(session_id=session_id))
-    account = found.mappings().one_or_none()
+    statement = text("SELECT * FROM session_account_v1(:session_id)").bindparams(session_id=session_id)
+    account = (await session.execute(statement)).mappings().one_or_none()
     if account is None:
         raise Unauthenticated
     return Account(**account)

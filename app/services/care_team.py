@@ -43,7 +43,7 @@ _MISREAD = str.maketrans("OIL", "011", " -")
 
 async def own(session: AsyncSession, diary: Diary, action: str) -> None:
     """Lets the patient, and nobody else, in to the own diary, with its clock locked until the transaction ends."""
-    await session.execute(select(func.lock_diary(diary.caller.session_id, diary.patient_id)))
+    await session.execute(select(func.lock_diary_v1(diary.caller.session_id, diary.patient_id)))
     await access.enter(session, diary, action, OWNER)
 
 
@@ -91,7 +91,7 @@ async def redeem(
     limits = throttle.redeeming_limits(secret, str(caller.user_id), caller.address)
     await throttle.count(database, limits, now)
     [row] = await database.call(
-        "SELECT * FROM redeem_share_code($1, $2, $3, $4, $5)",
+        "SELECT * FROM redeem_share_code_v1($1, $2, $3, $4, $5)",
         caller.session_id,
         _digest(secret, code.upper().translate(_MISREAD)),
         as_organisation,
@@ -103,7 +103,7 @@ async def redeem(
         raise NotVerified
     async with database.open_session() as session:
         await throttle.forgive(session, limits)
-    found = await database.call("SELECT * FROM grants_of_session($1, $2)", caller.session_id, row["grant_id"])
+    found = await database.call("SELECT * FROM grants_of_session_v1($1, $2)", caller.session_id, row["grant_id"])
     if not found:  # it went to an organisation that the caller has left since
         raise NotFound
     return GrantOut.model_validate_json(found[0][0])
@@ -151,7 +151,7 @@ async def revoke(session: AsyncSession, grant_id: UUID, now: datetime) -> None:
 
 async def read(session: AsyncSession, grant_id: UUID) -> GrantOut:
     """One grant of the diary that the session was let in to."""
-    found = await session.scalar(select(func.grants_of_diary(grant_id)))
+    found = await session.scalar(select(func.grants_of_diary_v1(grant_id)))
     if found is None:
         raise NotFound
     return GrantOut.model_validate_json(json.dumps(found))
@@ -159,13 +159,13 @@ async def read(session: AsyncSession, grant_id: UUID) -> GrantOut:
 
 async def list_given(session: AsyncSession) -> list[GrantOut]:
     """Every grant of the diary that the session was let in to, newest first."""
-    found = await session.scalars(select(func.grants_of_diary(None)))
+    found = await session.scalars(select(func.grants_of_diary_v1(None)))
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
 async def list_held(session: AsyncSession, caller: Caller) -> list[GrantOut]:
     """Every grant to the caller or to their organisation, newest first."""
-    found = await session.scalars(select(func.grants_of_session(caller.session_id, None)))
+    found = await session.scalars(select(func.grants_of_session_v1(caller.session_id, None)))
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
@@ -174,7 +174,7 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
     purpose = f"panel {caller.user_id}"
     after = cursors.open(purpose, cursor)[0] if cursor else None  # by id: a name has no place in a URL
     rows = await database.call(
-        "SELECT * FROM read_panel($1, $2, $3, $4, $5, $6)",
+        "SELECT * FROM read_panel_v1($1, $2, $3, $4, $5, $6)",
         caller.session_id,
         "panel.read",
         after,
@@ -196,7 +196,7 @@ async def read_access_log(
     """Who did what to the diary that the session was let in to, newest first."""
     purpose = f"access log {diary.patient_id} {own_too}"
     before = diary.cursors.open(purpose, cursor)[0] if cursor else None
-    log = text("SELECT * FROM access_log(:own, :before, :limit)")
+    log = text("SELECT * FROM access_log_v1(:own, :before, :limit)")
     rows = (await session.execute(log, {"own": own_too, "before": before, "limit": limit})).all()
     shown = rows[:limit]
     return AccessLogPage(

@@ -116,7 +116,7 @@ async def _set_password(session: AsyncSession, user_id: UUID, encoded: str, now:
     changes = {"password_hash": encoded, "password_changed_at": now, "email_verified_at": now}
     await session.execute(update(User).where(User.id == user_id).values(changes))
     devices = select(DeviceSession.id).where(DeviceSession.user_id == user_id)
-    await session.execute(select(func.revoke_sessions(user_id, func.array(devices.scalar_subquery()))))
+    await session.execute(select(func.revoke_sessions_v1(user_id, func.array(devices.scalar_subquery()))))
 
 
 @asynccontextmanager
@@ -171,7 +171,7 @@ async def _clinician(connection: AsyncConnection, email: str) -> UUID:
 
 async def _hold_writes(connection: AsyncConnection, user_id: UUID) -> None:
     """Waits for what the account is writing, and lets nothing more be written until the transaction ends."""
-    await connection.execute(text("SELECT revoke_sessions(:user_id, '{}')"), {"user_id": user_id})  # which ends none
+    await connection.execute(text("SELECT revoke_sessions_v1(:user_id, '{}')"), {"user_id": user_id})  # which ends none
 
 
 def _address(email: str) -> str:

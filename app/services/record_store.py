@@ -12,9 +12,9 @@ from app.postgres.group_commit import HEAVY, Function
 from app.security.cursors import Cursors
 from app.services.access import Diary, refuse
 
-WRITE_RECORDS = Function("write_records", "uuid uuid text text json text[] boolean uuid uuid inet", turns=1)
+WRITE_RECORDS = Function("write_records_v1", "uuid uuid text text json text[] boolean uuid uuid inet", turns=1)
 READ_PAGE = Function(
-    "read_page",
+    "read_page_v1",
     "uuid uuid text text text[] date date text text text numeric uuid timestamptz uuid integer text[]"
     " boolean text uuid[] uuid inet",
 )
@@ -128,7 +128,7 @@ async def write(
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
     """Version and JSON of one record, as this caller may see it."""
     [row] = await diary.database.call(
-        "SELECT * FROM read_record($1, $2, $3, $4, $5, $6, $7, $8)",
+        "SELECT * FROM read_record_v1($1, $2, $3, $4, $5, $6, $7, $8)",
         diary.caller.session_id,
         diary.patient_id,
         scope,
@@ -198,7 +198,7 @@ async def read_versions(
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {record_id}"
     before = diary.cursors.open(purpose, cursor)[0] if cursor else None
     [row] = await diary.database.call(
-        "SELECT * FROM read_versions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "SELECT * FROM read_versions_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         diary.caller.session_id,
         diary.patient_id,
         scope,

@@ -30,7 +30,7 @@ NEVER_MADE = -1  # the version that a refused mutation was to make: it may since
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
 
 Validate = Callable[[type[Any], Json], Any]
-READ_CHANGES = Function("read_changes", "uuid uuid text uuid bigint uuid uuid integer integer uuid inet")
+READ_CHANGES = Function("read_changes_v1", "uuid uuid text uuid bigint uuid uuid integer integer uuid inet")
 
 
 async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
@@ -100,7 +100,7 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
 async def compare(diary: Diary, body: DigestIn) -> DigestOut:
     """What both sides do not hold alike."""
     rows = await diary.database.call(
-        "SELECT * FROM compare_diary($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "SELECT * FROM compare_diary_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         diary.caller.session_id,
         diary.patient_id,
         "sync.digest",
@@ -122,7 +122,7 @@ async def compare(diary: Diary, body: DigestIn) -> DigestOut:
 
 async def read_heads(database: Any, caller: Caller) -> list[Json]:
     """How far each diary has come that the caller may see."""
-    rows = await database.call("SELECT * FROM heads($1)", caller.session_id)
+    rows = await database.call("SELECT * FROM read_heads_v1($1)", caller.session_id)
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 

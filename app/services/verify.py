@@ -34,7 +34,7 @@ async def _run(url: str, report: Report | None) -> list[str]:
     connection = await asyncpg.connect(driver_url(url))
     try:
         diaries = await _diaries(connection, report)
-        segments = await connection.fetch("SELECT broken_audit_segments() AS number")
+        segments = await connection.fetch("SELECT broken_audit_segments_v1() AS number")
     finally:
         await connection.close()
     return diaries + [f"audit segment {row['number']}: its events are not those that were sealed" for row in segments]
@@ -46,7 +46,7 @@ async def _diaries(connection: "asyncpg.Connection[asyncpg.Record]", report: Rep
     while ids := await connection.fetch("SELECT id FROM patients WHERE id > $1 ORDER BY id LIMIT $2", last, AT_ONCE):
         for row in ids:
             last = row["id"]
-            violations = await connection.fetch("SELECT verify_diary($1) AS violation", last)
+            violations = await connection.fetch("SELECT verify_diary_v1($1) AS violation", last)
             found += [f"diary {last}: {violation['violation']}" for violation in violations]
             done += 1
             if report is not None:

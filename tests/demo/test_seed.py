@@ -64,7 +64,7 @@ async def test_seeding_twice_makes_one_patient_with_one_year(
     outcomes = adherence.json()["overall"]["doses"]["outcomes"]
     assert min(outcomes[name] for name in ("on_time", "skipped", "unknown")) > 0
     assert adherence.json()["left_out"] == {"treatment_missing": 0, "status_does_not_fit": 0}
-    assert await superuser.fetch("SELECT verify_diary($1::uuid)", robin.patient_id) == []
+    assert await superuser.fetch("SELECT verify_diary_v1($1::uuid)", robin.patient_id) == []
 
 
 async def test_the_clinician_of_the_demo_has_one_consent_in_the_words_that_the_patient_sees(

@@ -30,14 +30,14 @@ class Plant:
 
 # No fault: the moment between taking a number and the commit, made longer.
 SLOW_COMMITS = Plant(
-    (("write_records", "-- 6. Write it.", "PERFORM pg_sleep(random() * 0.04);"),),
+    (("write_records_v1", "-- 6. Write it.", "PERFORM pg_sleep(random() * 0.04);"),),
 )
 SEQUENCE_CURSOR = Plant(
     (
-        ("write_records", "        FOR UPDATE;", "        ;"),
-        ("write_records", "        FOR UPDATE SKIP LOCKED;", "        ;"),
-        ("write_records", "clock.head := clock.head + 1;", "clock.head := nextval('planted');"),
-        ("write_records", "SET head = clock.head", "SET head = greatest(head, clock.head)"),
+        ("write_records_v1", "        FOR UPDATE;", "        ;"),
+        ("write_records_v1", "        FOR UPDATE SKIP LOCKED;", "        ;"),
+        ("write_records_v1", "clock.head := clock.head + 1;", "clock.head := nextval('planted');"),
+        ("write_records_v1", "SET head = clock.head", "SET head = greatest(head, clock.head)"),
     ),
     ("CREATE SEQUENCE planted", "GRANT USAGE ON planted TO public"),
 )
@@ -58,9 +58,9 @@ LATE_UPLOADS = Plant(
     ),
 )
 ENDLESS_PAGES = Plant(
-    (("read_changes", "AND change_seq > after", "AND change_seq >= after"),),
+    (("read_changes_v1", "AND change_seq > after", "AND change_seq >= after"),),
 )
 CARELESS_COMMITS = Plant(
-    (("write_records", "-- 6. Write it.", "PERFORM set_config('synchronous_commit', 'off', true);"),),
+    (("write_records_v1", "-- 6. Write it.", "PERFORM set_config('synchronous_commit', 'off', true);"),),
     ("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"),
 )

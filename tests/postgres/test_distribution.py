@@ -48,19 +48,19 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 STAND_IN = Path(__file__).with_name("citus_stand_in.sql").read_text()
 NOBODY = UUID(int=0)
-# What the service calls without knowing the patient, or within the context that open_diary() has set.
+# What the service calls without knowing the patient, or within the context that open_diary_v1() has set.
 WITHOUT_PATIENT = {
-    "session_account": "reads what each node has",
-    "revoke_sessions": "locks diary after diary",
-    "redeem_share_code": "the code tells whose diary it is",
-    "heads": "asks all shards",
-    "read_panel": "asks all shards",
-    "grants_of_session": "asks all shards",
-    "grants_of_diary": "row security names the patient",
-    "access_log": "row security names the patient",
-    "settle_audit": "one trail over all shards",
-    "seal_audit": "one trail over all shards",
-    "broken_audit_segments": "one trail over all shards",
+    "session_account_v1": "reads what each node has",
+    "revoke_sessions_v1": "locks diary after diary",
+    "redeem_share_code_v1": "the code tells whose diary it is",
+    "read_heads_v1": "asks all shards",
+    "read_panel_v1": "asks all shards",
+    "grants_of_session_v1": "asks all shards",
+    "grants_of_diary_v1": "row security names the patient",
+    "access_log_v1": "row security names the patient",
+    "settle_audit_v1": "one trail over all shards",
+    "seal_audit_v1": "one trail over all shards",
+    "broken_audit_segments_v1": "one trail over all shards",
 }
 
 
@@ -175,7 +175,7 @@ PLACED = "SELECT name::text FROM citus.tables WHERE kind = $1"
 
 async def test_every_table_with_a_patient_is_distributed_by_it(distributed: Connection) -> None:
     found = await names(distributed, WITH_PATIENT, "patient_id")
-    assert {"records", "audit_events", "last_words"} <= found
+    assert {"records", "audit_events", "sync_confirmations"} <= found
     assert await names(distributed, PLACED, "distributed") == found - distribution.COPIED.keys()
     assert await names(distributed, "SELECT DISTINCT by || ' ' || beside FROM citus.tables WHERE by IS NOT NULL") == {
         "patient_id records"
@@ -219,7 +219,7 @@ async def test_every_call_for_a_patient_runs_where_the_diary_lies(distributed: C
     ours = await names(distributed, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
     called = called_functions() & ours
     by_patient = await names(distributed, "SELECT name::regproc::text FROM citus.functions WHERE by = 'p_patient'")
-    assert {"write_records", "read_page", "read_changes", "read_course", "lock_diary"} <= called
+    assert {"write_records_v1", "read_page_v1", "read_changes_v1", "read_course_v1", "lock_diary_v1"} <= called
     assert called - WITHOUT_PATIENT.keys() == by_patient
     assert WITHOUT_PATIENT.keys() <= called
 
@@ -270,7 +270,7 @@ async def test_no_function_reads_tables_in_a_way_that_citus_cannot_plan(distribu
         ("('grants', 'patient_id'", "('grants', 'grantee_id'", "grantee_id may be null"),
         ("'p_patient', colocate_with", "'p_person', colocate_with", "has no argument p_person"),
         ("'p_patient', colocate_with", "'p_scope', colocate_with", "p_scope"),
-        ("clock_timestamp()'), (", "now()'), (", r"write_records\(\) does not hold"),
+        ("clock_timestamp()'), (", "now()'), (", r"write_records_v1\(\) does not hold"),
     ],
 )
 async def test_without_its_part_it_is_refused(

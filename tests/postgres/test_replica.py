@@ -116,7 +116,7 @@ def signed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     async def call(function: Any, *arguments: Any, **more: Any) -> Any:
         rows = await sound(function, *arguments, **more)
-        if function.name == "read_page":
+        if function.name == "read_page_v1":
             said.append(rows[0]["outcome"])
         return rows
 

@@ -376,7 +376,7 @@ async def test_a_delete_that_was_lost_leaves_a_tombstone(
     assert await restored.offer(put(kind, record), 2) == "conflict"
     [change] = [one for one in (await pull(restored.phone))["changes"] if one["id"] == record["id"]]
     assert (change["deleted"], change["reason"], change["version"]) == (True, "deleted", 1)
-    assert await superuser.fetch("SELECT * FROM verify_diary($1)", UUID(restored.phone.patient_id)) == []
+    assert await superuser.fetch("SELECT * FROM verify_diary_v1($1)", UUID(restored.phone.patient_id)) == []
 
 
 async def test_a_delete_is_later_than_any_edit_that_is_offered_again(restored: Restored, old: dict[str, Any]) -> None:

@@ -32,9 +32,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CHANGES = int(os.environ.get("SYNC_CHANGES", "20000"))
 PAGE = 500
-WRITE = "SELECT * FROM write_records($1, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
-READ = "SELECT * FROM read_changes($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
-# A diary in which each change was another entry, as write_records() would have left it.
+WRITE = "SELECT * FROM write_records_v1($1, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
+READ = "SELECT * FROM read_changes_v1($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
+# A diary in which each change was another entry, as write_records_v1() would have left it.
 DIARY = """
     INSERT INTO records (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date,
                          received_at, author_id, session_id, performer, deleted, content_hash, document, regions)

@@ -248,7 +248,7 @@ async def test_the_name_of_its_treatment_stands_beside_every_event(mixed: Phone)
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_diary_of_every_kind_keeps_the_invariants(ada: Phone, superuser: Connection, seed: int) -> None:
     await fill(ada, Random(seed))
-    assert await superuser.fetch("SELECT verify_diary($1)", UUID(ada.patient_id)) == []
+    assert await superuser.fetch("SELECT verify_diary_v1($1)", UUID(ada.patient_id)) == []
 
 
 async def test_every_kind_of_change_moves_the_etag_once(ada: Phone) -> None:

@@ -137,7 +137,7 @@ async def trail(superuser: Connection, answer: httpx.Response) -> list[asyncpg.R
     )
 
 
-SEAL = "SELECT * FROM seal_audit((SELECT settle_audit()))"
+SEAL = "SELECT * FROM seal_audit_v1((SELECT settle_audit_v1()))"
 
 
 async def seal(superuser: Connection, answer: httpx.Response) -> int:
@@ -151,7 +151,7 @@ async def seal(superuser: Connection, answer: httpx.Response) -> int:
 
 
 async def broken(superuser: Connection) -> list[int]:
-    return [row[0] for row in await superuser.fetch("SELECT broken_audit_segments()")]
+    return [row[0] for row in await superuser.fetch("SELECT broken_audit_segments_v1()")]
 
 
 @asynccontextmanager
@@ -325,7 +325,7 @@ async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser
     events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test'"
     async with rolled_back(superuser):
         await superuser.fetch(
-            "SELECT * FROM write_records($1, $2, 'entries:write', 'test', $3, $4, false, NULL, NULL, NULL, true)",
+            "SELECT * FROM write_records_v1($1, $2, 'entries:write', 'test', $3, $4, false, NULL, NULL, NULL, true)",
             UUID(ada.session_id),
             UUID(ada.patient_id),
             *record_store.sent([change]),
@@ -354,7 +354,7 @@ async def test_sealing_waits_for_transactions_that_have_written(
     transaction = slow.transaction()
     await transaction.start()
     await slow.execute(
-        "SELECT open_diary($1, $2, NULL, 'test.slow', $3, NULL)",
+        "SELECT open_diary_v1($1, $2, NULL, 'test.slow', $3, NULL)",
         UUID(ada.session_id),
         UUID(ada.patient_id),
         request_id,

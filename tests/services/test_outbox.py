@@ -44,7 +44,7 @@ async def own_word(superuser: Connection, phone: Phone) -> datetime | None:
 
 async def last_word(superuser: Connection, phone: Phone) -> datetime | None:
     """When all the devices of the diary had."""
-    word: datetime | None = await superuser.fetchval("SELECT last_word($1)", UUID(phone.patient_id))
+    word: datetime | None = await superuser.fetchval("SELECT last_sync_confirmation($1)", UUID(phone.patient_id))
     return word
 
 

@@ -105,7 +105,7 @@ async def test_each_kind_of_damage_has_its_line(
     transaction = inside.transaction()
     await transaction.start()
     assert await inside.execute(damage.format(kept=place.kept, removed=place.removed)) in ("UPDATE 1", "DELETE 1")
-    rows = await inside.fetch("SELECT id::text AS patient, verify_diary(id) AS violation FROM patients")
+    rows = await inside.fetch("SELECT id::text AS patient, verify_diary_v1(id) AS violation FROM patients")
     await transaction.rollback()
     assert {row["violation"] for row in rows} >= violations
     assert {row["patient"] for row in rows} == {place.phone.patient_id}
@@ -116,7 +116,7 @@ async def test_a_mutation_that_was_applied_twice_has_its_line(place: Place, insi
     await transaction.start()
     await inside.execute("DROP INDEX uq_record_versions_mutation")
     await inside.execute("UPDATE record_versions SET mutation_id = $1", uuid4())
-    rows = await inside.fetch("SELECT verify_diary($1) AS violation", UUID(place.phone.patient_id))
+    rows = await inside.fetch("SELECT verify_diary_v1($1) AS violation", UUID(place.phone.patient_id))
     await transaction.rollback()
     assert [row["violation"] for row in rows] == [TWICE]
 
@@ -124,7 +124,7 @@ async def test_a_mutation_that_was_applied_twice_has_its_line(place: Place, insi
 async def test_a_line_names_the_diary_or_the_audit_segment_and_no_health_data(place: Place, inside: Connection) -> None:
     await place.phone.get()
     while not await inside.fetch("SELECT * FROM audit_segments"):
-        await inside.execute("SELECT seal_audit((SELECT settle_audit()))")
+        await inside.execute("SELECT seal_audit_v1((SELECT settle_audit_v1()))")
     await inside.execute("UPDATE patient_clocks SET head = head + 1")
     async with inside.transaction():
         await inside.execute("SET LOCAL session_replication_role = replica")

@@ -22,7 +22,7 @@ from tests.waiting import until_locked_out
 pytestmark = pytest.mark.anyio
 
 Connection = "asyncpg.Connection[asyncpg.Record]"
-WRITE = "SELECT * FROM write_records($1, $2, 'entries:write', 'test.write', $3, $4, false, NULL, $5, NULL, true)"
+WRITE = "SELECT * FROM write_records_v1($1, $2, 'entries:write', 'test.write', $3, $4, false, NULL, $5, NULL, true)"
 
 
 def diary_of(app: FastAPI, phone: Phone) -> Diary:
@@ -118,7 +118,7 @@ async def test_a_revocation_that_commits_while_a_write_waits_refuses_the_write(
     async with served(settings) as revoking:
         transaction = revoking.transaction()
         await transaction.start()
-        await revoking.execute("SELECT revoke_sessions($1, $2)", diary.caller.user_id, [diary.caller.session_id])
+        await revoking.execute("SELECT revoke_sessions_v1($1, $2)", diary.caller.user_id, [diary.caller.session_id])
         write = asyncio.create_task(ada.log())
         await until_locked_out(superuser)
         await transaction.commit()
@@ -156,7 +156,7 @@ async def test_sixteen_writers_and_a_hundred_items_leave_a_dense_order(
     await asyncio.gather(*(push(size) for size in [1, 3, 7, 14] * 4))
     numbers = await superuser.fetch("SELECT change_seq FROM records WHERE patient_id = $1 ORDER BY 1", diary.patient_id)
     assert [row["change_seq"] for row in numbers] == list(range(1, 101))
-    assert await superuser.fetch("SELECT verify_diary($1)", diary.patient_id) == []
+    assert await superuser.fetch("SELECT verify_diary_v1($1)", diary.patient_id) == []
 
 
 async def test_a_refused_item_does_not_block_the_others(app: FastAPI, ada: Phone) -> None:
@@ -243,7 +243,7 @@ async def test_a_forgotten_where_shows_nobody_elses_records(settings: Settings, 
         assert await connection.fetchval("SELECT count(*) FROM records") == 0
         async with connection.transaction():
             outcome = await connection.fetchval(
-                "SELECT open_diary($1, $2, 'entries:read', 'test.open', NULL, NULL)",
+                "SELECT open_diary_v1($1, $2, 'entries:read', 'test.open', NULL, NULL)",
                 UUID(ada.session_id),
                 UUID(ada.patient_id),
             )

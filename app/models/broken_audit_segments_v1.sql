@@ -1,0 +1,12 @@
+-- The segments whose events are no longer what was sealed.
+CREATE OR REPLACE FUNCTION broken_audit_segments_v1() RETURNS SETOF bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT number
+    FROM (SELECT *, lag(s.digest, 1, '') OVER (ORDER BY number) AS previous,
+                 lag(s.to_id, 1, 0::bigint) OVER (ORDER BY number) AS previous_to,
+                 row_number() OVER (ORDER BY number) AS place
+          FROM audit_segments s) s
+    CROSS JOIN LATERAL audit_digest(s.previous, s.previous_to, s.to_id) d
+    WHERE d.digest <> s.digest OR d.events <> s.events OR s.number <> s.place
+    ORDER BY number
+$$;

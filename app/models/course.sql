@@ -1,0 +1,68 @@
+-- What adherence is computed from.
+
+-- What adherence is computed from: all plans, the events around the local days p_from…p_to as far as the plans reach,
+-- and the patient's own scores of the moment, for what was taken as needed. Of plans and events one more than p_limit
+-- at most, so that the caller sees that there are more. STABLE: all of it from one snapshot.
+CREATE OR REPLACE FUNCTION course(p_patient uuid, p_from date, p_to date, p_limit integer)
+RETURNS TABLE (treatments bytea, events bytea, readings bytea)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    reach integer;
+    earliest timestamptz;
+    latest timestamptz;
+    as_needed boolean;
+BEGIN
+    SELECT convert_to('[' || coalesce(string_agg(document::text, ','), '') || ']', 'UTF8'),
+           greatest(8, max(every_n_days)), coalesce(bool_or(prn), false)
+    INTO treatments, reach, as_needed
+    FROM (
+        SELECT document,
+               (SELECT max((regimen #>> '{schedule,every_n_days}')::integer)
+                FROM json_array_elements(document -> 'regimens') AS regimen) AS every_n_days,
+               (SELECT bool_or(regimen #>> '{schedule,type}' = 'prn')
+                FROM json_array_elements(document -> 'regimens') AS regimen) AS prn
+        FROM records
+        WHERE patient_id = p_patient AND kind = 'treatment' AND NOT deleted
+        LIMIT p_limit + 1
+    ) plans;
+    -- A day more on both sides than regimens.margin() says, for an offset is at most 14 hours.
+    earliest := p_from - make_interval(days => reach + 2);
+    latest := p_to + make_interval(days => reach + 3);
+
+    SELECT convert_to('[' || coalesce(string_agg(document::text, ','), '') || ']', 'UTF8') INTO events
+    FROM (
+        SELECT document FROM records
+        WHERE patient_id = p_patient AND kind = 'treatment_event' AND NOT deleted
+          AND occurred_at >= earliest AND occurred_at < latest
+        ORDER BY occurred_at DESC, id DESC
+        LIMIT p_limit + 1
+    ) near;
+
+    SELECT convert_to(coalesce(json_agg(json_build_array(occurred_at, value) ORDER BY occurred_at), '[]')::text, 'UTF8')
+    INTO readings
+    FROM (
+        SELECT occurred_at, max(value)::integer AS value FROM pain_scores
+        WHERE as_needed AND patient_id = p_patient AND occurred_at >= earliest AND occurred_at < latest
+          AND performer = 'self' AND scale = 'nrs_0_10' AND measure = 'now'
+          AND coalesce(entry_mode, 'momentary') = 'momentary' AND NOT outside_validated_age
+        GROUP BY entry_id, occurred_at
+    ) scores;
+    RETURN NEXT;
+END $$;
+
+-- When the devices that write this diary last had nothing left to send: the earliest of their last words, so that it
+-- is true of all of them. NULL while one of them has never said so. A device that was signed out can send no more:
+-- its word counts only when there is none of the others.
+CREATE OR REPLACE FUNCTION last_sync_confirmation(p_patient uuid) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT nullif(coalesce(
+        min(outbox_empty_at) FILTER (WHERE revoked_at IS NULL AND expires_at > clock_timestamp()), max(outbox_empty_at)
+    ), '-infinity')
+    FROM sessions
+    WHERE user_id IN (
+        SELECT user_id FROM patients WHERE id = p_patient
+        UNION ALL
+        SELECT u.id FROM grants g JOIN users u ON u.id = g.grantee_id
+        WHERE g.patient_id = p_patient AND g.status = 'active' AND g.revoked_at IS NULL
+          AND g.expires_at > clock_timestamp() AND 'treatments:write' = ANY (g.scopes) AND u.role = 'caregiver')
+$$;

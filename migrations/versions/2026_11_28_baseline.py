@@ -1,0 +1,427 @@
+"""The schema of the first release: roles, tables, functions, row security, views and privileges."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+from migrations import install
+
+revision: str = "2026_11_28_baseline"
+down_revision: str | None = None
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+SQL = {
+    "access.sql": "6c0f5194d6b5b5aff7cffcdbe4594c0f97d4a1f5cc5e1066e94ab444b3138c20",
+    "access_log_v1.sql": "56f6a3b2b951fe571943164d6edfeb32ce858be16b7faef6b80086adff791bb9",
+    "audit.sql": "f31f03f8418cd5ceb181906fe597e0780046a0fdefd026f6b70cbe85be31b958",
+    "broken_audit_segments_v1.sql": "7af29c9304e3510c508302d7869b0e0e0886c253e9bf2a352647632d3f2a3f33",
+    "compare_diary_v1.sql": "00f09813c2da0b55898b02b98f0f4298f647d425e96459ec1cd914a07d5006f8",
+    "course.sql": "0f4d2d8a4573ebbcb2b2c15ab55fc185c5f5b840063d21e413aec70d09605cec",
+    "documents.sql": "fbd1e6d34cdb45db1e4b961ce2dcee6ec79041d065ef1305c144d569d5e35573",
+    "grants.sql": "2ce34bb22e923e8eaa982df87f5e8844e6c0ac744ca218237c160ec7c3dcf432",
+    "grants_of_diary_v1.sql": "938ae638c0bc835bbbbdc3f6e39a180cc3fa317d843611207c1ecead4b82cd0a",
+    "grants_of_session_v1.sql": "0d4d7a7224f9699630a7a15bd44047e958695e38794184660766337e9b17cc3f",
+    "kinds.sql": "bed1108c862d5aed904cd2bf4d53ce0c2b281628e1c4f31fe03debe2ac3d2fd2",
+    "lock_diary_v1.sql": "abd6dcdf95ccd8635c1aeed5850e828c0b41336a8afdc0493388540d0593dc99",
+    "open_diary_v1.sql": "f026db98200a4d859b541d3e9767591c27aee990815c40a2ca8e5929980a24fb",
+    "policies.sql": "2419b14344cab035116f966bd0e04ba284813f90f8b7569c6c45051f4edb2be1",
+    "read_changes_v1.sql": "d5318bc7fd92958eb93a50fee9d8f0fe832ddeb1d62562d96c1cf686395aa475",
+    "read_course_v1.sql": "3f3f454749ec42ae6f8b6b0637592f8f78271ee7112a87c83caaca247bd1fb0f",
+    "read_heads_v1.sql": "6c875175d61716e73c0140b820dd746d873fc7d4db040c3a044f79f982320643",
+    "read_page_v1.sql": "f40b1daa73de970ad96fb27d4a254f29c483b5268ecaf4034f36aaff0d9ee46e",
+    "read_panel_v1.sql": "e185aab17ca16bd0ff41129599ae5a22e25e47e85343941f333e008a6c753746",
+    "read_record_v1.sql": "9465bafec6311222e92607777fb8ff549791d6eb7182acdeb73783fdb0833ba1",
+    "read_versions_v1.sql": "96ef6565f0fdb154d3912e3f33d569dcb2023eafd16379614afe6548dcac7ecc",
+    "redeem_share_code_v1.sql": "538df5327952c9fd6f55028bec7d0a259dd0d062c7147ff63b7a2b93124c0df5",
+    "revoke_sessions_v1.sql": "5a37bfbd1906138152c40ef8173964d0555c485e76cb7c00504a150537e1c166",
+    "seal_audit_v1.sql": "ba46e6a0f8b06abef0904d772513782ce9637bb55accb50ed5df2ab2306dc6d7",
+    "session_account_v1.sql": "8280beef644ffbc456b02fbbd32c0b1097f1c8dda82967f866eb138c6e7505fd",
+    "settle_audit_v1.sql": "0684371e068d425924cc3a2b1e151380a365264301ad57bbe03618524e04dc74",
+    "treatments.sql": "da602058440b257562de9d353a1eb9c0b38cd3469559f91dfb6b98e2a453c115",
+    "verify_diary_v1.sql": "31bc140cc4434e15de433c57d6a0a03ee810cc11be8b533d23826bd831140e36",
+    "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
+    "write_records_v1.sql": "32ac6fb8918da44835655f8c7be4b9ac3b65ef92770aad2a7566d06d93a5e888",
+    "write_steps.sql": "a1e9fae050edc7ad4e84ba8a28486d8e83e693a9c59c41827ec814c2f7b8e95b",
+    "privileges.sql": "a995234353969b05804427d5af7d161e91c745b0e3c670791ec70b49de17b020",
+}
+# Roles belong to the cluster: they may be there already, and another database may be making them right now.
+# Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.
+ROLES = """
+DO $$
+DECLARE
+    name text;
+    right_to_become text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+BEGIN
+    FOR name IN
+        SELECT unnest('{diary_owner,diary_app,diary_eraser}'::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
+    LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I %s', name, CASE WHEN name = 'diary_eraser' THEN 'NOLOGIN' ELSE 'LOGIN' END);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END LOOP;
+    IF NOT pg_has_role('diary_owner', right_to_become) THEN
+        EXECUTE format('GRANT diary_owner TO %I', current_user);
+    END IF;
+END $$
+"""
+
+
+def become_owner() -> None:
+    """Makes the roles, and goes on as the owner, who needs no right beyond this schema."""
+    op.execute("RESET ROLE")  # whoever signed in: up again after a downgrade, the owner may not make roles
+    op.execute(ROLES)
+    op.execute("GRANT CREATE, USAGE ON SCHEMA public TO diary_owner")
+    op.execute("GRANT USAGE ON SCHEMA public TO diary_app, diary_eraser")
+    op.execute("DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$")
+    op.execute("ALTER TABLE alembic_version OWNER TO diary_owner")
+    op.execute("SET ROLE diary_owner")
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")  # rather fail than queue everybody behind us
+    become_owner()
+    op.create_table(
+        "audit_events",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("role", sa.Text(), nullable=True),
+        sa.Column("session_id", sa.Uuid(), nullable=True),
+        sa.Column("grant_id", sa.Uuid(), nullable=True),
+        sa.Column("patient_id", sa.Uuid(), nullable=True),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("record_ids", sa.ARRAY(sa.Uuid()), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("address", postgresql.INET(), nullable=True),
+        sa.Column("request_id", sa.Uuid(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
+    )
+    op.create_index(
+        "ix_audit_events_others",
+        "audit_events",
+        ["patient_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("grant_id IS NOT NULL OR outcome IN ('not_found', 'insufficient_scope')"),
+    )
+    op.create_index(op.f("ix_audit_events_patient_id_id"), "audit_events", ["patient_id", "id"], unique=False)
+    op.create_table(
+        "audit_segments",
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("to_id", sa.BigInteger(), nullable=False),
+        sa.Column("events", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_audit_segments")),
+    )
+    op.create_table(
+        "organisations",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
+        sa.UniqueConstraint("name", name=op.f("uq_organisations_name")),
+    )
+    op.create_table(
+        "record_versions",
+        sa.Column("patient_id", sa.Uuid(), nullable=False),
+        sa.Column("change_seq", sa.BigInteger(), nullable=False),
+        sa.Column("nonce", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("record_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("mutation_id", sa.Uuid(), nullable=True),
+        sa.Column("author_id", sa.Uuid(), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("document", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("reoffered_version", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("patient_id", "change_seq", name=op.f("pk_record_versions")),
+        sa.UniqueConstraint(
+            "patient_id", "record_id", "version", name=op.f("uq_record_versions_patient_id_record_id_version")
+        ),
+    )
+    op.create_index(
+        "uq_record_versions_mutation",
+        "record_versions",
+        ["patient_id", "mutation_id"],
+        unique=True,
+        postgresql_where=sa.text("mutation_id IS NOT NULL"),
+    )
+    op.create_table(
+        "records",
+        sa.Column("patient_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("change_seq", sa.BigInteger(), nullable=False),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("utc_offset", sa.SmallInteger(), nullable=False),
+        sa.Column("time_zone", sa.Text(), nullable=False),
+        sa.Column("local_date", sa.Date(), nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("author_id", sa.Uuid(), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("performer", sa.Text(), nullable=False),
+        sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("regions", sa.ARRAY(sa.Text()), nullable=True),
+        sa.Column("characters", sa.ARRAY(sa.Text()), nullable=True),
+        sa.Column("worst_score", sa.Numeric(precision=5, scale=2), nullable=True),
+        sa.Column("scale", sa.Text(), nullable=True),
+        sa.Column("duration_minutes", sa.Integer(), nullable=True),
+        sa.Column("treatment_id", sa.Uuid(), nullable=True),
+        sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "deleted OR (kind = 'treatment_event') = (treatment_id IS NOT NULL)", name=op.f("ck_records_treatment_id")
+        ),
+        sa.CheckConstraint(
+            "performer IN ('self', 'caregiver', 'clinician_observer')", name=op.f("ck_records_performer")
+        ),
+        sa.CheckConstraint(
+            "(worst_score IS NULL) = (scale IS NULL) AND worst_score BETWEEN 0 AND 100",
+            name=op.f("ck_records_worst_score"),
+        ),
+        sa.CheckConstraint("duration_minutes BETWEEN 0 AND 525600", name=op.f("ck_records_duration_minutes")),
+        sa.CheckConstraint("length(note) <= 4000 AND NOT (deleted AND note IS NOT NULL)", name=op.f("ck_records_note")),
+        sa.CheckConstraint("octet_length(content_hash) = 32", name=op.f("ck_records_content_hash")),
+        sa.CheckConstraint("utc_offset BETWEEN -840 AND 840", name=op.f("ck_records_utc_offset")),
+        sa.CheckConstraint("version >= 1 AND change_seq >= 1", name=op.f("ck_records_version")),
+        sa.PrimaryKeyConstraint("patient_id", "id", name=op.f("pk_records")),
+        sa.UniqueConstraint("patient_id", "change_seq", name=op.f("uq_records_patient_id_change_seq")),
+    )
+    op.create_index(
+        "ix_records_agreed",
+        "records",
+        ["patient_id", sa.literal_column("occurred_at DESC"), sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("NOT deleted AND valid_to IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_records_timeline",
+        "records",
+        ["patient_id", sa.literal_column("occurred_at DESC"), sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("NOT deleted"),
+    )
+    op.create_table(
+        "sign_in_delays",
+        sa.Column("key", sa.LargeBinary(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_sign_in_delays")),
+    )
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("password_changed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("display_name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("locale", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("email_verified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("second_factor_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("role IN ('patient', 'caregiver', 'clinician', 'admin')", name=op.f("ck_users_role")),
+        sa.CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 320", name=op.f("ck_users_email")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
+    )
+    op.create_table(
+        "clinicians",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("organisation_id", sa.Uuid(), nullable=True),
+        sa.Column("profession", sa.Text(), nullable=False),
+        sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "profession IN ('physician', 'nurse', 'physiotherapist', 'psychologist', 'pharmacist', "
+            "'occupational_therapist', 'social_worker')",
+            name=op.f("ck_clinicians_profession"),
+        ),
+        sa.ForeignKeyConstraint(["organisation_id"], ["organisations.id"], name=op.f("fk_clinicians_organisation_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_clinicians_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_clinicians")),
+    )
+    op.create_table(
+        "invitations",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_invitations_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_invitations")),
+    )
+    op.create_table(
+        "patients",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=True),
+        sa.Column("display_name", sa.Text(), nullable=False),
+        sa.Column("birth_date", sa.Date(), nullable=False),
+        sa.Column("time_zone", sa.Text(), nullable=False),
+        sa.Column("locale", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_patients_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_patients")),
+        sa.UniqueConstraint("user_id", name=op.f("uq_patients_user_id")),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("device_name", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("last_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outbox_empty_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("clock_skew_seconds", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+    )
+    op.create_index(op.f("ix_sessions_user_id"), "sessions", ["user_id"], unique=False)
+    op.create_table(
+        "grants",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("patient_id", sa.Uuid(), nullable=False),
+        sa.Column("grantee_id", sa.Uuid(), nullable=True),
+        sa.Column("organisation_id", sa.Uuid(), nullable=True),
+        sa.Column("redeemed_by", sa.Uuid(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("data_from", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("expires_at <= created_at + interval '365 days'", name=op.f("ck_grants_expiry")),
+        sa.CheckConstraint("status IN ('pending', 'active')", name=op.f("ck_grants_status")),
+        sa.CheckConstraint("(grantee_id IS NULL) <> (organisation_id IS NULL)", name=op.f("ck_grants_grantee")),
+        sa.ForeignKeyConstraint(["grantee_id"], ["users.id"], name=op.f("fk_grants_grantee_id")),
+        sa.ForeignKeyConstraint(["organisation_id"], ["organisations.id"], name=op.f("fk_grants_organisation_id")),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_grants_patient_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_grants")),
+    )
+    op.create_index(op.f("ix_grants_grantee_id"), "grants", ["grantee_id"], unique=False)
+    op.create_index(op.f("ix_grants_organisation_id"), "grants", ["organisation_id"], unique=False)
+    op.create_index(
+        "uq_grants_active",
+        "grants",
+        ["patient_id", "grantee_id"],
+        unique=True,
+        postgresql_where=sa.text("status = 'active' AND revoked_at IS NULL"),
+    )
+    op.create_index(
+        "uq_grants_active_organisation",
+        "grants",
+        ["patient_id", "organisation_id"],
+        unique=True,
+        postgresql_where=sa.text("status = 'active' AND revoked_at IS NULL"),
+    )
+    op.create_table(
+        "patient_clocks",
+        sa.Column("patient_id", sa.Uuid(), nullable=False),
+        sa.Column("head", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("epoch", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("previous_epoch", sa.Uuid(), nullable=True),
+        sa.Column("restored_head", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.CheckConstraint("head >= 0", name=op.f("ck_patient_clocks_head")),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_patient_clocks_patient_id")),
+        sa.PrimaryKeyConstraint("patient_id", name=op.f("pk_patient_clocks")),
+        postgresql_with={"fillfactor": 50},
+    )
+    op.create_table(
+        "refresh_tokens",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("first_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('successor', 'current', 'retired', 'replaced')", name=op.f("ck_refresh_tokens_state")
+        ),
+        sa.ForeignKeyConstraint(
+            ["session_id"], ["sessions.id"], name=op.f("fk_refresh_tokens_session_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_refresh_tokens")),
+    )
+    op.create_index(
+        "uq_refresh_tokens_current",
+        "refresh_tokens",
+        ["session_id"],
+        unique=True,
+        postgresql_where=sa.text("state = 'current'"),
+    )
+    op.create_index(
+        "uq_refresh_tokens_successor",
+        "refresh_tokens",
+        ["session_id"],
+        unique=True,
+        postgresql_where=sa.text("state = 'successor'"),
+    )
+    op.create_table(
+        "share_codes",
+        sa.Column("patient_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("code_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("key_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("terms_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("data_from", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("grant_expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("redeemed_by", sa.Uuid(), nullable=True),
+        sa.Column("grant_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_share_codes_patient_id")),
+        sa.PrimaryKeyConstraint("patient_id", "id", name=op.f("pk_share_codes")),
+        sa.UniqueConstraint("code_digest", name=op.f("uq_share_codes_code_digest")),
+    )
+    op.create_index("uq_share_codes_key", "share_codes", ["patient_id", "key_digest"], unique=True)
+    install(SQL)
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute("DROP VIEW treatment_events, pain_scores, diary_entries")
+    op.execute("""
+        DO $$
+        DECLARE
+            routine regprocedure;
+        BEGIN
+            FOR routine IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                           AND proowner = 'diary_owner'::regrole LOOP
+                EXECUTE 'DROP FUNCTION ' || routine || ' CASCADE';
+            END LOOP;
+        END $$
+    """)
+    op.drop_table("share_codes")
+    op.drop_table("refresh_tokens")
+    op.drop_table("patient_clocks")
+    op.drop_table("grants")
+    op.drop_table("sessions")
+    op.drop_table("patients")
+    op.drop_table("invitations")
+    op.drop_table("clinicians")
+    op.drop_table("users")
+    op.drop_table("sign_in_delays")
+    op.drop_table("records")
+    op.drop_table("record_versions")
+    op.drop_table("organisations")
+    op.drop_table("audit_segments")
+    op.drop_table("audit_events")
