@@ -1,10 +1,10 @@
 """`make migration NAME=goals`, or `python -m migrations.new goals`: writes the migration to what `app/models` says now.
 
-The SQL of the kinds of record is written anew first. Table changes are found by Alembic; files of SQL by their digests,
+The SQL of the kinds of record is written anew first. Table changes are found by Alembic, files of SQL by their digests,
 and the functions that came, went or changed their signature by comparing catalogs. The text that is superseded is kept
-under `migrations/frozen`, out of git's history. Then the migration is tried on an empty database, and what it leaves out
-is printed: a CHECK, say, which Alembic does not see. With `--amend` instead of a name the newest migration, which nobody
-else ran yet, takes the files as they are now.
+under `migrations/frozen`, out of git's history. Then the migration is tried on an empty database, and what it leaves
+out is printed: a CHECK, say, which Alembic does not see. With `--amend` instead of a name the newest migration, which
+nobody else ran yet, takes the files as they are now.
 """
 
 import asyncio

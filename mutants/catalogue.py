@@ -367,13 +367,13 @@ MUTANTS = (
     Mutant("narrowing lengthens", SERVICE, "body.expires_at > grant.expires_at:", "False:", TEAM),
     Mutant("narrowing keeps what makes no sense", SERVICE, "    _check_scopes(body.scopes or [])\n", "", MODEL),
     *(
-        Mutant(f"{verb} asks any account", ROUTES, old, old.replace("OWN", SIGNED_IN), MATRIX + " -k grant")
-        for verb, old in (
-            ("listing grants", '"/patients/{patient_id}/grants", dependencies=OWN, summary'),
-            ("narrowing", '"/patients/{patient_id}/grants/{grant_id}", dependencies=OWN, summary'),
+        Mutant(f"{verb} asks any account", ROUTES, f'[Depends(own_diary("{action}"))]', SIGNED_IN, MATRIX + " -k grant")
+        for verb, action in (
+            ("listing grants", "grants.list"),
+            ("narrowing", "grant.narrow"),
+            ("ending a consent", "grant.revoke"),
         )
     ),
-    Mutant("ending a consent asks any account", ROUTES, "=OWN,\n", f"={SIGNED_IN},\n", MATRIX + " -k grant"),
     *(
         Mutant(
             f"{name} needs no live session",
