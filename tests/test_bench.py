@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from app.postgres import embedded
 from app.services import verify
 from bench import memory, report, run, stage
@@ -20,6 +22,7 @@ FINE = Measured(
 )
 
 
+@pytest.mark.long
 def test_every_workload_is_answered_on_every_side_and_what_was_acknowledged_is_stored() -> None:
     with stage.postgres_server() as (postgres, directory):
         rows, samples = asyncio.run(_measure_all(postgres, directory))

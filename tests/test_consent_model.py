@@ -4,7 +4,6 @@ After each step some readers look at some diaries, and must be answered what the
 CONSENT_SEEDS and CONSENT_STEPS make it longer (`make consent`); a failure names its seed and its last steps.
 """
 
-import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -21,6 +20,7 @@ from fastapi import FastAPI
 
 from app.models.care_team import SCOPES
 from tests.conftest import connect
+from tests.forms import size
 from tests.people import (
     Person,
     Phone,
@@ -40,8 +40,8 @@ pytestmark = pytest.mark.anyio
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Answer: TypeAlias = tuple[int, Any]
 
-SEEDS = int(os.environ.get("CONSENT_SEEDS", "8"))
-STEPS = int(os.environ.get("CONSENT_STEPS", "250"))
+SEEDS = size("CONSENT_SEEDS", short=2, long=8)
+STEPS = size("CONSENT_STEPS", short=250, long=250)
 PATIENTS = ("ada", "bob", "cyd")
 CLINICIANS = ("weber", "kaya", "osei")
 READERS = (*CLINICIANS, "cyd", "dan")  # cyd and dan are patients who help others
@@ -553,6 +553,7 @@ class Walk:
         return 200, sorted((c.id, word(c), c.version, len(c.view.scopes)) for c in consents)
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_every_reader_is_answered_what_the_consents_of_the_moment_open(town: Town, seed: int) -> None:
     await town.reset()

@@ -50,6 +50,13 @@ GOAL = replace(ENTRY, name="goal", plural="goals", noun="a goal", create=MADE, p
 KINDS: tuple[AnyKind, ...] = (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE, GOAL)
 """
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()][::-1]
+# Without the three seconds for a lock, in which a slow machine has not started the other process.
+MIGRATE_PATIENTLY = f"""
+from alembic.operations import Operations
+execute = Operations.execute
+Operations.execute = lambda self, sql, **more: "lock_timeout" in str(sql) or execute(self, sql, **more)
+{MIGRATE}
+"""
 
 
 @pytest.fixture
@@ -267,7 +274,8 @@ async def _migrate_while_a_role_is_being_made(url: str, urls: list[str]) -> None
     transaction = rival.transaction()
     await transaction.start()
     await rival.execute("CREATE ROLE diary_app LOGIN")
-    processes = [await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATE, one, cwd=ROOT) for one in urls]
+    command = sys.executable, "-c", MIGRATE_PATIENTLY
+    processes = [await asyncio.create_subprocess_exec(*command, one, cwd=ROOT) for one in urls]
     await until(lambda: asyncio.to_thread(blocked, url, 2))
     await transaction.commit()
     assert [await process.wait() for process in processes] == [0, 0]

@@ -74,6 +74,7 @@ async def restore(superuser: Connection, patient: UUID) -> None:
         await superuser.execute(f"{NEW_EPOCHS} WHERE patient_id = $1", patient)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["rxdb", "watermelondb"])
 async def test_two_devices_with_an_open_source_store_converge(
     store: str, devices: list[Phone], packages: None, superuser: Connection

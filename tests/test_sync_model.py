@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from tests.conftest import connect
+from tests.forms import size
 from tests.people import Person, Phone, dose, entry, lent, profile, treatment, without_id
 from tests.sync.device import DONE, Device, Held
 from tests.sync.model import GONE, OLD, Causes, Diary, Json, View, content_of
@@ -32,10 +33,10 @@ from tests.sync.world import CARER, OWNERS, Backup, World
 
 pytestmark = pytest.mark.anyio
 
-SEEDS = int(os.environ.get("SYNC_SEEDS", "5"))
+SEEDS = size("SYNC_SEEDS", short=2, long=8)
 FIRST_SEED = int(os.environ.get("SYNC_FIRST_SEED", "0"))
-EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "10"))  # of each seed
-STEPS = int(os.environ.get("SYNC_STEPS", "30"))
+EXAMPLES = size("SYNC_EXAMPLES", short=10, long=10)  # of each seed
+STEPS = size("SYNC_STEPS", short=30, long=30)
 SHRINK = "SYNC_SHRINK" in os.environ  # takes minutes, and tells the fewest steps
 
 HOW = ("anew", "anew", "anew", "as another phone", "by mistake")
@@ -420,6 +421,7 @@ def _held(held: Held) -> tuple[str, int, str, str | None]:
     return held.kind, held.version, held.data["occurred_at"], held.data.get("note")
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + SEEDS))
 async def test_whatever_happens_everybody_ends_with_the_same_diary(world: World, seed: int) -> None:
     Sync.world, Sync.ended = world, 0

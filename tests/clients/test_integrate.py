@@ -72,6 +72,7 @@ async def test_curl_logs_corrects_and_reads(api: str) -> None:
     assert corrected in timeline["items"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", ["TypeScript", "Python"])
 async def test_a_generated_client_logs_a_dose_shares_and_reads_as_the_clinician(api: str, language: str) -> None:
     printed = await anyio.to_thread.run_sync(shell, commands(language), api)

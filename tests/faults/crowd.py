@@ -11,9 +11,9 @@ import httpx
 from tests.faults.load import Ledger, Patient, Writer
 from tests.faults.readers import Reader
 from tests.people import Person
+from tests.waiting import PATIENCE
 
 LIMITS = (1, 7, 37, 200)
-MOST_SECONDS = 60  # seconds for phones to get rid of what they have
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Crowd:
 
 async def enrol(url: str, count: int) -> list[Patient]:
     """New patients, signed in."""
-    async with httpx.AsyncClient(base_url=url, verify=False) as http:
+    async with httpx.AsyncClient(base_url=url, verify=False, timeout=PATIENCE) as http:
         phones = [await Person().register_and_sign_in(http) for _ in range(count)]
     return [Patient(phone.patient_id, f"Bearer {phone.tokens['access_token']}") for phone in phones]
 
@@ -77,4 +77,4 @@ async def busy(crowd: Crowd, rate: float) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
-            patience.reschedule(asyncio.get_running_loop().time() + MOST_SECONDS)
+            patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)  # for phones to get rid of what they have

@@ -32,6 +32,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND state NOT IN 
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 SESSIONS = "/v1/me/sessions"  # reads over the other pool, SQLAlchemy's
 AT_ONCE = 16
+TRIES = 20
 ANSWERED = 3  # seconds, also where no connection is free
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -112,7 +113,11 @@ async def left_behind(superuser: Connection, url: str, patients: list[Patient]) 
         await until(quiet)
     except AssertionError:
         return ["a connection is left in a transaction"]
-    free = await count_free(superuser, url, patients)
+    free = 0
+    for _ in range(TRIES):  # on a busy machine they may not meet
+        free = max(free, await count_free(superuser, url, patients))
+        if free >= ALONE:
+            break
     async with patients[0].connect(url) as http:
         sessions = await http.get(f"{url}{SESSIONS}")
     return ["a connection is left checked out"] if free < ALONE or sessions.status_code != 200 else []
@@ -165,7 +170,7 @@ class Pushed(NamedTuple):
 async def push_once(url: str, patient: Patient) -> Pushed:
     """One entry over a connection of its own."""
     began = time.monotonic()
-    async with patient.connect(url, patience=30) as http:
+    async with patient.connect(url) as http:
         answer = await http.post("/push", content=push_of(1), headers=JSON)
     return Pushed(answer, time.monotonic() - began)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 
 from tests.people import entry, without_id
+from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
 MADE = {"created", "updated", "deleted"}
@@ -53,7 +54,7 @@ class Patient:
     authorization: str
     shelf: dict[str, int] = field(default_factory=dict)
 
-    def connect(self, url: str, patience: float = 5) -> httpx.AsyncClient:
+    def connect(self, url: str, patience: float = PATIENCE) -> httpx.AsyncClient:
         """A connection of its own."""
         headers = {"Authorization": self.authorization}
         transport = httpx.AsyncHTTPTransport(verify=False, limits=httpx.Limits(max_connections=2))

@@ -32,12 +32,18 @@ class Plant:
 SLOW_COMMITS = Plant(
     (("write_records_v1", "-- 6. Write it.", "PERFORM pg_sleep(random() * 0.04);"),),
 )
+# Long enough for others to commit meanwhile, and to be read.
+LINGER_ON = "PERFORM pg_sleep(CASE WHEN random() < 0.25 THEN 0.5 ELSE 0 END);"
 SEQUENCE_CURSOR = Plant(
     (
         ("write_records_v1", "        FOR UPDATE;", "        ;"),
         ("write_records_v1", "        FOR UPDATE SKIP LOCKED;", "        ;"),
         ("write_records_v1", "clock.head := clock.head + 1;", "clock.head := nextval('planted');"),
-        ("write_records_v1", "SET head = clock.head", "SET head = greatest(head, clock.head)"),
+        (
+            "write_records_v1",
+            "UPDATE patient_clocks SET head = clock.head",
+            f"{LINGER_ON} UPDATE patient_clocks SET head = greatest(head, clock.head)",
+        ),
     ),
     ("CREATE SEQUENCE planted", "GRANT USAGE ON planted TO public"),
 )

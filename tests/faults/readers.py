@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 import httpx
 
+from tests.waiting import PATIENCE
+
 Json = dict[str, Any]
 PAUSE, LONGEST_PAUSE = 0.05, 0.8  # seconds, where nothing new or nobody is there
-TRIES = 5
 
 
 class Reader:
@@ -53,12 +55,12 @@ class Reader:
         return False
 
     async def _insist(self) -> Json | None:
-        """The next page, asked for a few times."""
-        for _ in range(TRIES):
-            page = await self.pull()
-            if page is not None:
+        """The next page, asked for again and again; None where it never comes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (page := await self.pull()) is None:
+                    await asyncio.sleep(PAUSE)
                 return page
-            await asyncio.sleep(PAUSE)
         return None
 
     async def pull(self) -> Json | None:

@@ -1,6 +1,5 @@
 """Real servers that may be killed: PostgreSQL with databases for the taking, and `pain-diary serve` on one of them."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,9 +15,9 @@ from uuid import uuid4
 
 from app.postgres import embedded, migrate
 from tests.conftest import url_of
-from tests.serving import ROOT
+from tests.serving import ROOT, STARTED, events_of
+from tests.waiting import block_until
 
-PATIENCE = 60  # seconds until whoever waits gives up
 STOPPED = 5  # seconds
 SOUND = "from app.cli import main; main()"
 SETTINGS = {
@@ -131,13 +130,10 @@ class Diary:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", self.program, "serve"], stdout=output, env=self._environment(), cwd=ROOT
             )
-        while "Application startup complete." not in log.read_text():
-            assert self.process.poll() is None, "it ended instead of serving"
-            assert time.monotonic() < began + PATIENCE, "it does not start"
-            time.sleep(0.02)
+        block_until(lambda: STARTED in log.read_text() or not self.alive)
+        assert self.alive, "it ended instead of serving"
         seconds = time.monotonic() - began
-        events = [json.loads(line) for line in log.read_text().splitlines()]
-        [self.port] = [event["port"] for event in events if event["event"] == "listening"]
+        [self.port] = [event["port"] for event in events_of(log) if event["event"] == "listening"]
         return seconds
 
     def kill(self) -> None:

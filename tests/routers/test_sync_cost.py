@@ -21,6 +21,7 @@ from app.postgres.database import SESSION_SETTINGS
 from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
 from tests.conftest import make_database, url_of
+from tests.forms import size
 from tests.people import Person, Phone, entry
 from tests.routers.test_sync import pull, pushed, put
 from tests.serving import serve
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CHANGES = int(os.environ.get("SYNC_CHANGES", "20000"))
+CHANGES = size("SYNC_CHANGES", short=10_000, long=50_000)
 PAGE = 500
 WRITE = "SELECT * FROM write_records_v1($1, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
 READ = "SELECT * FROM read_changes_v1($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
@@ -115,6 +116,7 @@ def _items(bodies: list[EntryIn], base_version: int, mood: int) -> tuple[str, li
     return record_store.sent([records.change_of(ENTRY, body, body.id, base_version) for body in changed])
 
 
+@pytest.mark.scaled
 async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(server_url: str, tmp_path: Path) -> None:
     name = await make_database(server_url)
     url = SecretStr(url_of(server_url, "diary_app", name))

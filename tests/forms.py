@@ -1,0 +1,13 @@
+"""The two forms of what is long by nature: a short one for `make test`, the whole for `make verify`.
+
+`@pytest.mark.long` is in the whole only; `@pytest.mark.scaled` is in both, of the size that `size()` says.
+"""
+
+import os
+
+LONG = "LONG" in os.environ
+
+
+def size(name: str, short: int, long: int) -> int:
+    """How much of it: what the environment says, or the form that is run."""
+    return int(os.environ.get(name) or (long if LONG else short))
