@@ -202,7 +202,7 @@ def unverify_clinician(email: str) -> None:
     _as_owner(lambda url: invitations.unverify_clinician(url, email))
 
 
-def _as_owner(work: Callable[[str], Coroutine[Any, Any, Result]]) -> Result:
+def _as_owner(work: Callable[[str], Coroutine[object, object, Result]]) -> Result:
     """What becomes of work on accounts, which needs the owner's URL."""
     with _said_plainly(), _owner_url(_settings()) as url:
         return asyncio.run(work(url))

@@ -30,7 +30,7 @@ No class takes a caller's value: a problem says what is wrong and where, never w
 
 from dataclasses import dataclass
 from random import randint
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,16 @@ class Fault:
     pointer: str
     code: str
     detail: str
+
+
+class Extras(TypedDict, total=False):
+    """What a problem may carry beside its detail."""
+
+    faults: tuple[Fault, ...]
+    current: bytes | None
+    etag: str | None
+    retry_after: int | None
+    headers: dict[str, str] | None
 
 
 class Problem(Exception):
@@ -169,8 +179,8 @@ class ResyncRequired(Gone):
         "server was restored: pull from the start, then push again whatever of one's own it lacks)."
     )
 
-    def __init__(self, action: str = "reload", **known: Any) -> None:
-        super().__init__(**known)
+    def __init__(self, action: str = "reload", **extras: Unpack[Extras]) -> None:
+        super().__init__(**extras)
         self.action = action
 
 
@@ -226,7 +236,7 @@ class Unavailable(Problem):
     title = "The service is busy or starting"
     advice = "Send the same request again after `Retry-After` seconds; doing so is safe."
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+    def __init__(self, detail: str | None = None, **extras: Unpack[Extras]) -> None:
+        super().__init__(detail, **extras)
         if self.retry_after is None:
             self.retry_after = randint(1, 5)  # noqa: S311 - different for each, or all come back at once

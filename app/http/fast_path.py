@@ -1,23 +1,23 @@
-"""The short way from the gate to an endpoint: what FastAPI works out anew for each request, worked out once.
+"""Precompiled routes: what FastAPI works out anew for each request, worked out once.
 
-Routes are declared, described and checked by FastAPI. Those that answer a Response themselves and whose dependencies
-are plain coroutines get a lane: the same calls in the same order, with the same validation and errors, for a quarter
-less of the server's processor time (docs/performance.md). Everything else, and everything while a dependency is
-overridden, goes on.
+Routes are declared, described and checked by FastAPI. Those that return a Response themselves and whose dependencies
+are plain coroutines are precompiled: the same calls in the same order, with the same validation and errors, for a
+quarter less of the server's processor time (docs/performance.md). Every other route, and every route while a dependency
+is overridden, is served by FastAPI.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from re import Match
-from typing import Any
+from typing import cast
 
 from fastapi import FastAPI, Response
-from fastapi._compat import field_annotation_is_sequence
+from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic_core import PydanticUndefined
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,35 +26,38 @@ from app.errors import Problem
 from app.http import problems
 from app.http.deps import tree
 
-Fields = list[Any]  # FastAPI's ModelField
+Call = Callable[..., Awaitable[object]]
+Values = dict[str, object]  # arguments by name
+Errors = list[object]  # as Pydantic tells them and RequestValidationError takes them
 
 
-class Lanes:
-    """Serves the routes that have a lane; hands on what has none."""
+class FastPath:
+    """Serves the precompiled routes; passes every other request on."""
 
     def __init__(self, app: ASGIApp, api: FastAPI) -> None:
         self.app = app
         self.api = api
-        self.lanes: dict[str, list[Lane]] | None = None
+        self.routes: dict[str, list[PrecompiledRoute]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        lane = self._find(scope) if scope["type"] == "http" and not self.api.dependency_overrides else None
-        if lane is None:
+        route = self._find(scope) if scope["type"] == "http" and not self.api.dependency_overrides else None
+        if route is None:
             return await self.app(scope, receive, send)
         try:
-            answer = await lane.answer(Request(scope, receive))
+            response = await route.respond(Request(scope, receive))
         except (Problem, RequestValidationError) as failure:
-            answer = problems.answer(scope["state"]["request_id"], failure)
-        return await answer(scope, receive, send)
+            response = problems.respond_to_failure(failure, scope["state"]["request_id"])
+        return await response(scope, receive, send)
 
-    def _find(self, scope: Scope) -> "Lane | None":
-        if self.lanes is None:  # every route is declared by the time of the first request
-            self.lanes = build(self.api)
-        for lane in self.lanes.get(scope["method"], ()):
-            if found := lane.match(scope["path"]):
-                scope.update(route=lane.route, endpoint=lane.route.endpoint, path_params=found.groupdict())
-                return lane
+    def _find(self, scope: Scope) -> "PrecompiledRoute | None":
+        if self.routes is None:  # every route is declared by the time of the first request
+            self.routes = precompile(self.api)
+        for route in self.routes.get(scope["method"], ()):
+            if found := route.match(scope["path"]):
+                # What Starlette's router would note: access log and metrics read the template from it.
+                scope.update(route=route.context, endpoint=route.context.endpoint, path_params=found.groupdict())
+                return route
         return None
 
 
@@ -62,120 +65,121 @@ class Lanes:
 class Step:
     """One dependency, or at last the endpoint: what it takes, and where that comes from."""
 
-    call: Any
+    call: Call
     needs: list[tuple[str, int]]  # argument, number of the step that gives it
     waits: list[int]  # steps that must not have failed
     request: str | None
     parameters: "list[Parameters]"
 
-    def arguments(self, request: Request, done: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    def arguments(self, request: Request, done: list[object]) -> tuple[Values, Errors]:
         """What to call it with, and what is wrong with it."""
-        values = {name: done[number] for name, number in self.needs}
-        faults: list[Any] = []
+        values: Values = {name: done[number] for name, number in self.needs}
+        errors: Errors = []
         if self.request is not None:
             values[self.request] = request
         for parameters in self.parameters:
-            faults += parameters.take(values, request)
-        return values, faults
+            errors += parameters.take(values, request)
+        return values, errors
 
 
 class Parameters:
-    """What a step takes from one place: the path, the query or the header."""
+    """What a step takes from one location of the request: the path, the query or the header."""
 
-    def __init__(self, place: str, fields: Fields) -> None:
-        self.place = place  # as an attribute of a request
+    def __init__(self, location: str, fields: list[ModelField]) -> None:
+        self.location = location  # as an attribute of a request
         self.fields = fields
         self.single = all(map(_is_single, fields))
         self.known = [(one.alias, one.name, one.field_info.is_required(), one.default, one.validate) for one in fields]
 
-    def take(self, values: dict[str, Any], request: Request) -> list[Any]:
-        """Adds what was sent to the values; what is wrong with it is told as FastAPI does."""
-        received = getattr(request, self.place)
-        taken = self._good(received) if self.single else None
-        faults: list[Any] = []
-        if taken is None:
-            taken, faults = request_params_to_args(self.fields, received)
+    def take(self, values: Values, request: Request) -> Errors:
+        """Adds what was sent to the values; returns what is wrong with it, told as FastAPI does."""
+        received = getattr(request, self.location)
+        taken = self._valid(received) if self.single else None
+        errors: Errors = []
+        if taken is None:  # FastAPI validates once more, slowly, for errors that are exactly its own
+            taken, errors = request_params_to_args(self.fields, received)
         values |= taken
-        return faults
+        return errors
 
-    def _good(self, received: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _valid(self, received: Mapping[str, str]) -> Values | None:
         """The values by name, or None where one is missing or wrong."""
-        taken = {}
+        taken: Values = {}
         for alias, name, required, default, validate in self.known:
             sent = received.get(alias)
             if sent is None and required:
                 return None
-            taken[name], faults = (default, None) if sent is None else validate(sent)
-            if faults:
+            taken[name], errors = (default, None) if sent is None else validate(sent)
+            if errors:
                 return None
         return taken
 
 
 @dataclass(slots=True)
-class Lane:
-    """A route as the steps that lead to its answer."""
+class PrecompiledRoute:
+    """A route as the steps that lead to its response."""
 
-    route: Any  # FastAPI's RouteContext
+    context: RouteContext
     match: Callable[[str], Match[str] | None]
-    body: Fields
+    body: list[ModelField]
     steps: list[Step] = field(default_factory=list)
 
-    async def answer(self, request: Request) -> Response:
-        """What the endpoint answers; raises what its dependencies raise, RequestValidationError as FastAPI would."""
-        done: list[Any] = [None] * len(self.steps)
+    async def respond(self, request: Request) -> Response:
+        """The endpoint's response; raises what its dependencies raise, and RequestValidationError as FastAPI would."""
+        done: list[object] = [None] * len(self.steps)
         failed: set[int] = set()
-        faults: list[Any] = []
+        errors: Errors = []
         *dependencies, endpoint = self.steps
         for number, step in enumerate(dependencies):
             values, found = step.arguments(request, done)
+            # What depends on a failed step cannot run; the others do, so that all errors are told at once.
             if found or not failed.isdisjoint(step.waits):
-                faults += found
+                errors += found
                 failed.add(number)
             else:
                 done[number] = await step.call(**values)
         values, found = endpoint.arguments(request, done)
-        faults += found
+        errors += found
         sent = request.scope["state"].get("body", PydanticUndefined) if self.body else None
         if self.body:
-            taken, found = await request_body_to_args(self.body, sent, embed_body_fields=False)
+            taken, wrong = await request_body_to_args(self.body, sent, embed_body_fields=False)
             values |= taken
-            faults += found
-        if faults:
-            raise RequestValidationError(faults, body=sent)
-        answer: Response = await endpoint.call(**values)
-        return answer
+            errors += wrong
+        if errors:
+            raise RequestValidationError(errors, body=sent)
+        return cast(Response, await endpoint.call(**values))
 
 
-def build(api: FastAPI) -> dict[str, list[Lane]]:
-    """The lanes by method, in the order in which the routes were declared."""
-    lanes: dict[str, list[Lane]] = {}
-    for route in iter_route_contexts(api.routes):
+def precompile(api: FastAPI) -> dict[str, list[PrecompiledRoute]]:
+    """The precompiled routes by method, in the order in which they were declared."""
+    routes: dict[str, list[PrecompiledRoute]] = {}
+    for context in iter_route_contexts(api.routes):
         if (
-            isinstance(route.original_route, APIRoute)
-            and all(map(_is_plain, tree(route.dependant)))
-            and _answers(route)
+            isinstance(context.original_route, APIRoute)
+            and all(map(_is_plain, tree(context.dependant)))
+            and _returns_response(context)
         ):
-            lane = Lane(route, route.path_regex.match, route.dependant.body_params)
-            _add(lane.steps, {}, route.dependant)
-            for method in route.methods or ():
-                lanes.setdefault(method, []).append(lane)
-    return lanes
+            route = PrecompiledRoute(context, context.path_regex.match, context.dependant.body_params)
+            _add(route.steps, {}, context.dependant)
+            for method in context.methods or ():
+                routes.setdefault(method, []).append(route)
+    return routes
 
 
-def _add(steps: list[Step], known: dict[Any, int], node: Dependant) -> int:
+def _add(steps: list[Step], known: dict[Call, int], node: Dependant) -> int:
     """The number of the step for this node, which comes after those it needs; one that is known comes once."""
-    if node.call in known:
-        return known[node.call]
+    call = cast(Call, node.call)  # _is_plain() has seen that it is a coroutine function
+    if call in known:
+        return known[call]
     inner = [(one.name, _add(steps, known, one)) for one in node.dependencies]
     steps.append(
         Step(
-            call=node.call,
+            call=call,
             needs=[(name, number) for name, number in inner if name is not None],
             waits=[number for _, number in inner],
             request=node.request_param_name,
             parameters=[
-                Parameters(place, fields)
-                for place, fields in (
+                Parameters(location, fields)
+                for location, fields in (
                     ("path_params", node.path_params),
                     ("query_params", node.query_params),
                     ("headers", node.header_params),
@@ -184,11 +188,11 @@ def _add(steps: list[Step], known: dict[Any, int], node: Dependant) -> int:
             ],
         )
     )
-    known[node.call] = len(steps) - 1
-    return known[node.call]
+    known[call] = len(steps) - 1
+    return known[call]
 
 
-def _is_single(field: Any) -> bool:
+def _is_single(field: ModelField) -> bool:
     """Whether a parameter is one value under one name, and its default good as it is."""
     info = field.field_info
     names = {field.alias, field.validation_alias or field.alias}
@@ -196,7 +200,7 @@ def _is_single(field: Any) -> bool:
 
 
 def _is_plain(node: Dependant) -> bool:
-    """Whether a lane can do it: a coroutine that asks for parameters, the request and other dependencies only."""
+    """Whether it can be precompiled: a coroutine that asks for parameters, the request and other dependencies only."""
     special = (
         node.cookie_params,
         node.websocket_param_name,
@@ -210,7 +214,8 @@ def _is_plain(node: Dependant) -> bool:
     return inspect.iscoroutinefunction(call) and not any(special)
 
 
-def _answers(route: Any) -> bool:
+def _returns_response(context: RouteContext) -> bool:
     """Whether the endpoint makes its own Response, from at most one body."""
-    returned = inspect.signature(route.endpoint).return_annotation
-    return returned is Response and len(route.dependant.body_params) <= 1
+    assert context.endpoint is not None  # noqa: S101 - an APIRoute has one
+    returned = inspect.signature(context.endpoint).return_annotation
+    return returned is Response and len(context.dependant.body_params) <= 1

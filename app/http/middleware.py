@@ -13,7 +13,7 @@ from app import errors
 from app.config import Settings
 from app.http import problems, rate_limits
 from app.http.access_log import AccessLog
-from app.http.fast_path import Lanes
+from app.http.fast_path import FastPath
 from app.http.json_body import BodyValidation
 from app.http.rate_limits import RateLimit, Windows
 from app.security import client_address
@@ -35,7 +35,7 @@ _HTTPS_HEADERS = [(b"strict-transport-security", b"max-age=63072000")]
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Puts the middleware around the app; the last one added is the outermost."""
-    app.add_middleware(Lanes, api=app)
+    app.add_middleware(FastPath, api=app)
     app.add_middleware(Admission, most=settings.requests_in_progress)
     app.add_middleware(BodyValidation, settings=settings)
     app.state.windows = Windows(os.environ.get(rate_limits.FILE))

@@ -1,7 +1,7 @@
 """What the OpenAPI document says beyond what the routes declare: the failures that belong to a kind of operation."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.http import problems, rate_limits
+from app.http.problems import ResponseDoc
 from app.schemas.base import Strict
 from app.schemas.kinds import OF_MANY, SINGLETONS
 
@@ -46,7 +47,7 @@ TAGS = [
     {"name": "vocabularies", "description": "The coded lists, with text to display."},
     {"name": "operations", "description": "For those who run the service."},
 ]
-RATE_LIMIT_HEADERS: dict[str, dict[str, Any]] = {
+RATE_LIMIT_HEADERS: dict[str, object] = {
     "RateLimit-Policy": {
         "description": "How many requests (`q`) may be sent in how many seconds (`w`): by a `session`, or by an "
         "`address` that is not signed in. After draft-ietf-httpapi-ratelimit-headers-11.",
@@ -60,23 +61,56 @@ RATE_LIMIT_HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 
+Schema = dict[str, object]  # JSON Schema
+
+
+class Parameter(TypedDict):
+    """OpenAPI's Parameter, as far as it is looked into here; likewise those below."""
+
+    name: str
+    required: bool
+    schema: Schema
+
+
+class Operation(TypedDict):
+    """OpenAPI's Operation."""
+
+    responses: dict[str, ResponseDoc]
+    parameters: NotRequired[list[Parameter]]
+    requestBody: NotRequired[object]
+    security: NotRequired[object]
+
+
+class Components(TypedDict):
+    """OpenAPI's Components."""
+
+    schemas: dict[str, Schema]
+    headers: dict[str, object]
+
+
+class Document(TypedDict):
+    """The whole document."""
+
+    paths: dict[str, dict[str, Operation]]
+    components: Components
+
 
 def install(app: FastAPI) -> None:
     """Makes `app.openapi()` answer the completed document, built once."""
     generate = app.openapi
 
-    def complete() -> dict[str, Any]:
+    def complete() -> dict[str, object]:
         if app.openapi_schema is None:
-            app.openapi_schema = _completed(generate())
+            app.openapi_schema = _completed(cast(Document, generate()))
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]  # the documented way to extend it
 
 
-def _completed(document: dict[str, Any]) -> dict[str, Any]:
+def _completed(document: Document) -> dict[str, object]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _add_problems(operation["responses"], problems.responses(*_common(path, operation)))
+            _add_problems(operation["responses"], problems.documented(_common(path, operation)))
             if path.startswith(rate_limits.LIMITED):
                 _add_rate_limit(operation["responses"])
             for parameter in operation.get("parameters", ()):
@@ -91,15 +125,15 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "servers": SERVERS, "tags": TAGS}
 
 
-def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _never_null(schema: Schema) -> Schema:
     """What a parameter may be where it is given; FastAPI describes an optional one as if a URL could hold null."""
-    given: list[dict[str, Any]] = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    given = [one for one in cast(list[Schema], schema.get("anyOf", [])) if one != {"type": "null"}]
     if len(given) != 1:
         return schema
     return {name: value for name, value in schema.items() if name != "anyOf"} | given[0]
 
 
-def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, Any]]:
+def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, object]]:
     """Each body with its examples as they were written: FastAPI drops a null, and here it says something."""
     for body in root.__subclasses__():
         extra = body.model_config.get("json_schema_extra")
@@ -108,8 +142,8 @@ def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, Any]]:
         yield from _examples(body)
 
 
-def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
-    """What any operation of this kind may answer: the gate, the query string, sign-in and consent are shared."""
+def _common(path: str, operation: Operation) -> Iterator[type[Problem]]:
+    """What any such operation may be refused with: by body validation, the query string, sign-in and consent."""
     yield from (BadRequest, Invalid)
     if "requestBody" in operation:
         yield from (TooLarge, UnsupportedMediaType)
@@ -123,12 +157,12 @@ def _common(path: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
         yield TooManyRequests
 
 
-def _add_problems(declared: dict[str, Any], common: dict[int | str, dict[str, Any]]) -> None:
+def _add_problems(declared: dict[str, ResponseDoc], common: dict[int, ResponseDoc]) -> None:
     """Puts the common problems beside those that the route declares itself, and orders all by status."""
     for status, response in common.items():
-        own = declared.get(str(status), {})
-        content = own.get("content", {}).get(problems.MEDIA_TYPE)
-        if content is None:
+        own = declared.get(str(status))
+        content = own.get("content", {}).get(problems.MEDIA_TYPE) if own else None
+        if own is None or content is None:
             declared[str(status)] = response
         else:
             own["description"] = f"{response['description']} · {own['description']}"
@@ -138,9 +172,10 @@ def _add_problems(declared: dict[str, Any], common: dict[int | str, dict[str, An
     declared.update(ordered)
 
 
-def _add_rate_limit(responses: dict[str, Any]) -> None:
+def _add_rate_limit(responses: dict[str, ResponseDoc]) -> None:
     """Tells of the headers where a client looks for them: at what succeeds, and at the refusal."""
     for status, response in responses.items():
         if status < "400" or status == "429":
-            references = {name: {"$ref": f"#/components/headers/{name}"} for name in RATE_LIMIT_HEADERS}
-            response["headers"] = response.get("headers", {}) | references
+            headers = response.setdefault("headers", {})
+            for name in RATE_LIMIT_HEADERS:
+                headers[name] = {"$ref": f"#/components/headers/{name}"}

@@ -1,11 +1,11 @@
 """Every failure as `application/problem+json` (RFC 9457): the exception says what, this module how it looks.
 
-What a caller sent is never repeated; how a fault points at its place, `validation` says.
+What a caller sent is never repeated; how a fault tells its location, `validation` says.
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import NotRequired, TypedDict
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -22,7 +22,30 @@ from app.http.validation import MAX_FAULTS
 
 MEDIA_TYPE = "application/problem+json"
 
-PROBLEM_SCHEMA: dict[str, Any] = {
+
+class ExampleDoc(TypedDict):
+    """OpenAPI's Example."""
+
+    summary: str
+    value: object
+
+
+class MediaDoc(TypedDict):
+    """OpenAPI's Media Type, as far as it is looked into here."""
+
+    schema: dict[str, object]
+    examples: dict[str, ExampleDoc]
+
+
+class ResponseDoc(TypedDict):
+    """OpenAPI's Response."""
+
+    description: str
+    content: dict[str, MediaDoc]
+    headers: NotRequired[dict[str, object]]
+
+
+PROBLEM_SCHEMA: dict[str, object] = {
     "title": "Problem",
     "description": "What went wrong, after RFC 9457. `type` is the address of a page that says what to do.",
     "type": "object",
@@ -59,7 +82,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 _EXAMPLE_ID = UUID("01980c5e-7a10-7000-8000-000000000000")
 _EXAMPLE_FAULT = Fault("/sites/0/scores/0/value", "less_than_equal", "Input should be less than or equal to 10")
 _EXAMPLE_RECORD = b'{"kind": "entry", "id": "0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90", "version": 2, "change_seq": 42}'
-_HEADERS = {
+_HEADERS: dict[int, dict[str, object]] = {
     401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
     405: {"Allow": {"description": "The methods of this address", "schema": {"type": "string"}}},
     412: {"ETag": {"description": "The current version", "schema": {"type": "string"}}},
@@ -95,8 +118,8 @@ def respond(problem: Problem, request_id: UUID) -> Response:
     return Response(body, problem.status, _headers(problem), MEDIA_TYPE)
 
 
-def answer(request_id: UUID, failure: Problem | RequestValidationError) -> Response:
-    """What a problem, or a request that failed its validation, is answered with."""
+def respond_to_failure(failure: Problem | RequestValidationError, request_id: UUID) -> Response:
+    """The response to a problem, or to a request that failed its validation: 422, or 404 where its path is at fault."""
     if isinstance(failure, Problem):
         return respond(failure, request_id)
     failures = failure.errors()
@@ -105,27 +128,41 @@ def answer(request_id: UUID, failure: Problem | RequestValidationError) -> Respo
     return respond(errors.Invalid(faults=validation.faults(failures, failure.body)), request_id)
 
 
-def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses for a route that may raise these kinds: one per status, one example per kind."""
-    documented: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
-        response = documented.setdefault(kind.status, _response(kind.status))
-        response["description"] = " · ".join(filter(None, [response["description"], kind.title]))
-        examples = response["content"][MEDIA_TYPE]["examples"]
-        examples[kind.slug] = {"summary": kind.title, "value": _example(kind)}
-    return documented
+def responses(*types: type[Problem]) -> dict[int | str, dict[str, object]]:
+    """`responses` of a route that may raise these problems, as FastAPI takes them."""
+    return {status: dict(response) for status, response in documented(types).items()}
 
 
-def kinds(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
-    """Every kind of problem below the root, parents before children."""
-    for kind in root.__subclasses__():
-        yield kind
-        yield from kinds(kind)
+def documented(types: Iterable[type[Problem]]) -> dict[int, ResponseDoc]:
+    """OpenAPI responses for problems of these types: one per status, in it one example per type."""
+    found: dict[int, ResponseDoc] = {}
+    for one in types:
+        response = found.setdefault(one.status, _response(one.status))
+        response["description"] = " · ".join(filter(None, [response["description"], one.title]))
+        response["content"][MEDIA_TYPE]["examples"][one.slug] = {"summary": one.title, "value": example(one)}
+    return found
+
+
+def example(problem_type: type[Problem]) -> object:
+    """The body of a problem of this type, made up."""
+    problem = problem_type(
+        faults=(_EXAMPLE_FAULT,) if problem_type.status == 422 else (),
+        current=_EXAMPLE_RECORD if problem_type.status in (409, 412) else None,
+    )
+    return json.loads(bytes(respond(problem, _EXAMPLE_ID).body))
+
+
+def problem_types(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    """Every type of problem below the root, parents before children."""
+    for one in root.__subclasses__():
+        yield one
+        yield from problem_types(one)
 
 
 async def _on_failure(request: Request, exception: Exception) -> Response:
     assert isinstance(exception, Problem | RequestValidationError)  # noqa: S101 - for the type checker
-    return answer(request.scope["state"]["request_id"], exception)
+    request_id: UUID = request.scope["state"]["request_id"]
+    return respond_to_failure(exception, request_id)
 
 
 async def _on_http_exception(request: Request, exception: Exception) -> Response:
@@ -133,8 +170,8 @@ async def _on_http_exception(request: Request, exception: Exception) -> Response
     if exception.status_code == 405:
         return await _on_failure(request, errors.MethodNotAllowed(headers={"Allow": _allowed(request)}))
     fallback = errors.BadRequest if exception.status_code < 500 else errors.Internal
-    kind = next((kind for kind in kinds() if kind.status == exception.status_code), fallback)
-    return await _on_failure(request, kind(headers=dict(exception.headers or {})))
+    problem_type = next((one for one in problem_types() if one.status == exception.status_code), fallback)
+    return await _on_failure(request, problem_type(headers=dict(exception.headers or {})))
 
 
 def _allowed(request: Request) -> str:
@@ -155,15 +192,9 @@ def _headers(problem: Problem) -> dict[str, str]:
     return headers
 
 
-def _response(status: int) -> dict[str, Any]:
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}}
-    headers = {"headers": _HEADERS[status]} if status in _HEADERS else {}
-    return {"description": "", "content": content, **headers}
-
-
-def _example(kind: type[Problem]) -> Any:
-    example = kind(
-        faults=(_EXAMPLE_FAULT,) if kind.status == 422 else (),
-        current=_EXAMPLE_RECORD if kind.status in (409, 412) else None,
-    )
-    return json.loads(bytes(respond(example, _EXAMPLE_ID).body))
+def _response(status: int) -> ResponseDoc:
+    content: dict[str, MediaDoc] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}}
+    response: ResponseDoc = {"description": "", "content": content}
+    if status in _HEADERS:
+        response["headers"] = dict(_HEADERS[status])
+    return response

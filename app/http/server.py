@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 from uvloop import Loop as UvLoop
@@ -43,7 +44,7 @@ class PortTaken(Exception):
     """Nobody can listen at the configured address; the text says why."""
 
 
-def run(settings: Settings, app: Any, listener: socket.socket | None = None) -> None:
+def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None = None) -> None:
     """Serves until SIGTERM or Ctrl-C; `app` is an ASGI app or, for several workers, "module:factory"."""
     listener = listener or bind(settings)
     _raise_file_limit()
@@ -82,7 +83,7 @@ def doors(listener: socket.socket) -> list[socket.socket]:
 class Config(uvicorn.Config):
     """uvicorn's configuration from our settings; it travels to the workers, and so carries what they need."""
 
-    def __init__(self, settings: Settings, app: Any) -> None:
+    def __init__(self, settings: Settings, app: ASGIApp | str) -> None:
         self.receive_seconds = settings.receive_seconds
         self.drain_seconds = settings.drain_seconds or 0
         self.lifecycle = Lifecycle()
@@ -109,10 +110,10 @@ class Config(uvicorn.Config):
         logs.configure()
         super().configure_logging()
 
-    def load_app(self) -> Any:
+    def load_app(self) -> ASGIApp:
         """The app itself, made by its factory where it was named; its lifecycle is the one to drain."""
-        app = super().load_app()
-        app = app() if isinstance(self.app, str) else app
+        loaded = super().load_app()
+        app: ASGIApp = loaded() if isinstance(self.app, str) else loaded
         self.lifecycle = getattr(getattr(app, "state", None), "lifecycle", self.lifecycle)
         return app
 

@@ -1,6 +1,6 @@
 """Pydantic's errors as faults that never repeat the input.
 
-A fault points at its place with
+A fault has its location as
     /sites/0/scores/0/value    a JSON pointer (RFC 6901) into the body, "" for the body itself
     #query/limit               a query parameter; likewise #path/…, #header/… and #cookie/…
 and an unknown key, being input too, is reported at the object that holds it.
@@ -8,9 +8,10 @@ and an unknown key, being input too, is reported at the object that holds it.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import NotRequired, TypedDict, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from app.errors import Fault, Invalid
 
@@ -37,17 +38,30 @@ _NOWHERE = object()
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
+class Failure(TypedDict):
+    """One of Pydantic's errors, without the input."""
+
+    type: str
+    loc: tuple[str | int, ...]
+    msg: str
+    ctx: NotRequired[Mapping[str, object]]
+
+
 def validated(model: type[Model], value: object) -> Model:
     """The value as a model; raises Invalid, pointing into the value, where it is none."""
     try:
         return model.model_validate(value)
     except ValidationError as failure:
-        found = failure.errors(include_url=False, include_input=False)
-        located = [{**one, "loc": ("body", *one["loc"])} for one in found]
+        located = [in_body(error) for error in failure.errors(include_url=False, include_input=False)]
         raise Invalid(faults=faults(located, value)) from None
 
 
-def faults(failures: Sequence[Mapping[str, Any]], body: object) -> tuple[Fault, ...]:
+def in_body(error: ErrorDetails) -> Failure:
+    """An error that Pydantic found in a value, located in a request whose body that value is."""
+    return {"type": error["type"], "loc": ("body", *error["loc"]), "msg": error["msg"], "ctx": error.get("ctx", {})}
+
+
+def faults(failures: Sequence[Failure], body: object) -> tuple[Fault, ...]:
     """Pydantic's errors about a parsed body (or parameters) as at most 50 faults, without the input.
 
     `loc` starts with `body`, `query`, `path`, `header` or `cookie`, as FastAPI's do.
@@ -55,28 +69,28 @@ def faults(failures: Sequence[Mapping[str, Any]], body: object) -> tuple[Fault, 
     return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
 
 
-def _fault(failure: Mapping[str, Any], body: object) -> Fault:
+def _fault(failure: Failure, body: object) -> Fault:
     where, *path = failure["loc"]
     if failure["type"] == "extra_forbidden":
         path = path[:-1]
     if where != "body":
         return Fault("/".join([f"#{where}", *_names(path)]), failure["type"], _detail(failure))
-    places = _places(path, body)
-    if failure["type"].startswith("missing") and places[-1:] != path[-1:]:  # missing_end, say, of a null too
-        places += path[-1:]
-    return Fault("".join(f"/{name}" for name in _names(places)), failure["type"], _detail(failure))
+    location = _existing(path, body)
+    if failure["type"].startswith("missing") and location[-1:] != path[-1:]:  # missing_end, say, of a null too
+        location += path[-1:]
+    return Fault("".join(f"/{name}" for name in _names(location)), failure["type"], _detail(failure))
 
 
-def _places(path: list[str | int], body: object) -> list[str | int]:
+def _existing(path: list[str | int], body: object) -> list[str | int]:
     """The steps of a location that exist in the body: Pydantic also names union members and validators."""
-    places = []
+    steps = []
     here = body
     for part in path:
         child = _child(here, part)
         if child is not _NOWHERE:
-            places.append(part)
+            steps.append(part)
             here = child
-    return places
+    return steps
 
 
 def _child(here: object, part: str | int) -> object:
@@ -95,7 +109,7 @@ def _names(parts: list[str | int]) -> Iterator[str]:
         yield str(part)
 
 
-def _detail(failure: Mapping[str, Any]) -> str:
+def _detail(failure: Failure) -> str:
     kind, message, context = failure["type"], failure["msg"], failure.get("ctx", {})
     if kind == "union_tag_invalid":
         return f"{context['discriminator']} should be one of {context['expected_tags']}"

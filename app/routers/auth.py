@@ -79,7 +79,7 @@ async def refresh_tokens(parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
 )
 async def read_jwks(parts: Parts) -> Json:
     """The keys that verify access tokens, by `kid`; a new one appears here before it signs."""
-    return parts.tokens.jwks()
+    return {**parts.tokens.jwks()}
 
 
 def _tokens(parts: Parts, signed_in: SignedIn, now: Now) -> TokensOut:

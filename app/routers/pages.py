@@ -1,4 +1,4 @@
-"""Pages for people: the API to try and to read, and one page per kind of problem. All work offline."""
+"""Pages for people: the API to try and to read, and one page per type of problem. All work offline."""
 
 import json
 import re
@@ -32,7 +32,7 @@ _STATIC = {
     "swagger-ui-bundle.js": _VENDOR,
     "redoc.standalone.js": _VENDOR,
 }
-_KINDS = {kind.slug: kind for kind in sorted(problems.kinds(), key=lambda kind: kind.status)}
+_PROBLEMS = {one.slug: one for one in sorted(problems.problem_types(), key=lambda one: one.status)}
 
 router = APIRouter(include_in_schema=False)
 
@@ -73,11 +73,11 @@ async def read_static(name: str) -> Response:
 
 @router.get("/problems")
 async def list_problems() -> HTMLResponse:
-    """All kinds of problems."""
+    """All types of problems."""
     items = "".join(
-        f'<li><a href="/problems/{kind.slug}"><span class="status">{kind.status}</span>'
-        f"<span>{escape(kind.title)}</span></a></li>"
-        for kind in _KINDS.values()
+        f'<li><a href="/problems/{one.slug}"><span class="status">{one.status}</span>'
+        f"<span>{escape(one.title)}</span></a></li>"
+        for one in _PROBLEMS.values()
     )
     intro = (
         "Every failure is answered as <code>application/problem+json</code> (RFC 9457). "
@@ -88,19 +88,18 @@ async def list_problems() -> HTMLResponse:
 
 @router.get("/problems/{slug}")
 async def read_problem(slug: str) -> HTMLResponse:
-    """What one kind of problem means and what to do about it."""
-    if slug not in _KINDS:
+    """What one type of problem means and what to do about it."""
+    if slug not in _PROBLEMS:
         raise NotFound
-    kind = _KINDS[slug]
-    return _page("page.html", title=escape(kind.title), content=_explain(kind))
+    problem_type = _PROBLEMS[slug]
+    return _page("page.html", title=escape(problem_type.title), content=_explain(problem_type))
 
 
-def _explain(kind: type[Problem]) -> str:
-    response = problems.responses(kind)[kind.status]
-    example = response["content"][problems.MEDIA_TYPE]["examples"][kind.slug]["value"]
+def _explain(problem_type: type[Problem]) -> str:
+    example = problems.example(problem_type)
     return (
-        f'<p class="status">{kind.status}</p><h1>{escape(kind.title)}</h1>'
-        f'<p class="advice">{_prose(kind.advice)}</p>'
+        f'<p class="status">{problem_type.status}</p><h1>{escape(problem_type.title)}</h1>'
+        f'<p class="advice">{_prose(problem_type.advice)}</p>'
         f"<pre>{escape(json.dumps(example, indent=2, ensure_ascii=False))}</pre>"
         '<p class="quiet">The <code>request_id</code> finds this one request in our logs. '
         "Nothing that was sent is repeated in an answer or a log.</p>"

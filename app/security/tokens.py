@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -96,7 +96,7 @@ class Keyring:
         members = _parse(header)
         if members.keys() != HEADER or (members["alg"], members["typ"]) != (ALGORITHM, TYPE):
             _refuse()
-        return jws.verify(token, self._find(members["kid"]).public, [ALGORITHM])
+        return jws.verify(token, self._find(str(members["kid"])).public, [ALGORITHM])
 
     def public_jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public keys as a JWK set (RFC 7517), newest first."""
@@ -179,7 +179,7 @@ class AccessTokens:
         if len(self._verified) > CACHE_SIZE:
             self._verified.popitem(last=False)
 
-    def _claims(self, members: dict[str, Any], now: float) -> Claims:
+    def _claims(self, members: dict[str, object], now: float) -> Claims:
         if members.keys() != CLAIMS or (members["iss"], members["aud"]) != (self._issuer, self._audience):
             _refuse()
         issued_at, expires_at = _integer(members["iat"]), _integer(members["exp"])
@@ -241,7 +241,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _parse(document: bytes) -> dict[str, Any]:
+def _parse(document: bytes) -> dict[str, object]:
     members = json.loads(document.decode(), object_pairs_hook=unique_members)
     if not isinstance(members, dict):
         _refuse()
@@ -256,8 +256,8 @@ def _role(value: object) -> Role:
     return next((role for role in ROLES if role == value), None) or _refuse()
 
 
-def _uuid(value: str) -> UUID:
-    uuid = UUID(value)
+def _uuid(value: object) -> UUID:
+    uuid = UUID(value) if isinstance(value, str) else _refuse()
     return uuid if str(uuid) == value else _refuse()
 
 

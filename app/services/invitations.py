@@ -6,7 +6,7 @@ What an operator asks for needs the owner's URL: the serving role can neither in
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -61,7 +61,7 @@ async def invite_clinician(
     email, name = _address(email), _name(name)
     if profession not in PROFESSIONS:
         raise Refused(f"The profession is one of {', '.join(PROFESSIONS)}.")
-    facts: dict[str, Any] = {"profession": profession}
+    facts: dict[str, object] = {"profession": profession}
     async with _as_owner(url) as connection:
         user_id = await _account(connection, "clinician", email, name)
         if organisation is not None:

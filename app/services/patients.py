@@ -1,17 +1,30 @@
 """Patients: what is known of the person whose diary it is."""
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import NotFound
 from app.models import Patient, PatientClock
 
 
-async def read(session: AsyncSession, patient_id: UUID) -> Row[*tuple[Any, ...]]:
-    """The patient with the head of the diary; the session must have been let in to it."""
+@dataclass(frozen=True, slots=True)
+class PatientSummary:
+    """A patient, and how far the diary has come: `head` is the number of its last change."""
+
+    id: UUID
+    display_name: str
+    birth_date: date
+    time_zone: str
+    locale: str
+    head: int
+
+
+async def read(session: AsyncSession, patient_id: UUID) -> PatientSummary:
+    """The patient whose row-security context the session has; raises NotFound for any other."""
     found = await session.execute(
         select(
             Patient.id,
@@ -27,4 +40,4 @@ async def read(session: AsyncSession, patient_id: UUID) -> Row[*tuple[Any, ...]]
     patient = found.one_or_none()
     if patient is None:
         raise NotFound
-    return patient
+    return PatientSummary(*patient)

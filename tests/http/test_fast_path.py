@@ -43,14 +43,14 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-async def test_the_hot_routes_have_a_lane_and_what_needs_a_session_has_none(app: FastAPI) -> None:
-    known = {lane.route.endpoint.__name__ for found in fast_path.build(app).values() for lane in found}
+async def test_the_hot_routes_are_precompiled_and_what_needs_a_session_is_not(app: FastAPI) -> None:
+    known = {route.context.name for found in fast_path.precompile(app).values() for route in found}
     assert known >= HOT
     assert not known & {"read_patient", "list_grants", "create_share_code", "sign_in", "read_me"}
 
 
 @pytest.mark.parametrize(("method", "path", "sent"), REQUESTS, ids=range(len(REQUESTS)))
-async def test_a_lane_answers_as_fastapi_does(
+async def test_a_precompiled_route_answers_as_fastapi_does(
     app: FastAPI, ada: Phone, monkeypatch: pytest.MonkeyPatch, method: str, path: str, sent: dict[str, Any]
 ) -> None:
     await ada.post("/entries", RECORD)
@@ -70,7 +70,7 @@ def told(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
     return answer.status_code, [pair for pair in answer.headers.multi_items() if pair[0] != "ratelimit"], answer.content
 
 
-async def test_an_address_in_a_lane_is_logged_and_counted_by_its_template(ada: Phone) -> None:
+async def test_an_address_on_the_fast_path_is_logged_and_counted_by_its_template(ada: Phone) -> None:
     refused = await ada.http.patch(f"{ada.diary}/timeline", json={})
     assert (refused.status_code, refused.headers["Allow"]) == (405, "GET")
     before = await counted(ada)

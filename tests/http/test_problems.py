@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from app import errors
 from app.config import Settings
 from app.http import middleware, problems, validation
+from app.http.validation import Failure
 
 pytestmark = pytest.mark.anyio
 
@@ -250,7 +251,7 @@ def known_error(kind: Any) -> PydanticKnownError:
 @pytest.mark.parametrize("kind", sorted(set(get_args(ErrorType)) - HARMLESS_REASONS))
 def test_no_message_of_pydantic_carries_the_input_through(kind: str) -> None:
     error = known_error(kind)
-    failure = {"type": kind, "loc": ("body",), "msg": error.message(), "ctx": error.context or {}}
+    failure: Failure = {"type": kind, "loc": ("body",), "msg": error.message(), "ctx": error.context or {}}
     (fault,) = validation.faults([failure], {})
     assert CANARY not in fault.detail
     assert fault.detail
@@ -261,13 +262,13 @@ def test_no_message_of_pydantic_carries_the_input_through(kind: str) -> None:
 def test_sentences_about_dates_repeat_nothing(type_name: str, text: str) -> None:
     with pytest.raises(ValidationError) as failure:
         TypeAdapter(getattr(datetime, type_name)).validate_json(json.dumps(f"{text}{CANARY}"))
-    failures = [{**one, "loc": ("body",)} for one in failure.value.errors()]
+    failures = [validation.in_body(one) for one in failure.value.errors()]
     (fault,) = validation.faults(failures, None)
     assert CANARY not in fault.detail
 
 
 def test_documented_responses_merge_kinds_of_one_status_and_are_valid_openapi() -> None:
-    documented = problems.responses(*problems.kinds())
+    documented = problems.documented(problems.problem_types())
     assert set(documented[403]["content"]["application/problem+json"]["examples"]) == {
         "forbidden",
         "insufficient-scope",
@@ -277,7 +278,7 @@ def test_documented_responses_merge_kinds_of_one_status_and_are_valid_openapi() 
     }
     assert documented[401]["description"] == "Sign-in is needed · Sign-in failed"
     app = FastAPI()
-    app.get("/", responses=documented)(fail_stale)
+    app.get("/", responses=problems.responses(*problems.problem_types()))(fail_stale)
     description = app.openapi()
     description["components"] = {"schemas": {"Problem": problems.PROBLEM_SCHEMA}}
     validate(description)
@@ -285,11 +286,11 @@ def test_documented_responses_merge_kinds_of_one_status_and_are_valid_openapi() 
 
 def test_every_example_obeys_the_schema() -> None:
     validator = OAS31Validator(problems.PROBLEM_SCHEMA)
-    for response in problems.responses(*problems.kinds()).values():
+    for response in problems.documented(problems.problem_types()).values():
         for example in response["content"]["application/problem+json"]["examples"].values():
             validator.validate(example["value"])
 
 
 def test_slugs_are_unique() -> None:
-    slugs = [kind.slug for kind in problems.kinds()]
+    slugs = [kind.slug for kind in problems.problem_types()]
     assert len(slugs) == len(set(slugs))

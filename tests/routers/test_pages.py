@@ -12,7 +12,7 @@ from app.routers import pages
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ["/docs", "/redoc", "/activate", "/problems", *(f"/problems/{kind.slug}" for kind in problems.kinds())]
+PAGES = ["/docs", "/redoc", "/activate", "/problems", *(f"/problems/{kind.slug}" for kind in problems.problem_types())]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_a_problem_page_says_what_to_do_and_shows_an_example(browser: http
 async def test_the_index_names_every_kind(browser: httpx.AsyncClient) -> None:
     index = (await browser.get("/problems")).text
     linked = set(re.findall(r'href="/problems/([^"]+)"', index))
-    assert linked == {kind.slug for kind in problems.kinds()}
+    assert linked == {kind.slug for kind in problems.problem_types()}
 
 
 async def test_the_activation_page_keeps_its_token_and_sends_it_to_the_api_only(browser: httpx.AsyncClient) -> None:

@@ -61,4 +61,4 @@ def with_more(body: Any, path: tuple[Any, ...]) -> Any:
 
 def _told(model: type[BaseModel], body: Any) -> Iterator[tuple[Fault, ...]]:
     for refusal in refusals(model, body):
-        yield validation.faults([{**error, "loc": ("body", *error["loc"])} for error in refusal.errors()], body)
+        yield validation.faults([validation.in_body(error) for error in refusal.errors()], body)
