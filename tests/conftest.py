@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from random import Random, randrange
 from typing import Any
@@ -110,8 +111,9 @@ def server_url(pytestconfig: pytest.Config) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_passwords() -> None:
     """A sign-in costs next to nothing, except where `real_passwords` is asked for."""
-    passwords._hasher = PasswordHasher(memory_cost=8, time_cost=1, parallelism=1)
-    passwords.NOBODY = passwords._hasher.hash("")
+    cheap = PasswordHasher(memory_cost=8, time_cost=1, parallelism=1)
+    passwords._hasher = cache(lambda: cheap)
+    passwords.NOBODY = cheap.hash("")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.http import deps
 from app.main import OPEN, SIGNED_IN, assemble, create_app
+from app.security import passwords
 from tests.conftest import url_of
 from tests.people import Phone
 from tests.waiting import until
@@ -111,6 +112,20 @@ async def test_a_running_application_seals_its_audit_trail(
 async def test_what_lives_for_ever_is_left_out_of_garbage_collections(app: FastAPI) -> None:
     assert gc.get_freeze_count() > 0
     assert gc.get_threshold()[0] == 50_000
+
+
+def test_importing_the_package_changes_nothing_in_the_process() -> None:
+    code = (
+        "import gc; before = gc.get_threshold(); import app, app.security.passwords as passwords;"
+        "print(gc.get_threshold() == before, passwords._blocked.cache_info().currsize)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert told == ["True", "0"]
+
+
+async def test_the_list_of_bad_passwords_is_read_before_the_first_request(app: FastAPI) -> None:
+    assert app.state.diary is not None
+    assert passwords._blocked.cache_info().currsize == 1
 
 
 def test_a_process_that_serves_carries_nothing_that_only_migrates() -> None:

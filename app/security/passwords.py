@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import TypeVar
 from unicodedata import normalize
@@ -35,9 +35,10 @@ SEQUENCES = (
     "1q2w3e4r5t6y7u8i9o0p",
 )
 
-_hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1)  # OWASP's minimum for argon2id
-# A well-formed hash of no password at all, as expensive to check as a real one.
-NOBODY = f"$argon2id$v=19$m={_hasher.memory_cost},t={_hasher.time_cost},p=1${'A' * 22}${'A' * 43}"
+MEMORY_KIB, PASSES = 19_456, 2  # OWASP's minimum for argon2id
+# A well-formed hash of no password at all, as expensive to check as a real one: else the time that a sign-in takes
+# would tell who has an account.
+NOBODY = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
 
 _WORKERS = os.cpu_count() or 1
 _threads = CapacityLimiter(_WORKERS)
@@ -46,7 +47,7 @@ _pending = 0
 
 async def hash_password(password: str) -> str:
     """The encoded argon2id hash to store; raises Unavailable when too many callers wait."""
-    return await _in_thread(partial(_hasher.hash, _normal(password)))
+    return await _in_thread(partial(_hasher().hash, _normal(password)))
 
 
 async def verify_password(password: str, encoded: str | None) -> bool:
@@ -57,7 +58,7 @@ async def verify_password(password: str, encoded: str | None) -> bool:
 
 def needs_rehash(encoded: str) -> bool:
     """Whether the hash was made with other parameters than today's."""
-    return _hasher.check_needs_rehash(encoded)
+    return _hasher().check_needs_rehash(encoded)
 
 
 def weakness(password: str, *, second_factor: bool, email: str | None = None) -> str | None:
@@ -77,7 +78,7 @@ def _triviality(password: str, email: str) -> str | None:
         return "The password is a repetition or a simple sequence."
     if unit in (email, email.partition("@")[0]):
         return "The password is the e-mail address."
-    if squeezed_unit in _BLOCKED or _squeeze(password) in _BLOCKED:
+    if not _blocked().isdisjoint((squeezed_unit, _squeeze(password))):
         return "The password is one of those that are guessed first."
     return None
 
@@ -102,7 +103,7 @@ def _normal(password: str) -> str:
 
 def _fits(password: str, encoded: str) -> bool:
     try:
-        return _hasher.verify(encoded, password)
+        return _hasher().verify(encoded, password)
     except VerifyMismatchError:
         return False
 
@@ -118,16 +119,28 @@ async def _in_thread(work: Callable[[], Result]) -> Result:
         _pending -= 1
 
 
-def _give_memory_back() -> None:
-    """Lets go of the 19 MB of a hash when it is done; glibc would keep them for the next one, in every thread."""
+def prepare() -> None:
+    """For the start of a server: reads the list of bad passwords, and makes the process return what a hash took."""
+    _blocked()  # or the first registration would read it, and every other request would wait meanwhile
+    _return_memory()
+
+
+def _return_memory() -> None:
+    """Makes malloc map blocks of a megabyte and more by themselves, and unmap them when they are freed.
+
+    Else glibc would keep the 19 MB of a hash for the next one, in every thread.
+    """
     with suppress(AttributeError):  # another C library, which has no such switch
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MEGABYTE)
 
 
-def _read_blocked() -> frozenset[str]:
+@cache
+def _hasher() -> PasswordHasher:
+    return PasswordHasher(memory_cost=MEMORY_KIB, time_cost=PASSES, parallelism=1)
+
+
+@cache
+def _blocked() -> frozenset[str]:
+    """The passwords that are guessed first, in the form in which ours are compared with them."""
     lines = files("app.security").joinpath("blocked_passwords.txt").read_text("utf-8").splitlines()
     return frozenset(_squeeze(_normal(line).casefold()) for line in lines)
-
-
-_BLOCKED = _read_blocked()
-_give_memory_back()
