@@ -34,8 +34,11 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serve(settings: Settings, directory: Path, **more: str) -> Iterator[Served]:
-    """A server on the database of these settings, which logs in the directory; `more` are settings as well."""
+def serve(settings: Settings, directory: Path, root: Path = ROOT, **more: str) -> Iterator[Served]:
+    """A server on the database of these settings, which logs in the directory; `more` are settings as well.
+
+    `root`: the tree whose code serves.
+    """
     assert settings.database_url is not None
     chosen = {
         "ENVIRONMENT": "development",
@@ -53,7 +56,7 @@ def serve(settings: Settings, directory: Path, **more: str) -> Iterator[Served]:
     command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
     log = directory / "server.log"
     with log.open("wb") as stdout:
-        process = subprocess.Popen(command, stdout=stdout, env=environment, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=stdout, env=environment, cwd=root)
     try:
         block_until(lambda: process.poll() is not None or log.read_text().count(STARTED) == int(chosen["WORKERS"]))
         assert process.poll() is None, "it ended instead of serving"
