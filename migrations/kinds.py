@@ -8,16 +8,16 @@ table: a table was 10 to 15 times slower to ask, and every write would have lock
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
 
 from pydantic import ValidationError
 
 from app import models, schemas, vocabularies
 from app.schemas.kinds import KINDS, NEEDS
-from app.schemas.records import RecordKind
+from app.schemas.records import AnyKind, Facts, RecordKind
 
 ROOT = Path(__file__).parents[1]
 KINDS_SQL = ROOT / "app" / "models" / "kinds.sql"
@@ -104,12 +104,23 @@ def _constraints() -> Iterator[str]:
         yield _constraint(table, "readable", readable)
 
 
-def _faults_of(kind: RecordKind[Any]) -> Iterator[str]:
+def _faults_of(kind: AnyKind) -> Iterator[str]:
     if not NAME.fullmatch(kind.name) or not NAME.fullmatch(kind.plural):
         yield "name and plural are lower-case words with _ between them."
     scopes = vocabularies.load("scopes").codes
     for scope in {kind.read_scope, kind.write_scope} - scopes:
         yield f"app/vocabularies/scopes.csv has no sentence for {scope}."
+    yield from _invalid_examples(kind)
+    columns = set(models.Record.__table__.columns.keys()) | NOT_COLUMNS
+    for column in _facts(kind).keys() - columns:
+        yield f"its facts name {column}, which is no column of records."
+    tests = ROOT / "tests" / "schemas" / f"test_{kind.plural}.py"
+    if not tests.exists():
+        yield f"{tests.relative_to(ROOT)} is missing."
+
+
+def _invalid_examples(kind: AnyKind) -> Iterator[str]:
+    """Examples that the models of the kind refuse, and where."""
     for model, examples in (
         (kind.create, kind.examples),
         (kind.patch, kind.patches),
@@ -121,18 +132,13 @@ def _faults_of(kind: RecordKind[Any]) -> Iterator[str]:
             except ValidationError as failure:
                 where = sorted({"/".join(map(str, error["loc"])) or "the whole" for error in failure.errors()})
                 yield f"example {place} is no {model.__name__}: {', '.join(where)}."
-    columns = set(models.Record.__table__.columns.keys()) | NOT_COLUMNS
-    body = kind.fields.model_validate(_content(kind))
-    for column in kind.columns(body).keys() - columns:
-        yield f"its facts name {column}, which is no column of records."
-    tests = ROOT / "tests" / "schemas" / f"test_{kind.plural}.py"
-    if not tests.exists():
-        yield f"{tests.relative_to(ROOT)} is missing."
 
 
-def _content(kind: RecordKind[Any]) -> dict[str, Any]:
-    """The first example without its id, as PUT takes it."""
-    return {name: value for name, value in kind.examples[0].items() if name != "id"}
+def _facts(kind: AnyKind) -> Facts:
+    """The promoted columns of the first example; none where it is no record of its kind."""
+    with suppress(ValidationError):
+        return kind.columns(kind.create.model_validate(kind.examples[0]))
+    return {}
 
 
 def _unlisted() -> Iterator[str]:
