@@ -17,7 +17,7 @@ from hashlib import sha256, sha512
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
-from shutil import copy
+from shutil import copy, which
 from threading import Thread
 from typing import Any
 
@@ -248,6 +248,29 @@ def test_make_installs_what_is_locked_while_the_index_has_moved_on(tmp_path: Pat
     assert code != 0
     assert "all requirements must have their versions pinned" in said
     assert "core[fast]>=1.0" in said
+
+
+def programs(directory: Path, **scripts: str) -> dict[str, str]:
+    """An environment that finds these programs, and `dirname`, and no others."""
+    directory.mkdir()
+    (directory / "dirname").symlink_to("/usr/bin/dirname")
+    for name, script in scripts.items():
+        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+        (directory / name).chmod(0o755)
+    return {"PATH": str(directory)}
+
+
+def test_who_is_not_root_and_lacks_a_package_of_debian_is_told_which(tmp_path: Path) -> None:
+    copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements-dev.lock").touch()
+    lacking = programs(tmp_path / "bin", id="echo 1000", python3='test "$2" != "import ensurepip"')
+    make = which("make")
+    assert make is not None
+    code, said = run(make, ".venv/locked", directory=tmp_path, environment=lacking)
+    assert code != 0
+    assert said.startswith("As root, once: apt-get install python3-venv\n")
+    code, said = run("/bin/bash", ROOT / ".ci" / "run", directory=tmp_path, environment=lacking)
+    assert (code, said) == (1, "As root, once: apt-get install make git curl\n")
 
 
 def test_the_image_installs_what_is_locked_while_the_index_has_moved_on(tmp_path: Path, lock: dict[str, str]) -> None:
