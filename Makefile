@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run reset test test-pg15 check migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test verify test-pg15 check migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -41,8 +41,16 @@ debian = @$(2) > /dev/null 2>&1 || { test `id -u` = 0 || { echo 'As root, once: 
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Modules are compiled once, whatever the shell says, and not anew in each of a hundred processes.
+test verify: export PYTHONDONTWRITEBYTECODE =
+
+# In another order: ORDER=random, ORDER=reverse, or the number that a random order was called.
 test: .venv/installed
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --cov --cov-report=term --durations=10 $(if $(ORDER),--order=$(ORDER))
+
+# What is long by nature, or short in `make test`; CI runs both.
+verify: .venv/installed
+	LONG=1 $(BIN)/pytest -m 'long or scaled' --durations=10
 
 # Debian 12's own PostgreSQL: the oldest that is supported.
 test-pg15: .venv/installed
@@ -62,11 +70,11 @@ check: .venv/installed
 migration: .venv/installed
 	$(BIN)/python -m migrations.new $(NAME)
 
-# The long form of tests/test_schemathesis.py.
+# The longest form of tests/test_schemathesis.py.
 fuzz: .venv/installed
 	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest -n0 tests/test_schemathesis.py
 
-# The long form of tests/test_consent_model.py: so many random walks, other ones than before from 8 on.
+# The longest form of tests/test_consent_model.py: so many random walks, other ones than before from 8 on.
 consent: .venv/installed
 	CONSENT_SEEDS=$(or $(SEEDS),100) $(BIN)/pytest tests/test_consent_model.py
 
