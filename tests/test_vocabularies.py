@@ -14,7 +14,9 @@ from app import vocabularies
 from app.http import problems
 from app.http.middleware import RequestContext
 from app.routers.vocabularies import router
+from app.schemas.kinds import KINDS
 from app.schemas.vocabularies import LIST_EXAMPLE, VOCABULARY_EXAMPLE, VocabularyList, VocabularyOut
+from app.services import adherence
 
 NAMES = vocabularies.names()
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -198,3 +200,8 @@ def test_the_description_names_the_operations_and_their_answers(app: FastAPI) ->
     assert body["schema"] == {"$ref": "#/components/schemas/VocabularyOut"}
     assert body["example"] == VOCABULARY_EXAMPLE
     assert reading["parameters"][1]["name"] == "If-None-Match"
+
+
+def test_every_scope_opens_something_and_nothing_needs_another() -> None:
+    of_kinds = {scope for kind in KINDS for scope in (kind.read_scope, kind.write_scope)}
+    assert set(vocabularies.load("scopes").ordered_codes) == of_kinds | {"notes:read", adherence.SCOPE}

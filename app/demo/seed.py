@@ -34,7 +34,7 @@ CLINICIAN = "clinician@example.org"
 PASSWORD = "demo-demo-demo-demo"  # noqa: S105 - it is printed at start; never seeded in production
 ORGANISATION = "Pain clinic Mitte"
 TERMS = ShareCodeIn(
-    scopes=["entries:read", "treatments:read", "treatments:write", "profile:read", "adherence:read", "summary:read"],
+    scopes=["entries:read", "treatments:read", "treatments:write", "profile:read", "adherence:read"],
     purpose="Treatment at the pain clinic",
     days=365,
 )  # without notes:read, so that the difference can be seen

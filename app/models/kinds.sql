@@ -53,7 +53,7 @@ ALTER TABLE records DROP CONSTRAINT IF EXISTS ck_records_valid_to;
 ALTER TABLE records ADD CONSTRAINT ck_records_valid_to CHECK ((kind = ANY ('{treatment,profile}'::text[])) = (valid_to IS NOT NULL)) NOT VALID;
 
 ALTER TABLE grants DROP CONSTRAINT IF EXISTS ck_grants_scopes;
-ALTER TABLE grants ADD CONSTRAINT ck_grants_scopes CHECK (scopes <@ '{entries:read,entries:write,notes:read,treatments:read,treatments:write,profile:read,profile:write,adherence:read,summary:read,export:create}'::text[]) NOT VALID;
+ALTER TABLE grants ADD CONSTRAINT ck_grants_scopes CHECK (scopes <@ '{entries:read,entries:write,notes:read,treatments:read,treatments:write,profile:read,profile:write,adherence:read}'::text[]) NOT VALID;
 
 ALTER TABLE grants DROP CONSTRAINT IF EXISTS ck_grants_readable;
 ALTER TABLE grants ADD CONSTRAINT ck_grants_readable CHECK ((NOT 'entries:write' = ANY (scopes) OR scopes && '{entries:read}'::text[])
@@ -62,7 +62,7 @@ ALTER TABLE grants ADD CONSTRAINT ck_grants_readable CHECK ((NOT 'entries:write'
     AND (NOT 'notes:read' = ANY (scopes) OR scopes && '{entries:read,treatments:read}'::text[])) NOT VALID;
 
 ALTER TABLE share_codes DROP CONSTRAINT IF EXISTS ck_share_codes_scopes;
-ALTER TABLE share_codes ADD CONSTRAINT ck_share_codes_scopes CHECK (scopes <@ '{entries:read,entries:write,notes:read,treatments:read,treatments:write,profile:read,profile:write,adherence:read,summary:read,export:create}'::text[]) NOT VALID;
+ALTER TABLE share_codes ADD CONSTRAINT ck_share_codes_scopes CHECK (scopes <@ '{entries:read,entries:write,notes:read,treatments:read,treatments:write,profile:read,profile:write,adherence:read}'::text[]) NOT VALID;
 
 ALTER TABLE share_codes DROP CONSTRAINT IF EXISTS ck_share_codes_readable;
 ALTER TABLE share_codes ADD CONSTRAINT ck_share_codes_readable CHECK ((NOT 'entries:write' = ANY (scopes) OR scopes && '{entries:read}'::text[])

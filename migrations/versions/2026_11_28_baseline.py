@@ -24,7 +24,7 @@ SQL = {
     "grants.sql": "2ce34bb22e923e8eaa982df87f5e8844e6c0ac744ca218237c160ec7c3dcf432",
     "grants_of_diary_v1.sql": "938ae638c0bc835bbbbdc3f6e39a180cc3fa317d843611207c1ecead4b82cd0a",
     "grants_of_session_v1.sql": "0d4d7a7224f9699630a7a15bd44047e958695e38794184660766337e9b17cc3f",
-    "kinds.sql": "bed1108c862d5aed904cd2bf4d53ce0c2b281628e1c4f31fe03debe2ac3d2fd2",
+    "kinds.sql": "f9d0b5c7da2a7b93f8cbedbf92fb365cd311b43a48d104ec2f8685f498f64f02",
     "lock_diary_v1.sql": "abd6dcdf95ccd8635c1aeed5850e828c0b41336a8afdc0493388540d0593dc99",
     "open_diary_v1.sql": "f026db98200a4d859b541d3e9767591c27aee990815c40a2ca8e5929980a24fb",
     "policies.sql": "2419b14344cab035116f966bd0e04ba284813f90f8b7569c6c45051f4edb2be1",
