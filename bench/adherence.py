@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from app.domain.adherence import assess
 from app.domain.matching import Event, Word
 from app.domain.moments import render_instant
-from app.domain.regimens import Slot, slots
+from app.domain.regimens import DueSlot, slots
 from app.schemas.adherence import AdherenceOut
 from app.schemas.envelope import example_stored
 from app.schemas.treatment_events import TreatmentEventOut, event_of
@@ -49,12 +49,12 @@ TREATMENT: dict[str, Any] = ZONE | {
 }
 
 
-def due() -> list[Slot]:
+def due() -> list[DueSlot]:
     """The slots of the year."""
     return slots(plan_of(TreatmentOut.model_validate(example_stored("treatment", TREATMENT))), FIRST, LAST)
 
 
-def events(due: list[Slot]) -> Iterator[dict[str, Any]]:
+def events(due: list[DueSlot]) -> Iterator[dict[str, Any]]:
     """One event for most slots, and now and then one more, as a phone sends them."""
     for number, slot in enumerate(due):
         if number % 9 == 8:

@@ -26,7 +26,7 @@ from app.security.cursors import Cursors
 from app.services import auth, care_team, invitations, record_store
 from app.services.access import Caller, Diary
 from app.services.auth import SignedIn
-from app.services.record_store import Change
+from app.services.record_store import RecordWrite
 from app.services.records import change_of
 
 PATIENT = "patient@example.org"
@@ -121,6 +121,6 @@ async def _fill(diary: Diary, last_day: date) -> None:
         await session.execute(phone.values(outbox_empty_at=last_word_at(last_day)))
 
 
-async def _write(diary: Diary, scope: str, changes: Sequence[Change]) -> None:
+async def _write(diary: Diary, scope: str, changes: Sequence[RecordWrite]) -> None:
     for start in range(0, len(changes), BATCH):
         await record_store.write(diary, "demo.seed", scope, list(changes[start : start + BATCH]))

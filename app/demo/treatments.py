@@ -6,7 +6,7 @@ from random import Random
 from typing import NamedTuple
 
 from app.demo.year import DAYS, ZONE, clock, envelope, first_day, pain_level, stamp, year_of_entries
-from app.domain.regimens import Slot, is_paused, slots
+from app.domain.regimens import DueSlot, is_paused, slots
 from app.schemas.base import Json
 from app.schemas.entries import EntryIn
 from app.schemas.treatment_events import TreatmentEventIn
@@ -190,7 +190,7 @@ def _pregabalin_events(last_day: date) -> Iterator[Json]:
             yield again | {"amount": event["amount"], "note": random.choice(TWICE_NOTES)}
 
 
-def _told(random: Random, slot: Slot, status: str) -> Json:
+def _told(random: Random, slot: DueSlot, status: str) -> Json:
     """What is said of a dose: which one was meant (mostly), how much it was, or why it was not taken."""
     meant = {"scheduled_for": slot.due_at.isoformat()}
     if status == "held":

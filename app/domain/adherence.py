@@ -11,8 +11,8 @@ from datetime import date
 
 from app.domain.matching import DONE, Event, Judged, Matching, Outcome, Word, match
 from app.domain.moments import local_date
-from app.domain.prn import PrnUse, Reading, use
-from app.domain.regimens import Prn, Slot, Treatment
+from app.domain.prn import AsNeededUse, Reading, use
+from app.domain.regimens import AsNeeded, DueSlot, Treatment
 from app.domain.treatments import is_medication
 
 TAKING = (
@@ -33,7 +33,7 @@ _OUT = frozenset({Outcome.HELD, Outcome.NOT_DUE})
 
 
 @dataclass(frozen=True)
-class Figure:
+class Ratio:
     """A share of what was due, with the bounds that the unknown leaves.
 
     `value` is numerator ÷ denominator, both of what is known; None when nothing is. `known_fraction` is the share
@@ -50,23 +50,23 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class DoseFigures:
+class DoseAdherence:
     """Doses with a plan: how many slots had which outcome, the doses beyond them, and what that amounts to."""
 
     outcomes: Mapping[Outcome, int]
     extras: int
-    taking: Figure
-    timing: Figure
-    correct_days: Figure
+    taking: Ratio
+    timing: Ratio
+    correct_days: Ratio
 
 
 @dataclass(frozen=True)
-class SessionFigures:
+class SessionAdherence:
     """Sessions with a plan: how many had which outcome, those beyond it, and the share attended."""
 
     outcomes: Mapping[Outcome, int]
     extras: int
-    attended: Figure
+    attended: Ratio
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ class Assessment:
     """One treatment over a time: doses or sessions by plan, and what was used as needed; None where it has none."""
 
     matching: Matching
-    doses: DoseFigures | None
-    sessions: SessionFigures | None
-    prn: PrnUse | None
+    doses: DoseAdherence | None
+    sessions: SessionAdherence | None
+    prn: AsNeededUse | None
 
 
 @dataclass(frozen=True)
 class Overall:
     """All treatments together: sums over what was due, sessions apart from doses."""
 
-    doses: DoseFigures
-    sessions: SessionFigures
+    doses: DoseAdherence
+    sessions: SessionAdherence
 
 
 def assess(
@@ -101,7 +101,7 @@ def assess(
     scores now, on the scale of the events (0 to 10), in time order.
     """
     matching = match(treatment, events, start, end, word)
-    kinds = {isinstance(regimen.schedule, Prn) for regimen in treatment.regimens}
+    kinds = {isinstance(regimen.schedule, AsNeeded) for regimen in treatment.regimens}
     planned, medication = False in kinds, is_medication(treatment.category)
     return Assessment(
         matching,
@@ -119,14 +119,14 @@ def overall(assessments: Sequence[Assessment]) -> Overall:
     )
 
 
-def dose_figures(matchings: Sequence[Matching]) -> DoseFigures:
+def dose_figures(matchings: Sequence[Matching]) -> DoseAdherence:
     """The figures of medications that are taken by plan."""
     judged = [one for matching in matchings for one in matching.judged]
-    timed = [one for one in judged if isinstance(one.slot, Slot)]
+    timed = [one for one in judged if isinstance(one.slot, DueSlot)]
     days = Counter[bool | None]()
     for matching in matchings:
         days.update(_days(matching))
-    return DoseFigures(
+    return DoseAdherence(
         _outcomes(judged),
         sum(len(matching.extras) for matching in matchings),
         _share(judged, DONE, TAKING),
@@ -135,11 +135,11 @@ def dose_figures(matchings: Sequence[Matching]) -> DoseFigures:
     )
 
 
-def session_figures(matchings: Sequence[Matching]) -> SessionFigures:
+def session_figures(matchings: Sequence[Matching]) -> SessionAdherence:
     """The figures of treatments that are done in sessions."""
     judged = [one for matching in matchings for one in matching.judged]
     extras = sum(len(matching.extras) for matching in matchings)
-    return SessionFigures(_outcomes(judged), extras, _share(judged, DONE, SESSIONS))
+    return SessionAdherence(_outcomes(judged), extras, _share(judged, DONE, SESSIONS))
 
 
 def _outcomes(judged: Iterable[Judged]) -> dict[Outcome, int]:
@@ -148,20 +148,20 @@ def _outcomes(judged: Iterable[Judged]) -> dict[Outcome, int]:
     return {outcome: counted[outcome] for outcome in Outcome if outcome != Outcome.NOT_DUE}
 
 
-def _share(judged: Iterable[Judged], met: frozenset[Outcome], definition: str) -> Figure:
+def _share(judged: Iterable[Judged], met: frozenset[Outcome], definition: str) -> Ratio:
     """The share of the due slots whose outcome is one of these."""
     counted = Counter(one.outcome for one in judged if one.outcome not in _OUT)
     unknown = counted[Outcome.UNKNOWN]
     return _figure(sum(counted[outcome] for outcome in met), counted.total() - unknown, unknown, definition)
 
 
-def _figure(met: int, known: int, unknown: int, definition: str) -> Figure:
+def _figure(met: int, known: int, unknown: int, definition: str) -> Ratio:
     """The share met, over the known; over all that was due for the bounds."""
     due = known + unknown
     if not due:
-        return Figure(0, 0, None, None, None, None, definition)
+        return Ratio(0, 0, None, None, None, None, definition)
     value = met / known if known else None
-    return Figure(met, known, value, met / due, (met + unknown) / due, known / due, definition)
+    return Ratio(met, known, value, met / due, (met + unknown) / due, known / due, definition)
 
 
 def _days(matching: Matching) -> Iterable[bool | None]:
@@ -172,7 +172,7 @@ def _days(matching: Matching) -> Iterable[bool | None]:
     """
     days = defaultdict[date, list[Outcome]](list)
     for one in matching.judged:
-        if isinstance(one.slot, Slot) or one.slot.first == one.slot.last:
+        if isinstance(one.slot, DueSlot) or one.slot.first == one.slot.last:
             days[one.slot.day].append(one.outcome)
     extras = Counter(local_date(event.occurred_at) for event in matching.extras if event.status == "taken")
     for day, outcomes in days.items():

@@ -11,10 +11,10 @@ from itertools import pairwise
 from app.domain.moments import local_date
 from app.domain.regimens import (
     DAY,
-    Period,
-    Prn,
-    Quantity,
-    Slot,
+    Amount,
+    AsNeeded,
+    DuePeriod,
+    DueSlot,
     Treatment,
     ends_at,
     is_paused,
@@ -62,7 +62,7 @@ class Event:
     occurred_at: datetime
     status: str
     scheduled_for: datetime | None = None
-    amount: Quantity | None = None
+    amount: Amount | None = None
     pain_before: int | None = None
     pain_after: int | None = None
     id: str = ""
@@ -72,7 +72,7 @@ class Event:
 class Judged:
     """A slot, or one of the places of a period, with its outcome and the event that took it."""
 
-    slot: Slot | Period
+    slot: DueSlot | DuePeriod
     outcome: Outcome
     event: Event | None = None
 
@@ -98,10 +98,10 @@ def is_done(treatment: Treatment, event: Event) -> bool:
     return event.status in _DOSES and fits(treatment.category, event.status)
 
 
-def prn_limits(treatment: Treatment, event: Event) -> Prn | None:
+def prn_limits(treatment: Treatment, event: Event) -> AsNeeded | None:
     """The limits it was done under as needed: those of a PRN regimen, unless the event names a slot."""
     regimen = regimen_at(treatment, event.occurred_at)
-    if regimen is None or not isinstance(regimen.schedule, Prn) or event.scheduled_for is not None:
+    if regimen is None or not isinstance(regimen.schedule, AsNeeded) or event.scheduled_for is not None:
         return None
     return regimen.schedule
 
@@ -133,7 +133,7 @@ def match(treatment: Treatment, events: Iterable[Event], start: date, end: date,
 
 
 def _fill_period(
-    treatment: Treatment, period: Period, events: Sequence[Event], word: Word
+    treatment: Treatment, period: DuePeriod, events: Sequence[Event], word: Word
 ) -> tuple[list[Judged], list[Event]]:
     """The places of a period with what took them, and the events left over.
 
@@ -149,7 +149,7 @@ def _fill_period(
 
 
 def _fill_slots(
-    treatment: Treatment, due: Sequence[Slot], events: Sequence[Event], word: Word
+    treatment: Treatment, due: Sequence[DueSlot], events: Sequence[Event], word: Word
 ) -> tuple[list[Judged], list[Event]]:
     """The slots with what took them, and the events left over.
 
@@ -173,7 +173,7 @@ def _fill_slots(
 class _Places:
     """Slots in time order, what took each, and how far each reaches."""
 
-    def __init__(self, treatment: Treatment, due: Sequence[Slot]) -> None:
+    def __init__(self, treatment: Treatment, due: Sequence[DueSlot]) -> None:
         self.slots = due
         self.due_at = [slot.due_at for slot in due]
         self.paused = [is_paused(treatment, slot.due_at, slot.due_at) for slot in due]
@@ -234,7 +234,7 @@ class _Places:
         return -self.before[index] <= 2 * (moment - self.due_at[index]) <= self.after[index]
 
 
-def _intervals(treatment: Treatment, due: Sequence[Slot]) -> tuple[list[timedelta], list[timedelta]]:
+def _intervals(treatment: Treatment, due: Sequence[DueSlot]) -> tuple[list[timedelta], list[timedelta]]:
     """The time from each slot to the one before it and to the one after it.
 
     Where the plan began, stopped or was interrupted there is no neighbour: the slot then reaches as far as to its
@@ -253,7 +253,7 @@ def _intervals(treatment: Treatment, due: Sequence[Slot]) -> tuple[list[timedelt
     return before, after
 
 
-def _outcome(slot: Slot | Period, event: Event | None, paused: bool, word: Word) -> Outcome:
+def _outcome(slot: DueSlot | DuePeriod, event: Event | None, paused: bool, word: Word) -> Outcome:
     """What became of a slot that this event, or none, has taken."""
     if slot.closes_at >= word.now:
         return Outcome.NOT_DUE

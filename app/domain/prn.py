@@ -10,7 +10,7 @@ from statistics import median
 
 from app.domain.matching import Event, is_done, prn_limits
 from app.domain.moments import local_date
-from app.domain.regimens import DAY, FOREVER, Prn, Quantity, Treatment, regimen_at
+from app.domain.regimens import DAY, FOREVER, Amount, AsNeeded, Treatment, regimen_at
 
 PRN = (
     "Self-reported doses taken as needed, partial ones included. A rolling 24 hours ends with a dose and does not "
@@ -34,7 +34,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Median:
+class SampleMedian:
     """The median of n values; None without any."""
 
     value: float | None
@@ -43,7 +43,7 @@ class Median:
 
 
 @dataclass(frozen=True)
-class PrnUse:
+class AsNeededUse:
     """What was used, how close together, and how the pain was.
 
     `most_amount_24h` has one sum for each unit used. A breach is named by the instant of the dose that made it.
@@ -53,11 +53,11 @@ class PrnUse:
     use_days: int
     doses_per_use_day: float | None
     most_doses_24h: int
-    most_amount_24h: tuple[Quantity, ...]
+    most_amount_24h: tuple[Amount, ...]
     interval_breaches: tuple[datetime, ...]
     maximum_breaches: tuple[datetime, ...]
-    pain_before: Median
-    change_after: Median
+    pain_before: SampleMedian
+    change_after: SampleMedian
     definition: str
 
 
@@ -66,7 +66,7 @@ class _Dose:
     """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to."""
 
     event: Event
-    limits: Prn
+    limits: AsNeeded
     since: timedelta | None
     next_at: datetime
     doses_24h: int
@@ -75,7 +75,7 @@ class _Dose:
 
 def use(
     treatment: Treatment, events: Iterable[Event], start: date, end: date, readings: Sequence[Reading] = ()
-) -> PrnUse:
+) -> AsNeededUse:
     """What was used as needed on the local days start…end, both included, by the event's own offset.
 
     Every dose of the treatment counts towards the limits, also one taken by plan or before `start`; `readings` are
@@ -85,7 +85,7 @@ def use(
     used = [dose for dose in _doses(treatment, done) if start <= local_date(dose.event.occurred_at) <= end]
     days = {local_date(dose.event.occurred_at) for dose in used}
     before = (dose.event.pain_before for dose in used if dose.event.pain_before is not None)
-    return PrnUse(
+    return AsNeededUse(
         doses=len(used),
         use_days=len(days),
         doses_per_use_day=len(used) / len(days) if days else None,
@@ -125,13 +125,13 @@ def _amount(treatment: Treatment, event: Event) -> list[tuple[str, Decimal]]:
     return [(amount.unit, Decimal(str(amount.value)))] if amount else []
 
 
-def _most(used: Iterable[_Dose]) -> tuple[Quantity, ...]:
+def _most(used: Iterable[_Dose]) -> tuple[Amount, ...]:
     """The largest sum of each unit."""
     largest = dict[str, Decimal]()
     for dose in used:
         for unit, value in dose.amount_24h.items():
             largest[unit] = max(value, largest.get(unit, value))
-    return tuple(Quantity(float(value), unit) for unit, value in sorted(largest.items()) if value)
+    return tuple(Amount(float(value), unit) for unit, value in sorted(largest.items()) if value)
 
 
 def _is_too_soon(dose: _Dose) -> bool:
@@ -167,7 +167,7 @@ def _score_after(dose: _Dose, readings: Sequence[Reading]) -> int | None:
     return readings[index].value
 
 
-def _median(values: Iterable[int], definition: str) -> Median:
+def _median(values: Iterable[int], definition: str) -> SampleMedian:
     """The median of these values."""
     known = list(values)
-    return Median(float(median(known)) if known else None, len(known), definition)
+    return SampleMedian(float(median(known)) if known else None, len(known), definition)

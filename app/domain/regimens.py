@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Amount:
     """How much: a number and its UCUM unit."""
 
     value: float
@@ -24,7 +24,7 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class FixedTimes:
     """At these local times, on these days of the week (1 Monday; None: all), every so many days."""
 
     times: tuple[time, ...]
@@ -35,16 +35,16 @@ class Scheduled:
 
 
 @dataclass(frozen=True)
-class Prn:
+class AsNeeded:
     """When it is needed, within these limits."""
 
     min_interval_minutes: int | None = None
     max_doses_24h: int | None = None
-    max_amount_24h: Quantity | None = None
+    max_amount_24h: Amount | None = None
 
 
 @dataclass(frozen=True)
-class Target:
+class Frequency:
     """So often in a local day or ISO week, whenever it suits."""
 
     count: int
@@ -52,19 +52,22 @@ class Target:
     minutes: int | None = None
 
 
+Schedule = FixedTimes | AsNeeded | Frequency
+
+
 @dataclass(frozen=True)
-class Regimen:
+class PlanVersion:
     """One version of the plan; without `valid_to` it applies until the next one does."""
 
     valid_from: datetime
     zone: ZoneInfo
-    schedule: Scheduled | Prn | Target
-    dose: Quantity | None = None
+    schedule: Schedule
+    dose: Amount | None = None
     valid_to: datetime | None = None
 
 
 @dataclass(frozen=True)
-class Pause:
+class Hold:
     """A time on hold, `from_` included, `to` not; without `to` it lasts."""
 
     from_: datetime
@@ -76,20 +79,20 @@ class Treatment:
     """What was agreed: regimens and pauses in order, none overlapping the next."""
 
     category: str
-    regimens: tuple[Regimen, ...]
-    pauses: tuple[Pause, ...] = ()
+    regimens: tuple[PlanVersion, ...]
+    pauses: tuple[Hold, ...] = ()
     status: str = "active"
 
 
 @dataclass(frozen=True)
-class Slot:
+class DueSlot:
     """One dose or session with a clock time: when it is due, and the window, both ends included, that is on time."""
 
     due_at: datetime
     opens_at: datetime
     closes_at: datetime
     regimen: int
-    dose: Quantity | None
+    dose: Amount | None
 
     @property
     def day(self) -> date:
@@ -98,7 +101,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Period:
+class DuePeriod:
     """A local day or ISO week in which `count` doses or sessions are due, `closes_at` not included."""
 
     first: date
@@ -106,7 +109,7 @@ class Period:
     opens_at: datetime
     closes_at: datetime
     regimen: int
-    dose: Quantity | None
+    dose: Amount | None
     count: int
     minutes: int | None
 
@@ -116,18 +119,18 @@ class Period:
         return self.last
 
 
-def slots(treatment: Treatment, start: date, end: date) -> list[Slot]:
+def slots(treatment: Treatment, start: date, end: date) -> list[DueSlot]:
     """The slots whose local day, in their regimen's own zone, lies in start…end, both included, in time order."""
     found = [
         slot
         for index, regimen in _agreed(treatment)
-        if isinstance(regimen.schedule, Scheduled)
+        if isinstance(regimen.schedule, FixedTimes)
         for slot in _slots(treatment, index, regimen.schedule, start, end)
     ]
     return sorted(found, key=lambda slot: slot.due_at)  # in the gap of a clock change, later times can come first
 
 
-def periods(treatment: Treatment, start: date, end: date) -> list[Period]:
+def periods(treatment: Treatment, start: date, end: date) -> list[DuePeriod]:
     """The days and weeks of the target regimens whose last day lies in start…end, both included, in time order.
 
     A period belongs to the regimen that applies at its end and began on or before its first day. One that no
@@ -136,7 +139,7 @@ def periods(treatment: Treatment, start: date, end: date) -> list[Period]:
     return [
         period
         for index, regimen in _agreed(treatment)
-        if isinstance(regimen.schedule, Target)
+        if isinstance(regimen.schedule, Frequency)
         for period in _periods(treatment, index, regimen.schedule, start, end)
     ]
 
@@ -156,7 +159,7 @@ def most_due(treatment: Treatment, start: date, end: date) -> int:
     )
 
 
-def regimen_at(treatment: Treatment, moment: datetime) -> Regimen | None:
+def regimen_at(treatment: Treatment, moment: datetime) -> PlanVersion | None:
     """The regimen that applies at this instant, if any."""
     index = bisect_right(treatment.regimens, moment, key=lambda regimen: regimen.valid_from) - 1
     if index < 0 or moment >= ends_at(treatment, index):
@@ -181,29 +184,29 @@ def margin(treatment: Treatment) -> timedelta:
     return max((_reach(regimen.schedule) for regimen in treatment.regimens), default=DAY) + DAY
 
 
-def _reach(schedule: Scheduled | Prn | Target) -> timedelta:
+def _reach(schedule: FixedTimes | AsNeeded | Frequency) -> timedelta:
     """The days to the next slot, over one week, or over the time that a PRN limit looks back."""
-    if isinstance(schedule, Prn):
+    if isinstance(schedule, AsNeeded):
         return DAY + timedelta(minutes=schedule.min_interval_minutes or 0) // DAY * DAY
-    if isinstance(schedule, Target) or schedule.days_of_week is not None:
+    if isinstance(schedule, Frequency) or schedule.days_of_week is not None:
         return 7 * DAY
     return schedule.every_n_days * DAY
 
 
-def _daily(schedule: Scheduled | Prn | Target) -> int:
+def _daily(schedule: FixedTimes | AsNeeded | Frequency) -> int:
     """How much is due on a day at most."""
-    if isinstance(schedule, Prn):
+    if isinstance(schedule, AsNeeded):
         return 0
-    return schedule.count if isinstance(schedule, Target) else len(schedule.times)
+    return schedule.count if isinstance(schedule, Frequency) else len(schedule.times)
 
 
-def _agreed(treatment: Treatment) -> Iterator[tuple[int, Regimen]]:
+def _agreed(treatment: Treatment) -> Iterator[tuple[int, PlanVersion]]:
     """The regimens with their index; none of a draft, which nobody has agreed to."""
     if treatment.status != "draft":
         yield from enumerate(treatment.regimens)
 
 
-def _slots(treatment: Treatment, index: int, schedule: Scheduled, start: date, end: date) -> Iterator[Slot]:
+def _slots(treatment: Treatment, index: int, schedule: FixedTimes, start: date, end: date) -> Iterator[DueSlot]:
     """The slots of one regimen, day by day."""
     regimen, until = treatment.regimens[index], ends_at(treatment, index)
     early, late = timedelta(minutes=schedule.early_minutes), timedelta(minutes=schedule.late_minutes)
@@ -214,10 +217,10 @@ def _slots(treatment: Treatment, index: int, schedule: Scheduled, start: date, e
             due = _instant(day, at, regimen.zone)
             if regimen.valid_from <= due < until:
                 due_at, opens_at, closes_at = (_local(t, regimen.zone) for t in (due, due - early, due + late))
-                yield Slot(due_at, opens_at, closes_at, index, regimen.dose)
+                yield DueSlot(due_at, opens_at, closes_at, index, regimen.dose)
 
 
-def _days(schedule: Scheduled, began: date, first: date, last: date) -> Iterator[date]:
+def _days(schedule: FixedTimes, began: date, first: date, last: date) -> Iterator[date]:
     """The days of the schedule from `first` to `last`, counted from the day the regimen began."""
     offset = (began - first).days % schedule.every_n_days
     for days in range(offset, (last - first).days + 1, schedule.every_n_days):
@@ -226,7 +229,7 @@ def _days(schedule: Scheduled, began: date, first: date, last: date) -> Iterator
             yield day
 
 
-def _periods(treatment: Treatment, index: int, target: Target, start: date, end: date) -> Iterator[Period]:
+def _periods(treatment: Treatment, index: int, target: Frequency, start: date, end: date) -> Iterator[DuePeriod]:
     """The whole periods of one regimen."""
     regimen, until = treatment.regimens[index], ends_at(treatment, index)
     length = DAY if target.per == "day" else 7 * DAY
@@ -240,7 +243,7 @@ def _periods(treatment: Treatment, index: int, target: Target, start: date, end:
         if closes_at > until:
             return
         if began <= first:
-            yield Period(first, last, opens_at, closes_at, index, regimen.dose, target.count, target.minutes)
+            yield DuePeriod(first, last, opens_at, closes_at, index, regimen.dose, target.count, target.minutes)
 
 
 def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from app.errors import Conflict, InvalidCursor, PreconditionRequired, Stale
 from app.http import problems
 from app.services.access import Diary
-from app.services.record_store import Page
+from app.services.record_store import RenderedPage
 from app.services.records import Stored
 
 JSON = "application/json"
@@ -72,7 +72,7 @@ def stored(record: Stored, status: int = 200) -> Response:
     return Response(record.record, status, {"ETag": f'"{record.version}"'}, JSON)
 
 
-def page(found: Page) -> Response:
+def page(found: RenderedPage) -> Response:
     """A page of records with the ETag of its diary, or 304."""
     headers = {"ETag": f'"{found.etag}"'}
     if found.items is None:

@@ -51,7 +51,7 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
     config = Config(settings, app)
     logs.info("listening", host=settings.host, port=listener.getsockname()[1], workers=config.workers)
     if config.workers == 1:
-        Server(config).run(doors(listener))
+        DrainingServer(config).run(doors(listener))
         return
     with TemporaryDirectory(prefix="diary-workers-") as directory:
         shared = Path(directory) / "limits"
@@ -118,7 +118,7 @@ class Config(uvicorn.Config):
         return app
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """A server that first says it is not ready, and closes its listeners when balancers have noticed."""
 
     config: Config
@@ -136,13 +136,13 @@ class Server(uvicorn.Server):
 class Worker(multiprocess.Process):
     """A worker process with our server."""
 
-    _server: Server | None
+    _server: DrainingServer | None
 
     @property
-    def server(self) -> Server:
+    def server(self) -> DrainingServer:
         """The server, made in the worker itself."""
         if self._server is None:
-            self._server = Server(self.config)
+            self._server = DrainingServer(self.config)
         return self._server
 
 

@@ -36,7 +36,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
-class Fault(NamedTuple):
+class BodyFault(NamedTuple):
     """A fault that only the whole shows: where (as a path into the value), a code and a sentence."""
 
     place: tuple[str | int, ...]
@@ -44,7 +44,7 @@ class Fault(NamedTuple):
     sentence: str
 
 
-def refuse(faults: Iterable[Fault]) -> None:
+def refuse(faults: Iterable[BodyFault]) -> None:
     """Raise the faults, if there are any, each at its own place; for use in a validator of the whole."""
     details = [
         InitErrorDetails(type=PydanticCustomError(code, sentence), loc=place, input=None)
@@ -154,7 +154,7 @@ class Distinct:
         keys = [self._key(item) for item in items]
         if len(set(keys)) < len(keys):
             refuse(
-                Fault((index,), "duplicate", "This is in the list already.")
+                BodyFault((index,), "duplicate", "This is in the list already.")
                 for index, key in enumerate(keys)
                 if key in keys[:index]
             )

@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 from app import vocabularies
 from app.domain import scales
 from app.domain.entries import facts, scale_ages
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, Json, RecordId, Strict, listed, partial, refuse
+from app.schemas.base import BodyFault, CodeOf, Distinct, Instant, Json, RecordId, Strict, listed, partial, refuse
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import Facts, RecordKind
 
@@ -256,45 +256,45 @@ class EntryOut(EntryShape, RecordOut):
     )
 
 
-def _times(entry: EntryFields) -> Iterator[Fault]:
+def _times(entry: EntryFields) -> Iterator[BodyFault]:
     """Start, end, going on and duration must not contradict each other."""
     if entry.duration_minutes is not None and (entry.ended_at or entry.ongoing):
-        yield Fault(("duration_minutes",), "contradiction", "Give it only without ended_at and ongoing.")
+        yield BodyFault(("duration_minutes",), "contradiction", "Give it only without ended_at and ongoing.")
     if entry.ended_at is None:
         return
     if entry.ongoing:
-        yield Fault(("ongoing",), "contradiction", "Pain that has ended_at is not ongoing.")
+        yield BodyFault(("ongoing",), "contradiction", "Pain that has ended_at is not ongoing.")
     seconds = (entry.ended_at - entry.occurred_at).total_seconds()
     if seconds < 0:
-        yield Fault(("ended_at",), "ended_before_start", "It must not be before occurred_at.")
+        yield BodyFault(("ended_at",), "ended_before_start", "It must not be before occurred_at.")
     if seconds > LONGEST_MINUTES * 60:
-        yield Fault(("ended_at",), "too_long", "It must be within 525600 minutes of occurred_at.")
+        yield BodyFault(("ended_at",), "too_long", "It must be within 525600 minutes of occurred_at.")
 
 
-def _no_pain(entry: EntryFields) -> Iterator[Fault]:
+def _no_pain(entry: EntryFields) -> Iterator[BodyFault]:
     """Who says that nothing hurts scores no site above 0."""
     if entry.no_pain and any(score.value for site in entry.sites for score in site.scores):
-        yield Fault(("no_pain",), "contradiction", "A site is scored above 0.")
+        yield BodyFault(("no_pain",), "contradiction", "A site is scored above 0.")
 
 
-def _scores(entry: EntryFields) -> Iterator[Fault]:
+def _scores(entry: EntryFields) -> Iterator[BodyFault]:
     """Each score must be one that its scale offers."""
     for i, site in enumerate(entry.sites):
         for j, score in enumerate(site.scores):
             fault = scales.fault(SCALES[score.scale], score.value, score.measure, entry.performer)
             if fault:
                 member, code, sentence = fault
-                yield Fault(("sites", i, "scores", j, member), code, sentence)
+                yield BodyFault(("sites", i, "scores", j, member), code, sentence)
 
 
-def _silence(entry: EntryFields) -> Iterator[Fault]:
+def _silence(entry: EntryFields) -> Iterator[BodyFault]:
     """An entry says something; when, how and for how long say nothing without what."""
     lists = entry.sites, entry.triggers, entry.relief, entry.associated_symptoms, entry.red_flags
     if entry.no_pain or entry.note or entry.mood is not None or any(lists):
         return
     if any(_answered(entry.interference)) or any(_answered(entry.sleep)):
         return
-    yield Fault((), "says_nothing", "Give a site, no_pain, a note, or any other observation.")
+    yield BodyFault((), "says_nothing", "Give a site, no_pain, a note, or any other observation.")
 
 
 def _answered(group: Strict | None) -> Iterator[bool]:

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain.moments import local_date
 from app.schemas.auth import Locale
-from app.schemas.base import CodeOf, Distinct, Fault, Json, LocalDate, Strict, listed, partial, refuse
+from app.schemas.base import BodyFault, CodeOf, Distinct, Json, LocalDate, Strict, listed, partial, refuse
 from app.schemas.envelope import RecordFields, RecordOut, example_stored
 from app.schemas.records import RecordKind
 
@@ -53,7 +53,7 @@ class Pregnancy(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.due_date is not None and self.status != "pregnant":
-            refuse([Fault(("due_date",), "contradiction", "Give it only with the status pregnant.")])
+            refuse([BodyFault(("due_date",), "contradiction", "Give it only with the status pregnant.")])
         return self
 
 
@@ -104,10 +104,10 @@ class ProfileOut(ProfileShape, RecordOut):
     kind: Literal["profile"]
 
 
-def _birth(profile: ProfileFields) -> Iterator[Fault]:
+def _birth(profile: ProfileFields) -> Iterator[BodyFault]:
     """Nobody keeps a diary before being born."""
     if profile.birth_date > local_date(profile.occurred_at):
-        yield Fault(("birth_date",), "after_occurred_at", "It must not be after the day of occurred_at.")
+        yield BodyFault(("birth_date",), "after_occurred_at", "It must not be after the day of occurred_at.")
 
 
 PROFILE = RecordKind(

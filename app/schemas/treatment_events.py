@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import matching
-from app.schemas.base import CodeOf, Distinct, Fault, Instant, Json, RecordId, Strict, line, listed, partial, refuse
+from app.schemas.base import BodyFault, CodeOf, Distinct, Instant, Json, RecordId, Strict, line, listed, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import RecordKind
@@ -165,12 +165,12 @@ def event_of(event: TreatmentEventIn | TreatmentEventOut) -> matching.Event:
     )
 
 
-def _status(event: TreatmentEventFields) -> Iterator[Fault]:
+def _status(event: TreatmentEventFields) -> Iterator[BodyFault]:
     """What was not taken has no amount, and what was done in full needs no reason."""
     if event.amount is not None and event.status not in WITH_AMOUNT:
-        yield Fault(("amount",), "contradiction", "Give it only with the status taken or partial.")
+        yield BodyFault(("amount",), "contradiction", "Give it only with the status taken or partial.")
     if event.reason is not None and event.status not in WITH_REASON:
-        yield Fault(("reason",), "contradiction", "Give it only where the patient did not do it, or not all of it.")
+        yield BodyFault(("reason",), "contradiction", "Give it only where the patient did not do it, or not all of it.")
 
 
 TREATMENT_EVENT = RecordKind(

@@ -13,9 +13,9 @@ from app import errors
 from app.domain import regimens
 from app.domain.treatments import is_medication
 from app.schemas.base import (
+    BodyFault,
     CodeOf,
     Distinct,
-    Fault,
     Instant,
     Json,
     Says,
@@ -171,7 +171,7 @@ class Scheduled(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.days_of_week is not None and self.every_n_days is not None:
-            refuse([Fault(("every_n_days",), "contradiction", "Give it only without days_of_week.")])
+            refuse([BodyFault(("every_n_days",), "contradiction", "Give it only without days_of_week.")])
         return self
 
 
@@ -215,7 +215,7 @@ class Regimen(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.valid_to is not None and self.valid_to <= self.valid_from:
-            refuse([Fault(("valid_to",), "ended_before_start", "It must be after valid_from.")])
+            refuse([BodyFault(("valid_to",), "ended_before_start", "It must be after valid_from.")])
         return self
 
 
@@ -230,7 +230,7 @@ class Pause(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.to is not None and self.to <= self.from_:
-            refuse([Fault(("to",), "ended_before_start", "It must be after from.")])
+            refuse([BodyFault(("to",), "ended_before_start", "It must be after from.")])
         return self
 
 
@@ -306,13 +306,13 @@ def plan_of(treatment: TreatmentShape) -> regimens.Treatment:
     return regimens.Treatment(
         category=treatment.category,
         regimens=tuple(map(_regimen, treatment.regimens)),
-        pauses=tuple(regimens.Pause(pause.from_, pause.to) for pause in treatment.pauses),
+        pauses=tuple(regimens.Hold(pause.from_, pause.to) for pause in treatment.pauses),
         status=treatment.status,
     )
 
 
-def _regimen(regimen: Regimen) -> regimens.Regimen:
-    return regimens.Regimen(
+def _regimen(regimen: Regimen) -> regimens.PlanVersion:
+    return regimens.PlanVersion(
         valid_from=regimen.valid_from,
         zone=ZoneInfo(regimen.time_zone),
         schedule=_schedule(regimen.schedule),
@@ -321,13 +321,13 @@ def _regimen(regimen: Regimen) -> regimens.Regimen:
     )
 
 
-def _schedule(schedule: Scheduled | Prn | Target) -> regimens.Scheduled | regimens.Prn | regimens.Target:
+def _schedule(schedule: Scheduled | Prn | Target) -> regimens.FixedTimes | regimens.AsNeeded | regimens.Frequency:
     if isinstance(schedule, Target):
-        return regimens.Target(schedule.count, schedule.per, schedule.minutes)
+        return regimens.Frequency(schedule.count, schedule.per, schedule.minutes)
     if isinstance(schedule, Prn):
         limit = quantity_of(schedule.max_amount_24h)
-        return regimens.Prn(schedule.min_interval_minutes, schedule.max_doses_24h, limit)
-    return regimens.Scheduled(
+        return regimens.AsNeeded(schedule.min_interval_minutes, schedule.max_doses_24h, limit)
+    return regimens.FixedTimes(
         times=tuple(sorted(map(time.fromisoformat, schedule.times))),
         days_of_week=None if schedule.days_of_week is None else frozenset(schedule.days_of_week),
         every_n_days=schedule.every_n_days or 1,
@@ -336,23 +336,23 @@ def _schedule(schedule: Scheduled | Prn | Target) -> regimens.Scheduled | regime
     )
 
 
-def _regimens(treatment: TreatmentFields) -> Iterator[Fault]:
+def _regimens(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """Each regimen starts after the one before it, and not before that one has ended."""
     for i, (earlier, later) in enumerate(pairwise(treatment.regimens), start=1):
         if later.valid_from <= earlier.valid_from:
-            yield Fault(("regimens", i, "valid_from"), "out_of_order", "It must be after the previous valid_from.")
+            yield BodyFault(("regimens", i, "valid_from"), "out_of_order", "It must be after the previous valid_from.")
         elif earlier.valid_to is not None and later.valid_from < earlier.valid_to:
-            yield Fault(("regimens", i, "valid_from"), "overlap", "It must not be before the previous valid_to.")
+            yield BodyFault(("regimens", i, "valid_from"), "overlap", "It must not be before the previous valid_to.")
 
 
-def _pauses(treatment: TreatmentFields) -> Iterator[Fault]:
+def _pauses(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """Each pause starts when the one before it is over."""
     for i, (earlier, later) in enumerate(pairwise(treatment.pauses), start=1):
         if earlier.to is None or later.from_ < earlier.to:
-            yield Fault(("pauses", i, "from"), "overlap", "It must not be before the previous pause is over.")
+            yield BodyFault(("pauses", i, "from"), "overlap", "It must not be before the previous pause is over.")
 
 
-def _medication(treatment: TreatmentFields) -> Iterator[Fault]:
+def _medication(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """Only a medication is made of something and given in doses."""
     if is_medication(treatment.category):
         return
@@ -364,27 +364,28 @@ def _medication(treatment: TreatmentFields) -> Iterator[Fault]:
     ]
     for place, value in members:
         if value:
-            yield Fault(place, "only_for_medication", "Only a medication has it.")
+            yield BodyFault(place, "only_for_medication", "Only a medication has it.")
 
 
-def _wear(treatment: TreatmentFields) -> Iterator[Fault]:
+def _wear(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """Only a patch is worn."""
     if treatment.wear_hours is not None and treatment.form != "patch":
-        yield Fault(("wear_hours",), "only_for_patch", "Give it only with the form patch.")
+        yield BodyFault(("wear_hours",), "only_for_patch", "Give it only with the form patch.")
 
 
-def _acknowledgement(treatment: TreatmentFields) -> Iterator[Fault]:
+def _acknowledgement(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """A patient acknowledges what somebody else planned."""
     if treatment.acknowledged_at is not None and treatment.authored_by == "patient":
-        yield Fault(("acknowledged_at",), "contradiction", "Only a clinician's plan is acknowledged.")
+        yield BodyFault(("acknowledged_at",), "contradiction", "Only a clinician's plan is acknowledged.")
 
 
-def _status(treatment: TreatmentFields) -> Iterator[Fault]:
+def _status(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """What has ended makes nothing due, so it says when; what is on hold says since when."""
     if treatment.status in ("stopped", "completed") and treatment.regimens[-1].valid_to is None:
-        yield Fault(("regimens", len(treatment.regimens) - 1, "valid_to"), "missing_end", "Say when the plan ended.")
+        last = len(treatment.regimens) - 1
+        yield BodyFault(("regimens", last, "valid_to"), "missing_end", "Say when the plan ended.")
     if treatment.status == "on_hold" and (not treatment.pauses or treatment.pauses[-1].to is not None):
-        yield Fault(("pauses",), "missing_pause", "Say since when: give a last pause without `to`.")
+        yield BodyFault(("pauses",), "missing_pause", "Say since when: give a last pause without `to`.")
 
 
 RULES = (_regimens, _pauses, _medication, _wear, _acknowledgement, _status)

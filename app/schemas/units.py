@@ -18,6 +18,6 @@ class Quantity(Strict):
     unit: Unit
 
 
-def quantity_of(quantity: Quantity | None) -> regimens.Quantity | None:
+def quantity_of(quantity: Quantity | None) -> regimens.Amount | None:
     """The quantity as arithmetic takes it."""
-    return None if quantity is None else regimens.Quantity(quantity.value, quantity.unit)
+    return None if quantity is None else regimens.Amount(quantity.value, quantity.unit)

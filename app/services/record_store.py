@@ -22,7 +22,7 @@ ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RecordWrite:
     """One record to write: `base_version` 0 creates, None deletes any; `columns`: the promoted facts of `records`."""
 
     kind: str
@@ -36,7 +36,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class WriteResult:
     """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind).
 
     Of a mutation that comes again, `version` is the one it made; `overtaken` says that others came after.
@@ -64,7 +64,7 @@ class Outcome:
     epoch: UUID
 
 
-OUTCOME_COLUMNS = len(fields(Outcome))  # what comes after them is the place in a group
+RESULT_COLUMNS = len(fields(WriteResult))  # what comes after them is the place in a group
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RenderedPage:
     """A page as bytes: the items between the brackets of a JSON array. None items: the caller has it already."""
 
     etag: str
@@ -102,8 +102,8 @@ class Page:
 
 
 async def write(
-    diary: Diary, action: str, scope: str | None, changes: list[Change], epoch: str | None = None
-) -> list[Outcome]:
+    diary: Diary, action: str, scope: str | None, changes: list[RecordWrite], epoch: str | None = None
+) -> list[WriteResult]:
     """Decides and stores the changes in order, in one transaction and one round trip; durable once it returns.
 
     Raises ResyncRequired where `epoch`, of which the base versions speak, is over.
@@ -122,7 +122,7 @@ async def write(
         weight=len(changes),
     )
     refuse(rows[0]["status"])
-    return [Outcome(*row[:OUTCOME_COLUMNS]) for row in rows]
+    return [WriteResult(*row[:RESULT_COLUMNS]) for row in rows]
 
 
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
@@ -150,7 +150,7 @@ async def read_page(
     limit: int,
     cursor: str | None = None,
     known_etags: tuple[str, ...] = (),
-) -> Page:
+) -> RenderedPage:
     """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
     before_at, before_id = _open(diary.cursors, purpose, cursor)
@@ -175,7 +175,7 @@ async def read_page(
     row = await _page(diary, sought, known_etags, weight)
     _refuse_read(row["outcome"])
     last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]))
-    return Page(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
+    return RenderedPage(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
 
 
 async def _page(diary: Diary, sought: tuple[Any, ...], known_etags: tuple[str, ...], weight: int) -> Any:
@@ -212,10 +212,10 @@ async def read_versions(
     )
     _refuse_read(row["outcome"])
     last = row["last_version"]
-    return Page("", row["items"], diary.cursors.seal(purpose, (last,)) if last else None).body
+    return RenderedPage("", row["items"], diary.cursors.seal(purpose, (last,)) if last else None).body
 
 
-def sent(changes: list[Change]) -> tuple[str, list[str]]:
+def sent(changes: list[RecordWrite]) -> tuple[str, list[str]]:
     """The changes as write_records() takes them: JSON of what the database looks at, and the documents beside it."""
     return json.dumps([_item(change) for change in changes], ensure_ascii=False), [one.document for one in changes]
 
@@ -226,7 +226,7 @@ def _refuse_read(outcome: str) -> None:
         raise ABSENCES[outcome]
 
 
-def _item(change: Change) -> dict[str, Any]:
+def _item(change: RecordWrite) -> dict[str, Any]:
     item = {"kind": change.kind, "id": change.id, "base_version": change.base_version, "deleted": change.deleted}
     if change.mutation_id is not None:
         item["mutation_id"] = change.mutation_id

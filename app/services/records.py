@@ -12,7 +12,7 @@ from app.schemas.base import Json
 from app.schemas.records import Fields, RecordKind
 from app.services import record_store
 from app.services.access import Diary
-from app.services.record_store import Change, Filters, Outcome, Page
+from app.services.record_store import Filters, RecordWrite, RenderedPage, WriteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ async def revise(
 
 async def delete(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
     """Deletes version `base_version` of a record; deleting it again is no error."""
-    change = Change(kind=kind.name, id=str(record_id), base_version=base_version, deleted=True)
+    change = RecordWrite(kind=kind.name, id=str(record_id), base_version=base_version, deleted=True)
     outcome = await _write(kind, diary, "delete", change)
     if outcome.status != "unchanged":
         _accepted(outcome)
@@ -97,7 +97,7 @@ async def read_page(
     limit: int,
     cursor: str | None,
     known_etags: tuple[str, ...],
-) -> Page:
+) -> RenderedPage:
     """One page of the records of this kind that fit, newest first."""
     return await record_store.read_page(
         diary, f"{kind.plural}.list", kind.read_scope, filters, limit, cursor, known_etags
@@ -113,11 +113,11 @@ async def read_versions(
     )
 
 
-def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> Change:
+def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> RecordWrite:
     """The record as a change: its document, and the facts that SQL filters by."""
     day = local_date(body.occurred_at).isoformat()
     document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True)
-    return Change(
+    return RecordWrite(
         kind=kind.name,
         id=record_id,
         base_version=base_version,
@@ -160,12 +160,12 @@ def _own(kind: RecordKind[Fields], record: Json) -> Json:
     return {name: value for name, value in record.items() if name in kind.fields.model_fields}
 
 
-async def _write(kind: RecordKind[Fields], diary: Diary, verb: str, change: Change) -> Outcome:
+async def _write(kind: RecordKind[Fields], diary: Diary, verb: str, change: RecordWrite) -> WriteResult:
     [outcome] = await record_store.write(diary, f"{kind.plural}.{verb}", kind.write_scope, [change])
     return outcome
 
 
-def _accepted(outcome: Outcome) -> Outcome:
+def _accepted(outcome: WriteResult) -> WriteResult:
     if outcome.status == "missing":
         raise NotFound
     if outcome.status == "outside_window":
@@ -179,13 +179,13 @@ def _accepted(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _stored(outcome: Outcome) -> Stored:
+def _stored(outcome: WriteResult) -> Stored:
     assert outcome.version is not None  # noqa: S101 - accepted outcomes have both
     assert outcome.record is not None  # noqa: S101
     return Stored(outcome.version, outcome.record, outcome.status == "created")
 
 
-def _etag(outcome: Outcome) -> str | None:
+def _etag(outcome: WriteResult) -> str | None:
     return None if outcome.record is None else f'"{outcome.version}"'
 
 

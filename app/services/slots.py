@@ -28,7 +28,7 @@ def expanded(treatment: TreatmentOut, start: date, end: date) -> SlotsOut:
     )
 
 
-def _slot(treatment: TreatmentOut, plan: regimens.Treatment, slot: regimens.Slot) -> Slot:
+def _slot(treatment: TreatmentOut, plan: regimens.Treatment, slot: regimens.DueSlot) -> Slot:
     """A slot as it is answered."""
     regimen = treatment.regimens[slot.regimen]
     return Slot(
@@ -42,7 +42,7 @@ def _slot(treatment: TreatmentOut, plan: regimens.Treatment, slot: regimens.Slot
     )
 
 
-def _period(treatment: TreatmentOut, plan: regimens.Treatment, period: regimens.Period) -> Period:
+def _period(treatment: TreatmentOut, plan: regimens.Treatment, period: regimens.DuePeriod) -> Period:
     """A day or week as it is answered."""
     regimen = treatment.regimens[period.regimen]
     return Period(

@@ -20,7 +20,7 @@ from app.schemas.records import AnyKind
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import access, record_store, records
 from app.services.access import Caller, Diary
-from app.services.record_store import Change, Outcome
+from app.services.record_store import RecordWrite, WriteResult
 
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
@@ -35,7 +35,7 @@ READ_CHANGES = Function("read_changes_v1", "uuid uuid text uuid bigint uuid uuid
 
 async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
     """Decides the mutations in their order, in one transaction; a refused one blocks no other. Durable on return."""
-    changes: list[Change] = []
+    changes: list[RecordWrite] = []
     refused: dict[int, tuple[Fault, ...]] = {}
     records_refused: set[str] = set()
     for place, mutation in enumerate(body.mutations):
@@ -126,7 +126,7 @@ async def read_heads(database: Any, caller: Caller) -> list[Json]:
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 
-async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: datetime) -> Change:
+async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: datetime) -> RecordWrite:
     """The mutation as a change of a record; raises Invalid, pointing into its data."""
     kind = BY_NAME[mutation.kind]
     if (mutation.id == str(diary.patient_id)) != (kind.holds == "singleton"):
@@ -164,10 +164,10 @@ async def _check_author(kind: AnyKind, diary: Diary, mutation: Mutation, body: A
         await records.check_author(kind, diary, record_id, 0, body)
 
 
-def _deletion(mutation: Mutation, kind: AnyKind) -> Change:
+def _deletion(mutation: Mutation, kind: AnyKind) -> RecordWrite:
     if kind.holds == "singleton":
         raise Invalid(faults=(Fault("/op", "not_deletable", "The profile stays; take out of it what is wrong."),))
-    return Change(
+    return RecordWrite(
         kind=kind.name,
         id=mutation.id,
         base_version=mutation.base_version,
@@ -183,7 +183,7 @@ def _reoffer(mutation: Mutation) -> tuple[str, int] | None:
     return mutation.reoffer, mutation.version
 
 
-def _result(mutation: Mutation, outcome: Outcome) -> Json:
+def _result(mutation: Mutation, outcome: WriteResult) -> Json:
     result: Json = {
         "mutation_id": mutation.mutation_id,
         "id": mutation.id,

@@ -17,10 +17,10 @@ from app.demo.treatments import (
     treatments,
 )
 from app.demo.year import DAYS, clock, first_day, year_of_entries
-from app.domain.adherence import Assessment, DoseFigures, SessionFigures, assess
+from app.domain.adherence import Assessment, DoseAdherence, SessionAdherence, assess
 from app.domain.matching import Outcome, Word
-from app.domain.prn import PrnUse
-from app.domain.regimens import Slot, regimen_at, slots
+from app.domain.prn import AsNeededUse
+from app.domain.regimens import DueSlot, regimen_at, slots
 from app.schemas.treatment_events import TreatmentEventIn, event_of
 from app.schemas.treatments import TreatmentIn, plan_of
 
@@ -58,19 +58,19 @@ def assessed(last_day: date, treatment_id: str) -> Assessment:
     return assess(plan_of(plans(last_day)[treatment_id]), done, first_day(last_day), last_day, word)
 
 
-def doses(last_day: date) -> DoseFigures:
+def doses(last_day: date) -> DoseAdherence:
     figures = assessed(last_day, PREGABALIN).doses
     assert figures is not None
     return figures
 
 
-def sessions(last_day: date) -> SessionFigures:
+def sessions(last_day: date) -> SessionAdherence:
     figures = assessed(last_day, PHYSIOTHERAPY).sessions
     assert figures is not None
     return figures
 
 
-def as_needed(last_day: date) -> PrnUse:
+def as_needed(last_day: date) -> AsNeededUse:
     figures = assessed(last_day, IBUPROFEN).prn
     assert figures is not None
     return figures
@@ -170,7 +170,7 @@ def test_the_dose_changes_at_noon_of_a_day_in_spring(last_day: date) -> None:
     changed = dose_changed_on(last_day)
     assert (changed.month, changed.day) in {(3, 15), (5, 15)}
     assert timedelta(days=30) <= last_day - changed <= timedelta(days=DAYS - 30)
-    judged = [one.slot for one in assessed(last_day, PREGABALIN).matching.judged if isinstance(one.slot, Slot)]
+    judged = [one.slot for one in assessed(last_day, PREGABALIN).matching.judged if isinstance(one.slot, DueSlot)]
     doses = {slot.dose.value for slot in judged if slot.dose}
     assert doses == {50, 75}
     for earlier, later in pairwise(judged):

@@ -15,27 +15,38 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.domain.adherence import Assessment, DoseFigures, Figure, SessionFigures, assess, overall
+from app.domain.adherence import Assessment, DoseAdherence, Ratio, SessionAdherence, assess, overall
 from app.domain.matching import Event, Outcome, Word
 from app.domain.moments import parse_instant as at
-from app.domain.regimens import Pause, Prn, Quantity, Regimen, Scheduled, Slot, Target, Treatment, slots
+from app.domain.regimens import (
+    Amount,
+    AsNeeded,
+    DueSlot,
+    FixedTimes,
+    Frequency,
+    Hold,
+    PlanVersion,
+    Schedule,
+    Treatment,
+    slots,
+)
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 MORNING, MORNING_AND_NIGHT, NIGHT_AND_NOON = (
-    Scheduled((time(8),)),
-    Scheduled((time(8), time(20))),
-    Scheduled((time(2, 30), time(14, 30))),
+    FixedTimes((time(8),)),
+    FixedTimes((time(8), time(20))),
+    FixedTimes((time(2, 30), time(14, 30))),
 )
 TOLD = Word(at("2027-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))
 UNTOLD = Word(at("2027-01-01T00:00:00Z"))
 
 
-def medicine(*regimens: Regimen, pauses: tuple[Pause, ...] = ()) -> Treatment:
+def medicine(*regimens: PlanVersion, pauses: tuple[Hold, ...] = ()) -> Treatment:
     return Treatment("prescription_medication", regimens, pauses)
 
 
-def since(text: str, schedule: Scheduled | Prn | Target, zone: ZoneInfo = BERLIN, to: str | None = None) -> Regimen:
-    return Regimen(at(text), zone, schedule, valid_to=at(to) if to else None)
+def since(text: str, schedule: Schedule, zone: ZoneInfo = BERLIN, to: str | None = None) -> PlanVersion:
+    return PlanVersion(at(text), zone, schedule, valid_to=at(to) if to else None)
 
 
 def taken(*texts: str, status: str = "taken") -> list[Event]:
@@ -48,25 +59,25 @@ def to_the_minute(treatment: Treatment, start: date, end: date, but: Sequence[st
     return [Event(slot.due_at, "taken") for slot in slots(treatment, start, end) if slot.due_at not in left_out]
 
 
-def doses(assessment: Assessment) -> DoseFigures:
+def doses(assessment: Assessment) -> DoseAdherence:
     assert assessment.doses is not None
     return assessment.doses
 
 
-def sessions(assessment: Assessment) -> SessionFigures:
+def sessions(assessment: Assessment) -> SessionAdherence:
     assert assessment.sessions is not None
     return assessment.sessions
 
 
-def counts(figures: DoseFigures | SessionFigures) -> dict[str, int]:
+def counts(figures: DoseAdherence | SessionAdherence) -> dict[str, int]:
     return {outcome.value: count for outcome, count in figures.outcomes.items() if count}
 
 
-def share(figure: Figure) -> tuple[int, int]:
+def share(figure: Ratio) -> tuple[int, int]:
     return figure.numerator, figure.denominator
 
 
-def bounds(figure: Figure) -> list[float | None]:
+def bounds(figure: Ratio) -> list[float | None]:
     """Value, lower, upper and known fraction."""
     return [figure.value, figure.lower, figure.upper, figure.known_fraction]
 
@@ -78,7 +89,7 @@ def outcomes(treatment: Treatment, events: Sequence[Event], day: date, word: Wor
 # The worked examples.
 
 
-def clock_change_week(first: date, dose_on_sunday: str, instead_of: str) -> DoseFigures:
+def clock_change_week(first: date, dose_on_sunday: str, instead_of: str) -> DoseAdherence:
     treatment, last = medicine(since("2026-01-01T00:00:00+01:00", NIGHT_AND_NOON)), first + timedelta(days=6)
     events = [*to_the_minute(treatment, first, last, but=[instead_of]), *taken(dose_on_sunday)]
     return doses(assess(treatment, events, first, last, TOLD))
@@ -114,8 +125,8 @@ def test_a_move_from_berlin_to_new_york_in_mid_regimen() -> None:
 def dose_changed_at_noon() -> Assessment:
     first, last = date(2026, 7, 6), date(2026, 7, 12)
     treatment = medicine(
-        replace(since("2026-01-01T00:00:00+01:00", MORNING_AND_NIGHT), dose=Quantity(300, "mg")),
-        replace(since("2026-07-08T12:00:00+02:00", MORNING_AND_NIGHT), dose=Quantity(600, "mg")),
+        replace(since("2026-01-01T00:00:00+01:00", MORNING_AND_NIGHT), dose=Amount(300, "mg")),
+        replace(since("2026-07-08T12:00:00+02:00", MORNING_AND_NIGHT), dose=Amount(600, "mg")),
     )
     missed, partial = "2026-07-10T20:00:00+02:00", "2026-07-12T20:00:00+02:00"
     events = to_the_minute(treatment, first, last, but=[missed, partial])
@@ -125,7 +136,7 @@ def dose_changed_at_noon() -> Assessment:
 def test_a_dose_changed_at_noon() -> None:
     assessment = dose_changed_at_noon()
     figures = doses(assessment)
-    assert [one.slot.dose for one in assessment.matching.judged].count(Quantity(300, "mg")) == 5
+    assert [one.slot.dose for one in assessment.matching.judged].count(Amount(300, "mg")) == 5
     assert counts(figures) == {"on_time": 12, "partial": 1, "missed": 1}
     assert (share(figures.taking), share(figures.timing), share(figures.correct_days)) == ((12, 14), (12, 14), (5, 7))
     assert figures.taking.value == pytest.approx(0.8571, abs=5e-5)
@@ -134,7 +145,7 @@ def test_a_dose_changed_at_noon() -> None:
 
 def test_a_held_week() -> None:
     first, last = date(2026, 6, 1), date(2026, 6, 28)
-    pause = Pause(at("2026-06-15T00:00:00+02:00"), at("2026-06-22T00:00:00+02:00"))
+    pause = Hold(at("2026-06-15T00:00:00+02:00"), at("2026-06-22T00:00:00+02:00"))
     treatment = medicine(since("2026-01-01T00:00:00+01:00", MORNING), pauses=(pause,))
     held = [f"2026-06-{day}T08:00:00+02:00" for day in (15, 16, 18, 19, 20, 21)]
     events = to_the_minute(treatment, first, last, but=["2026-06-10T08:00:00+02:00", *held])
@@ -180,7 +191,7 @@ def test_two_doses_within_minutes() -> None:
 
 
 def month_of_physiotherapy() -> Assessment:
-    treatment = Treatment("physical_therapy", (since("2026-01-01T00:00:00+01:00", Target(2, "week", 30)),))
+    treatment = Treatment("physical_therapy", (since("2026-01-01T00:00:00+01:00", Frequency(2, "week", 30)),))
     said = {
         2: "attended",
         4: "attended",
@@ -265,7 +276,7 @@ def test_the_second_dose_exactly_between_two_slots_takes_the_later() -> None:
 
 
 def test_where_windows_overlap_doses_take_the_slots_in_order() -> None:
-    wide = Scheduled((time(8), time(9)), early_minutes=120, late_minutes=120)
+    wide = FixedTimes((time(8), time(9)), early_minutes=120, late_minutes=120)
     treatment = medicine(since("2026-01-01T00:00:00+01:00", wide))
     close_to_the_second = taken("2026-06-01T09:05:00+02:00", "2026-06-01T08:55:00+02:00")
     assert outcomes(treatment, close_to_the_second, MONDAY) == ["on_time", "on_time"]
@@ -382,7 +393,7 @@ def test_over_two_days_without_a_plan_a_slot_reaches_no_farther_than_usual(momen
 
 
 def test_over_an_interruption_a_slot_never_reaches_past_the_middle() -> None:
-    weekly = Scheduled((time(8),), days_of_week=frozenset({1, 3}))
+    weekly = FixedTimes((time(8),), days_of_week=frozenset({1, 3}))
     daily_again = medicine(
         since("2026-05-01T00:00:00+02:00", weekly, to="2026-06-01T12:00:00+02:00"),  # Monday
         since("2026-06-01T18:00:00+02:00", MORNING),
@@ -398,7 +409,7 @@ def test_over_an_interruption_a_slot_never_reaches_past_the_middle() -> None:
 
 
 def test_neighbours_of_adjoining_regimens_share_the_time_between_them() -> None:
-    thrice = Scheduled((time(8), time(14), time(20)))
+    thrice = FixedTimes((time(8), time(14), time(20)))
     treatment = medicine(
         since("2026-01-01T00:00:00+01:00", MORNING_AND_NIGHT), since("2026-06-01T12:00:00+02:00", thrice)
     )
@@ -407,14 +418,14 @@ def test_neighbours_of_adjoining_regimens_share_the_time_between_them() -> None:
 
 
 def test_slots_that_a_clock_change_puts_on_one_instant_take_a_dose_each() -> None:
-    treatment = medicine(since("2026-01-01T00:00:00+01:00", Scheduled((time(2, 30), time(3, 30)))))
+    treatment = medicine(since("2026-01-01T00:00:00+01:00", FixedTimes((time(2, 30), time(3, 30)))))
     day, both = date(2026, 3, 29), "2026-03-29T03:30:00+02:00"
     assert outcomes(treatment, taken(both, both), day) == ["on_time", "on_time"]
     assert outcomes(treatment, taken(both), day) == ["on_time", "missed"]
 
 
 def test_a_dose_every_thirty_days_finds_its_neighbours() -> None:
-    treatment = medicine(since("2026-01-01T00:00:00+01:00", Scheduled((time(8),), every_n_days=30)))
+    treatment = medicine(since("2026-01-01T00:00:00+01:00", FixedTimes((time(8),), every_n_days=30)))
     assert outcomes(treatment, taken("2026-02-14T08:00:00+01:00"), date(2026, 1, 31)) == ["late"]  # 14 days
     assert outcomes(treatment, taken("2026-02-16T08:00:00+01:00"), date(2026, 1, 31)) == ["missed"]
 
@@ -474,9 +485,9 @@ def test_an_extra_dose_in_part_is_no_dose_more() -> None:
 # Sessions and targets.
 
 
-def weekly(*said: tuple[int, str], count: int = 2, pauses: tuple[Pause, ...] = ()) -> SessionFigures:
+def weekly(*said: tuple[int, str], count: int = 2, pauses: tuple[Hold, ...] = ()) -> SessionAdherence:
     """The week of 1 June 2026 with these words on these days."""
-    regimen = since("2026-01-01T00:00:00+01:00", Target(count, "week"))
+    regimen = since("2026-01-01T00:00:00+01:00", Frequency(count, "week"))
     events = [Event(at(f"2026-06-{day:02}T10:00:00+02:00"), status) for day, status in said]
     treatment = Treatment("physical_therapy", (regimen,), pauses)
     return sessions(assess(treatment, events, date(2026, 6, 1), date(2026, 6, 7), TOLD))
@@ -499,15 +510,15 @@ def test_a_session_attended_in_part_is_not_attended_and_one_too_many_is_extra() 
 
 
 def test_a_pause_holds_the_week_it_touches() -> None:
-    touching = Pause(at("2026-06-07T23:59:59+02:00"), at("2026-06-20T00:00:00+02:00"))
+    touching = Hold(at("2026-06-07T23:59:59+02:00"), at("2026-06-20T00:00:00+02:00"))
     figures = weekly((1, "attended"), (2, "not_attended"), pauses=(touching,))
     assert (counts(figures), figures.extras, figures.attended.value) == ({"held": 2}, 1, None)
-    after = Pause(at("2026-06-08T00:00:00+02:00"))
+    after = Hold(at("2026-06-08T00:00:00+02:00"))
     assert counts(weekly((1, "attended"), pauses=(after,))) == {"on_time": 1, "missed": 1}
 
 
 def test_a_session_with_a_clock_time_is_matched_like_a_dose() -> None:
-    plan = since("2026-01-01T00:00:00+01:00", Scheduled((time(10),), days_of_week=frozenset({2, 4})))
+    plan = since("2026-01-01T00:00:00+01:00", FixedTimes((time(10),), days_of_week=frozenset({2, 4})))
     said = {2: "attended", 4: "cancelled_by_provider", 9: "not_attended", 11: "attended"}
     events = [Event(at(f"2026-06-{day:02}T11:30:00+02:00"), status) for day, status in said.items()]
     treatment = Treatment("psychological_counselling", (plan,))
@@ -516,28 +527,28 @@ def test_a_session_with_a_clock_time_is_matched_like_a_dose() -> None:
 
 
 def test_a_session_after_the_end_of_the_plan_is_extra() -> None:
-    plan = since("2026-06-01T00:00:00+02:00", Target(2, "week"), to="2026-06-08T00:00:00+02:00")
+    plan = since("2026-06-01T00:00:00+02:00", Frequency(2, "week"), to="2026-06-08T00:00:00+02:00")
     events = taken("2026-06-03T10:00:00+02:00", "2026-06-09T10:00:00+02:00", status="attended")
     figures = sessions(assess(Treatment("education", (plan,)), events, date(2026, 6, 1), date(2026, 6, 14), TOLD))
     assert (counts(figures), figures.extras) == ({"on_time": 1, "missed": 1}, 1)
 
 
 def test_a_medicine_with_a_daily_target_has_no_timing() -> None:
-    treatment = medicine(since("2026-01-01T00:00:00+01:00", Target(2, "day")))
+    treatment = medicine(since("2026-01-01T00:00:00+01:00", Frequency(2, "day")))
     events = taken("2026-06-01T03:00:00+02:00", "2026-06-01T22:00:00+02:00", "2026-06-02T12:00:00+02:00")
     figures = doses(assess(treatment, events, date(2026, 6, 1), date(2026, 6, 2), TOLD))
     assert (share(figures.taking), share(figures.timing), share(figures.correct_days)) == ((3, 4), (0, 0), (1, 2))
 
 
 def test_a_weekly_target_prescribes_no_number_for_a_day() -> None:
-    treatment = medicine(since("2026-01-01T00:00:00+01:00", Target(1, "week")))
+    treatment = medicine(since("2026-01-01T00:00:00+01:00", Frequency(1, "week")))
     figures = doses(assess(treatment, taken("2026-06-03T08:00:00+02:00"), MONDAY, date(2026, 6, 7), TOLD))
     assert (share(figures.taking), share(figures.correct_days)) == ((1, 1), (0, 0))
 
 
 def test_doses_as_needed_are_neither_due_nor_extra() -> None:
     treatment = medicine(
-        since("2026-01-01T00:00:00+01:00", MORNING), since("2026-06-02T00:00:00+02:00", Prn(max_doses_24h=4))
+        since("2026-01-01T00:00:00+01:00", MORNING), since("2026-06-02T00:00:00+02:00", AsNeeded(max_doses_24h=4))
     )
     events = taken("2026-06-01T08:00:00+02:00", "2026-06-02T08:00:00+02:00", "2026-06-02T16:00:00+02:00")
     assessment = assess(treatment, events, MONDAY, date(2026, 6, 7), TOLD)
@@ -553,7 +564,7 @@ def test_doses_as_needed_are_neither_due_nor_extra() -> None:
 
 schedules = st.one_of(
     st.builds(
-        Scheduled,
+        FixedTimes,
         st.lists(st.sampled_from([time(hour, 30) for hour in range(24)]), min_size=1, max_size=4, unique=True).map(
             tuple
         ),
@@ -561,8 +572,8 @@ schedules = st.one_of(
         early_minutes=st.integers(0, 720),
         late_minutes=st.integers(0, 720),
     ),
-    st.builds(Target, st.integers(1, 3), st.sampled_from(["day", "week"])),
-    st.just(Prn()),
+    st.builds(Frequency, st.integers(1, 3), st.sampled_from(["day", "week"])),
+    st.just(AsNeeded()),
 )
 moments = st.integers(0, 21 * 24 * 4).map(
     lambda quarters: at("2026-03-14T00:00:00Z") + timedelta(minutes=15 * quarters)
@@ -574,9 +585,9 @@ def treatments(draw: st.DrawFn) -> Treatment:
     """One or two regimens around the change of the clocks in spring, perhaps with a pause."""
     zones = st.sampled_from([BERLIN, NEW_YORK])
     starts = sorted(draw(st.lists(moments, min_size=1, max_size=2, unique=True)))
-    regimens = tuple(Regimen(start, draw(zones), draw(schedules)) for start in starts)
+    regimens = tuple(PlanVersion(start, draw(zones), draw(schedules)) for start in starts)
     pause = sorted(draw(st.lists(moments, max_size=2, unique=True)))
-    return medicine(*regimens, pauses=(Pause(*pause),) if pause else ())
+    return medicine(*regimens, pauses=(Hold(*pause),) if pause else ())
 
 
 events = st.lists(
@@ -597,13 +608,13 @@ def test_outcomes_partition_the_slots_and_no_event_takes_two(
     treatment: Treatment, some: list[Event], word: Word
 ) -> None:
     matching = assess(treatment, some, START, END, word).matching
-    timed = [one.slot for one in matching.judged if isinstance(one.slot, Slot)]
+    timed = [one.slot for one in matching.judged if isinstance(one.slot, DueSlot)]
     assert timed == slots(treatment, START, END)
     used = [one.event.id for one in matching.judged if one.event] + [event.id for event in matching.extras]
     assert len(used) == len(set(used))
     figures = overall([assess(treatment, some, START, END, word)]).doses
     not_due = sum(one.outcome is Outcome.NOT_DUE for one in matching.judged)
-    if any(not isinstance(regimen.schedule, Prn) for regimen in treatment.regimens):
+    if any(not isinstance(regimen.schedule, AsNeeded) for regimen in treatment.regimens):
         assert sum(figures.outcomes.values()) + not_due == len(matching.judged)
         assert figures.extras == len(matching.extras)
 
@@ -631,7 +642,7 @@ def test_a_dose_more_on_time_never_lowers_taking(
     assume(judged)
     slot = data.draw(st.sampled_from(judged)).slot
     moment = data.draw(st.datetimes(slot.opens_at.replace(tzinfo=None), slot.closes_at.replace(tzinfo=None)))
-    name = data.draw(st.sampled_from([None, slot.due_at if isinstance(slot, Slot) else None]))
+    name = data.draw(st.sampled_from([None, slot.due_at if isinstance(slot, DueSlot) else None]))
     more = Event(moment.replace(tzinfo=slot.opens_at.tzinfo), "taken", name, id="more")
     assume(slot.opens_at <= more.occurred_at <= slot.closes_at)
     before = overall([assess(treatment, some, START, END, word)]).doses.taking

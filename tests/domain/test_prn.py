@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from app.domain.matching import Event
 from app.domain.moments import parse_instant as at
-from app.domain.prn import PrnUse, Reading, use
-from app.domain.regimens import Prn, Quantity, Regimen, Scheduled, Treatment
+from app.domain.prn import AsNeededUse, Reading, use
+from app.domain.regimens import Amount, AsNeeded, FixedTimes, PlanVersion, Treatment
 
 BERLIN = ZoneInfo("Europe/Berlin")
-LIMITS = Prn(min_interval_minutes=360, max_doses_24h=3, max_amount_24h=Quantity(1200, "mg"))
-TABLET = Quantity(400, "mg")
+LIMITS = AsNeeded(min_interval_minutes=360, max_doses_24h=3, max_amount_24h=Amount(1200, "mg"))
+TABLET = Amount(400, "mg")
 SUNDAY, MONDAY = date(2026, 6, 14), date(2026, 6, 15)
 
 
-def as_needed(limits: Prn = LIMITS, dose: Quantity | None = TABLET) -> Treatment:
-    return Treatment("otc_medication", (Regimen(at("2026-01-01T00:00:00+01:00"), BERLIN, limits, dose),))
+def as_needed(limits: AsNeeded = LIMITS, dose: Amount | None = TABLET) -> Treatment:
+    return Treatment("otc_medication", (PlanVersion(at("2026-01-01T00:00:00+01:00"), BERLIN, limits, dose),))
 
 
 def dose(day: int, hour: str, before: int | None = None, after: int | None = None) -> Event:
@@ -30,7 +30,7 @@ def score(day: int, hour: str, value: int) -> Reading:
     return Reading(at(f"2026-06-{day:02}T{hour}:00+02:00"), value)
 
 
-def used(*events: Event, treatment: Treatment | None = None, readings: tuple[Reading, ...] = ()) -> PrnUse:
+def used(*events: Event, treatment: Treatment | None = None, readings: tuple[Reading, ...] = ()) -> AsNeededUse:
     return use(treatment or as_needed(), events, SUNDAY, MONDAY, readings)
 
 
@@ -45,7 +45,7 @@ def test_a_prn_day_that_breaches_both_limits() -> None:
     readings = (score(14, "11:00", 5), score(14, "16:20", 7), score(14, "18:00", 4), score(15, "01:30", 3))
     found = used(*doses, readings=readings)
     assert (found.doses, found.use_days, found.doses_per_use_day) == (5, 2, 2.5)
-    assert (found.most_doses_24h, found.most_amount_24h) == (4, (Quantity(1600, "mg"),))
+    assert (found.most_doses_24h, found.most_amount_24h) == (4, (Amount(1600, "mg"),))
     assert found.interval_breaches == (doses[1].occurred_at,)
     assert found.maximum_breaches == (doses[3].occurred_at, doses[4].occurred_at)
     assert (found.pain_before.value, found.pain_before.n) == (7, 5)
@@ -81,22 +81,22 @@ def test_doses_before_the_days_asked_for_count_towards_the_limits() -> None:
 
 
 def test_doses_by_plan_count_towards_the_limits_but_are_no_use() -> None:
-    planned = Regimen(at("2026-01-01T00:00:00Z"), BERLIN, Scheduled(()), Quantity(1000, "mg"))
-    needed = Regimen(at("2026-06-14T12:00:00+02:00"), BERLIN, LIMITS, Quantity(400, "mg"))
+    planned = PlanVersion(at("2026-01-01T00:00:00Z"), BERLIN, FixedTimes(()), Amount(1000, "mg"))
+    needed = PlanVersion(at("2026-06-14T12:00:00+02:00"), BERLIN, LIMITS, Amount(400, "mg"))
     treatment = Treatment("otc_medication", (planned, needed))
     found = used(dose(14, "11:00"), dose(14, "13:00"), treatment=treatment)
-    assert (found.doses, found.most_amount_24h) == (1, (Quantity(1400, "mg"),))
+    assert (found.doses, found.most_amount_24h) == (1, (Amount(1400, "mg"),))
     assert found.interval_breaches == found.maximum_breaches == (at("2026-06-14T13:00:00+02:00"),)
 
 
 def test_amounts_are_summed_by_unit_and_exactly() -> None:
-    limits = Prn(max_amount_24h=Quantity(0.3, "mg"))
+    limits = AsNeeded(max_amount_24h=Amount(0.3, "mg"))
     tenths = [
-        Event(at(f"2026-06-14T{hour}:00:00+02:00"), "taken", amount=Quantity(0.1, "mg")) for hour in ("06", "07", "08")
+        Event(at(f"2026-06-14T{hour}:00:00+02:00"), "taken", amount=Amount(0.1, "mg")) for hour in ("06", "07", "08")
     ]
-    drops = Event(at("2026-06-14T09:00:00+02:00"), "taken", amount=Quantity(20, "[drp]"))
+    drops = Event(at("2026-06-14T09:00:00+02:00"), "taken", amount=Amount(20, "[drp]"))
     found = used(*tenths, drops, treatment=as_needed(limits))
-    assert found.most_amount_24h == (Quantity(20, "[drp]"), Quantity(0.3, "mg"))
+    assert found.most_amount_24h == (Amount(20, "[drp]"), Amount(0.3, "mg"))
     assert found.maximum_breaches == ()
 
 
@@ -108,11 +108,11 @@ def test_a_dose_of_an_unknown_amount_is_counted_but_not_summed() -> None:
 def test_a_partial_dose_is_a_use_and_what_was_skipped_is_none() -> None:
     partial = (Event(at(f"2026-06-14T{hour}:00:00+02:00"), "partial") for hour in ("06", "12"))
     found = used(*partial, Event(at("2026-06-14T20:00:00+02:00"), "skipped"))
-    assert (found.doses, found.most_amount_24h) == (2, (Quantity(800, "mg"),))
+    assert (found.doses, found.most_amount_24h) == (2, (Amount(800, "mg"),))
 
 
 def test_without_limits_nothing_is_breached() -> None:
-    found = used(*[dose(14, f"06:{minute:02}") for minute in range(20)], treatment=as_needed(Prn()))
+    found = used(*[dose(14, f"06:{minute:02}") for minute in range(20)], treatment=as_needed(AsNeeded()))
     assert (found.most_doses_24h, found.interval_breaches, found.maximum_breaches) == (20, (), ())
 
 
@@ -155,7 +155,10 @@ def test_rolling_sums_agree_with_counting(offsets: list[int], most: int) -> None
     begin = at("2026-06-13T00:00:00+02:00")
     times = sorted(begin + timedelta(minutes=offset) for offset in offsets)
     found = use(
-        as_needed(Prn(max_doses_24h=most)), [Event(t, "taken") for t in times], date(2026, 6, 13), date(2026, 6, 17)
+        as_needed(AsNeeded(max_doses_24h=most)),
+        [Event(t, "taken") for t in times],
+        date(2026, 6, 13),
+        date(2026, 6, 17),
     )
     counted = [sum(t - timedelta(hours=24) < other for other in times[: place + 1]) for place, t in enumerate(times)]
     assert found.most_doses_24h == max(counted, default=0)

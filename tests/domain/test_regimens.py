@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from app.domain.moments import parse_instant, render_instant
 from app.domain.regimens import (
-    Pause,
-    Prn,
-    Quantity,
-    Regimen,
-    Scheduled,
-    Target,
+    Amount,
+    AsNeeded,
+    FixedTimes,
+    Frequency,
+    Hold,
+    PlanVersion,
+    Schedule,
     Treatment,
     is_paused,
     margin,
@@ -26,15 +27,15 @@ from app.domain.regimens import (
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 ZONES = [ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")]
-MORNING_AND_NIGHT = Scheduled((time(8), time(20)))
+MORNING_AND_NIGHT = FixedTimes((time(8), time(20)))
 
 
-def agreed(*regimens: Regimen, status: str = "active") -> Treatment:
+def agreed(*regimens: PlanVersion, status: str = "active") -> Treatment:
     return Treatment("prescription_medication", regimens, status=status)
 
 
-def since(text: str, schedule: Scheduled | Prn | Target, zone: ZoneInfo = BERLIN, to: str | None = None) -> Regimen:
-    return Regimen(parse_instant(text), zone, schedule, valid_to=parse_instant(to) if to else None)
+def since(text: str, schedule: Schedule, zone: ZoneInfo = BERLIN, to: str | None = None) -> PlanVersion:
+    return PlanVersion(parse_instant(text), zone, schedule, valid_to=parse_instant(to) if to else None)
 
 
 def due(treatment: Treatment, start: date, end: date) -> list[str]:
@@ -53,12 +54,12 @@ def due(treatment: Treatment, start: date, end: date) -> list[str]:
     ],
 )
 def test_half_past_two_is_moved_over_the_gap_and_is_the_first_of_two(day: date, expected: str) -> None:
-    treatment = agreed(since("2026-01-01T00:00:00+01:00", Scheduled((time(2, 30),))))
+    treatment = agreed(since("2026-01-01T00:00:00+01:00", FixedTimes((time(2, 30),))))
     assert due(treatment, day, day) == [expected]
 
 
 def test_times_that_the_gap_puts_out_of_order_come_in_time_order() -> None:
-    treatment = agreed(since("2026-01-01T00:00:00+01:00", Scheduled((time(2, 30), time(3, 15)))))
+    treatment = agreed(since("2026-01-01T00:00:00+01:00", FixedTimes((time(2, 30), time(3, 15)))))
     assert due(treatment, date(2026, 3, 29), date(2026, 3, 29)) == [
         "2026-03-29T03:15:00+02:00",
         "2026-03-29T03:30:00+02:00",
@@ -66,7 +67,9 @@ def test_times_that_the_gap_puts_out_of_order_come_in_time_order() -> None:
 
 
 def test_a_window_is_real_time_and_shows_the_clock_of_its_own_instant() -> None:
-    treatment = agreed(since("2026-01-01T00:00:00+01:00", Scheduled((time(1, 30),), early_minutes=15, late_minutes=60)))
+    treatment = agreed(
+        since("2026-01-01T00:00:00+01:00", FixedTimes((time(1, 30),), early_minutes=15, late_minutes=60))
+    )
     (slot,) = slots(treatment, date(2026, 3, 29), date(2026, 3, 29))
     assert render_instant(slot.opens_at) == "2026-03-29T01:15:00+01:00"
     assert render_instant(slot.closes_at) == "2026-03-29T03:30:00+02:00"
@@ -79,7 +82,7 @@ def test_a_window_is_real_time_and_shows_the_clock_of_its_own_instant() -> None:
     at=st.times(time(4), time(22)).map(lambda at: at.replace(second=0, microsecond=0)),
 )
 def test_outside_the_night_a_time_of_day_stays_what_it_is(zone: ZoneInfo, day: date, at: time) -> None:
-    treatment = agreed(since("2000-01-01T00:00:00Z", Scheduled((at,)), zone))
+    treatment = agreed(since("2000-01-01T00:00:00Z", FixedTimes((at,)), zone))
     (slot,) = slots(treatment, day, day)
     assert (slot.day, slot.due_at.time()) == (day, at)
     assert slot.due_at.utcoffset() == slot.due_at.astimezone(zone).utcoffset()
@@ -98,7 +101,7 @@ def test_outside_the_night_a_time_of_day_stays_what_it_is(zone: ZoneInfo, day: d
 def test_asked_for_in_parts_the_slots_are_the_same(
     zone: ZoneInfo, start: date, days: tuple[int, int], times: set[time], rule: dict[str, int]
 ) -> None:
-    treatment = agreed(since("2024-01-15T12:00:00Z", Scheduled(tuple(times), **rule), zone))  # type: ignore[arg-type] # either rule
+    treatment = agreed(since("2024-01-15T12:00:00Z", FixedTimes(tuple(times), **rule), zone))  # type: ignore[arg-type] # either rule
     middle, end = start + timedelta(days=days[0]), start + timedelta(days=sum(days))
     whole = slots(treatment, start, end)
     assert whole == slots(treatment, start, middle) + slots(treatment, middle + timedelta(days=1), end)
@@ -106,12 +109,12 @@ def test_asked_for_in_parts_the_slots_are_the_same(
 
 
 def test_a_dose_changed_at_noon_leaves_the_morning_to_the_old_and_gives_the_evening_to_the_new() -> None:
-    old = Regimen(parse_instant("2026-07-01T00:00:00+02:00"), BERLIN, MORNING_AND_NIGHT, Quantity(300, "mg"))
-    new = Regimen(parse_instant("2026-07-08T12:00:00+02:00"), BERLIN, MORNING_AND_NIGHT, Quantity(600, "mg"))
+    old = PlanVersion(parse_instant("2026-07-01T00:00:00+02:00"), BERLIN, MORNING_AND_NIGHT, Amount(300, "mg"))
+    new = PlanVersion(parse_instant("2026-07-08T12:00:00+02:00"), BERLIN, MORNING_AND_NIGHT, Amount(600, "mg"))
     found = slots(agreed(old, new), date(2026, 7, 8), date(2026, 7, 8))
     assert [(slot.due_at.hour, slot.regimen, slot.dose) for slot in found] == [
-        (8, 0, Quantity(300, "mg")),
-        (20, 1, Quantity(600, "mg")),
+        (8, 0, Amount(300, "mg")),
+        (20, 1, Amount(600, "mg")),
     ]
 
 
@@ -150,20 +153,20 @@ def test_who_moves_west_before_the_morning_has_come_there_has_it_twice() -> None
 
 
 def test_some_days_of_the_week() -> None:
-    treatment = agreed(since("2026-06-03T00:00:00+02:00", Scheduled((time(9),), days_of_week=frozenset({1, 4}))))
+    treatment = agreed(since("2026-06-03T00:00:00+02:00", FixedTimes((time(9),), days_of_week=frozenset({1, 4}))))
     assert [slot.day.day for slot in slots(treatment, date(2026, 6, 1), date(2026, 6, 16))] == [4, 8, 11, 15]
 
 
 def test_every_third_day_counts_from_the_local_day_the_regimen_began() -> None:
     begins = "2026-05-31T23:00:00Z"  # already 1 June in Berlin
-    treatment = agreed(since(begins, Scheduled((time(9),), every_n_days=3)))
+    treatment = agreed(since(begins, FixedTimes((time(9),), every_n_days=3)))
     assert [slot.day.day for slot in slots(treatment, date(2026, 6, 2), date(2026, 6, 11))] == [4, 7, 10]
 
 
 def test_a_draft_makes_nothing_due() -> None:
     draft = agreed(
         since("2026-06-01T00:00:00+02:00", MORNING_AND_NIGHT, to="2026-07-01T00:00:00+02:00"),
-        since("2026-07-01T00:00:00+02:00", Target(1, "day")),
+        since("2026-07-01T00:00:00+02:00", Frequency(1, "day")),
         status="draft",
     )
     assert slots(draft, date(2026, 6, 1), date(2026, 7, 30)) == []
@@ -171,7 +174,7 @@ def test_a_draft_makes_nothing_due() -> None:
 
 
 def test_a_week_runs_from_monday_to_sunday_whatever_the_clocks_do() -> None:
-    treatment = agreed(since("2026-03-02T00:00:00+01:00", Target(2, "week", 30)))
+    treatment = agreed(since("2026-03-02T00:00:00+01:00", Frequency(2, "week", 30)))
     (week,) = periods(treatment, date(2026, 3, 23), date(2026, 3, 29))
     assert (week.first, week.last, week.count, week.minutes) == (date(2026, 3, 23), date(2026, 3, 29), 2, 30)
     assert render_instant(week.opens_at) == "2026-03-23T00:00:00+01:00"
@@ -180,15 +183,15 @@ def test_a_week_runs_from_monday_to_sunday_whatever_the_clocks_do() -> None:
 
 
 def test_a_week_is_asked_for_by_its_sunday() -> None:
-    treatment = agreed(since("2026-03-02T00:00:00+01:00", Target(2, "week")))
+    treatment = agreed(since("2026-03-02T00:00:00+01:00", Frequency(2, "week")))
     assert [week.day.day for week in periods(treatment, date(2026, 6, 7), date(2026, 6, 28))] == [7, 14, 21, 28]
     assert periods(treatment, date(2026, 6, 8), date(2026, 6, 13)) == []
 
 
 def test_a_part_of_a_week_is_not_judged_but_the_day_a_regimen_begins_is_whole() -> None:
     treatment = agreed(
-        since("2026-06-03T09:00:00+02:00", Target(2, "week")),  # a Wednesday
-        since("2026-06-17T09:00:00+02:00", Target(1, "day"), to="2026-06-19T12:00:00+02:00"),
+        since("2026-06-03T09:00:00+02:00", Frequency(2, "week")),  # a Wednesday
+        since("2026-06-17T09:00:00+02:00", Frequency(1, "day"), to="2026-06-19T12:00:00+02:00"),
     )
     found = periods(treatment, date(2026, 6, 1), date(2026, 6, 30))
     assert [(period.first.day, period.last.day, period.regimen) for period in found] == [
@@ -200,7 +203,7 @@ def test_a_part_of_a_week_is_not_judged_but_the_day_a_regimen_begins_is_whole() 
 
 def test_the_regimen_at_an_instant_is_the_one_that_is_valid_then() -> None:
     first = since("2026-06-01T00:00:00+02:00", MORNING_AND_NIGHT, to="2026-06-10T00:00:00+02:00")
-    second = since("2026-06-20T00:00:00+02:00", Prn())
+    second = since("2026-06-20T00:00:00+02:00", AsNeeded())
     treatment = agreed(first, second)
     assert regimen_at(treatment, parse_instant("2026-05-31T21:59:59Z")) is None
     assert regimen_at(treatment, parse_instant("2026-05-31T22:00:00Z")) == first
@@ -213,8 +216,8 @@ def test_a_pause_includes_its_first_instant_and_not_its_last() -> None:
         "otc_medication",
         (),
         (
-            Pause(parse_instant("2026-06-01T00:00:00Z"), parse_instant("2026-06-02T00:00:00Z")),
-            Pause(parse_instant("2026-06-08T00:00:00Z")),
+            Hold(parse_instant("2026-06-01T00:00:00Z"), parse_instant("2026-06-02T00:00:00Z")),
+            Hold(parse_instant("2026-06-08T00:00:00Z")),
         ),
     )
 
@@ -232,13 +235,13 @@ def test_a_pause_includes_its_first_instant_and_not_its_last() -> None:
     [
         ([], 2),
         ([MORNING_AND_NIGHT], 2),
-        ([Scheduled((time(8),), every_n_days=30)], 31),
-        ([Scheduled((time(8),), days_of_week=frozenset({1}))], 8),
-        ([Target(1, "day"), MORNING_AND_NIGHT], 8),
-        ([Prn()], 2),
-        ([Prn(min_interval_minutes=10_080)], 9),
+        ([FixedTimes((time(8),), every_n_days=30)], 31),
+        ([FixedTimes((time(8),), days_of_week=frozenset({1}))], 8),
+        ([Frequency(1, "day"), MORNING_AND_NIGHT], 8),
+        ([AsNeeded()], 2),
+        ([AsNeeded(min_interval_minutes=10_080)], 9),
     ],
 )
-def test_the_margin_reaches_over_the_longest_interval(schedules: list[Scheduled | Prn | Target], days: int) -> None:
+def test_the_margin_reaches_over_the_longest_interval(schedules: list[Schedule], days: int) -> None:
     regimens = (since(f"2026-06-{number:02}T00:00:00Z", schedule) for number, schedule in enumerate(schedules, start=1))
     assert margin(agreed(*regimens)) == timedelta(days=days)

@@ -121,11 +121,11 @@ def settings(**changes: Any) -> Settings:
 
 
 @contextmanager
-def serving(app: TinyApp, **changes: Any) -> Iterator[tuple[server.Server, int]]:
+def serving(app: TinyApp, **changes: Any) -> Iterator[tuple[server.DrainingServer, int]]:
     """A server in a thread of this process, and its port."""
     chosen = settings(**changes)
     listener = server.bind(chosen)
-    running = server.Server(server.Config(chosen, app))
+    running = server.DrainingServer(server.Config(chosen, app))
     thread = Thread(target=running.run, args=([listener],))
     thread.start()
     try:

@@ -87,13 +87,13 @@ def test_a_share_lies_between_nothing_and_all(value: float) -> None:
 @pytest.mark.parametrize(
     ("schema", "domain"),
     [
-        (Figure, adherence.Figure),
-        (DoseFigures, adherence.DoseFigures),
-        (SessionFigures, adherence.SessionFigures),
+        (Figure, adherence.Ratio),
+        (DoseFigures, adherence.DoseAdherence),
+        (SessionFigures, adherence.SessionAdherence),
         (OverallAdherence, adherence.Overall),
-        (PrnUse, prn.PrnUse),
-        (Median, prn.Median),
-        (TotalAmount, regimens.Quantity),
+        (PrnUse, prn.AsNeededUse),
+        (Median, prn.SampleMedian),
+        (TotalAmount, regimens.Amount),
     ],
 )
 def test_all_that_is_computed_is_answered(schema: type[BaseModel], domain: Any) -> None:
@@ -116,7 +116,7 @@ def test_the_description_says_whose_word_it_is_and_what_it_is_not() -> None:
 
 def test_every_member_of_a_period_is_known_to_the_arithmetic() -> None:
     own = {"time_zone", "on_hold"}
-    assert set(Period.model_fields) - own <= {field.name for field in fields(regimens.Period)}
+    assert set(Period.model_fields) - own <= {field.name for field in fields(regimens.DuePeriod)}
 
 
 def test_generated_clients_get_one_plain_name_for_each_type() -> None:

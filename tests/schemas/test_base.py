@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.schemas.base import (
+    BodyFault,
     CodeOf,
     Distinct,
-    Fault,
     Instant,
     LocalDate,
     RecordId,
@@ -151,7 +151,7 @@ def test_refusing_nothing_passes() -> None:
 
 def test_faults_of_the_whole_stand_at_their_own_places() -> None:
     with pytest.raises(ValidationError) as refused:
-        refuse([Fault(("a", 0), "one", "First {brace}."), Fault((), "two", "Second.")])
+        refuse([BodyFault(("a", 0), "one", "First {brace}."), BodyFault((), "two", "Second.")])
     told = [(error["loc"], error["type"], error["msg"]) for error in refused.value.errors()]
     assert told == [(("a", 0), "one", "First {brace}."), ((), "two", "Second.")]
 

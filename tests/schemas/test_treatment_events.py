@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from app import vocabularies
 from app.domain import matching
-from app.domain.regimens import Quantity
+from app.domain.regimens import Amount
 from app.domain.treatments import DOSE_STATUSES, SESSION_STATUSES
 from app.schemas.treatment_events import (
     EXAMPLE_EVENT,
@@ -229,7 +229,7 @@ def test_a_stored_event_becomes_one_to_be_matched() -> None:
     assert event_of(TreatmentEventOut.model_validate(STORED_EVENT)) == matching.Event(
         occurred_at=datetime(2026, 3, 29, 16, 40, tzinfo=UTC),
         status="taken",
-        amount=Quantity(400, "mg"),
+        amount=Amount(400, "mg"),
         pain_before=7,
         pain_after=3,
         id=EXAMPLE_EVENT["id"],

@@ -368,37 +368,37 @@ def test_an_answered_treatment_has_the_envelope_beside_its_fields() -> None:
 
 
 def test_a_treatment_becomes_a_plan() -> None:
-    patch = regimens.Quantity(1, "{patch}")
+    patch = regimens.Amount(1, "{patch}")
     berlin = ZoneInfo("Europe/Berlin")
     at = (time(9),)
     assert plan_of(TreatmentIn.model_validate(EXAMPLE_TREATMENT)) == regimens.Treatment(
         category="opioid_medication",
         regimens=(
-            regimens.Regimen(
+            regimens.PlanVersion(
                 valid_from=datetime(2026, 1, 11, 23, tzinfo=UTC),
                 zone=berlin,
-                schedule=regimens.Scheduled(at, days_of_week=frozenset({1}), early_minutes=60, late_minutes=180),
+                schedule=regimens.FixedTimes(at, days_of_week=frozenset({1}), early_minutes=60, late_minutes=180),
                 dose=patch,
             ),
-            regimens.Regimen(
+            regimens.PlanVersion(
                 valid_from=datetime(2026, 3, 1, 23, tzinfo=UTC),
                 zone=berlin,
-                schedule=regimens.Scheduled(at, every_n_days=7, early_minutes=60, late_minutes=180),
+                schedule=regimens.FixedTimes(at, every_n_days=7, early_minutes=60, late_minutes=180),
                 dose=replace(patch, value=2),
                 valid_to=datetime(2026, 6, 28, 22, tzinfo=UTC),
             ),
         ),
-        pauses=(regimens.Pause(datetime(2026, 2, 8, 23, tzinfo=UTC), datetime(2026, 2, 15, 23, tzinfo=UTC)),),
+        pauses=(regimens.Hold(datetime(2026, 2, 8, 23, tzinfo=UTC), datetime(2026, 2, 15, 23, tzinfo=UTC)),),
     )
 
 
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
-        ({"type": "scheduled", "times": ["20:00", "08:30"]}, regimens.Scheduled((time(8, 30), time(20)))),
-        ({"type": "prn"}, regimens.Prn()),
-        (EXAMPLE_PRN["regimens"][0]["schedule"], regimens.Prn(360, 3, regimens.Quantity(1200, "mg"))),
-        (EXAMPLE_SESSIONS["regimens"][0]["schedule"], regimens.Target(2, "week", 30)),
+        ({"type": "scheduled", "times": ["20:00", "08:30"]}, regimens.FixedTimes((time(8, 30), time(20)))),
+        ({"type": "prn"}, regimens.AsNeeded()),
+        (EXAMPLE_PRN["regimens"][0]["schedule"], regimens.AsNeeded(360, 3, regimens.Amount(1200, "mg"))),
+        (EXAMPLE_SESSIONS["regimens"][0]["schedule"], regimens.Frequency(2, "week", 30)),
     ],
 )
 def test_each_type_of_schedule_becomes_its_own(sent: dict[str, Any], expected: Any) -> None:

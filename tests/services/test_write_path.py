@@ -182,7 +182,7 @@ async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app:
     async def put(mood: int | None, base: int) -> str:
         change = records.change_of(ENTRY, first.model_copy(update={"mood": mood}), first.id, base)
         outcome = await record_store.write(
-            diary, "test", ENTRY.write_scope, [record_store.Change(**{**_fields(change), "mutation_id": mutation})]
+            diary, "test", ENTRY.write_scope, [record_store.RecordWrite(**{**_fields(change), "mutation_id": mutation})]
         )
         return outcome[0].status
 
@@ -191,7 +191,7 @@ async def test_a_mutation_is_applied_once_and_its_id_stands_for_its_content(app:
     assert await put(4, 1) == "reused"
 
 
-def _fields(change: record_store.Change) -> dict[str, Any]:
+def _fields(change: record_store.RecordWrite) -> dict[str, Any]:
     return {name: getattr(change, name) for name in change.__slots__}
 
 
