@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.models.care_team import SCOPES as EVERY_SCOPE
+from app import vocabularies
 from app.schemas.kinds import KINDS, SCOPES
 from app.schemas.records import RecordKind
 
@@ -34,7 +34,7 @@ OF_A_PATIENT = ("diary", "foreign", "missing", "erased")
 SIGNED_OUT = ("anonymous", "expired", "revoked", "disabled")
 STRANGERS = ("other", "pending", "withdrawn", "lapsed", "stranger", "unverified", "admin")
 READERS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("caregiver", "granted", "member"), frozenset(EVERY_SCOPE)),
+    **dict.fromkeys(("caregiver", "granted", "member"), vocabularies.load("scopes").codes),
     **{scope: frozenset({scope}) for scope in (*(f"{scope}:read" for scope in SCOPES), "adherence:read")},
 }
 CALLERS = (*SIGNED_OUT, "own", *READERS, *STRANGERS)

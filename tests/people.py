@@ -10,9 +10,10 @@ import asyncpg
 import httpx
 from pydantic import BaseModel
 
-from app.models.care_team import SCOPES
+from app import vocabularies
 from app.schemas.records import RecordKind
 
+SCOPES = vocabularies.load("scopes").ordered_codes
 PASSWORD = "a sentence that only I know"
 
 

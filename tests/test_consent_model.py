@@ -18,10 +18,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.models.care_team import SCOPES
 from tests.conftest import connect
 from tests.forms import size
 from tests.people import (
+    SCOPES,
     Person,
     Phone,
     dose,

@@ -18,9 +18,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.models.care_team import SCOPES
 from tests.conftest import connect
-from tests.people import Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
+from tests.people import SCOPES, Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app import vocabularies
 from app.models.base import Base, CreatedAt, NewId
 
-SCOPES = vocabularies.load("scopes").ordered_codes
 PROFESSIONS = vocabularies.load("professions").ordered_codes
 
 
