@@ -25,7 +25,7 @@ from uvloop import Loop as UvLoop
 
 from app import logs
 from app.config import Settings
-from app.http import server
+from app.http import protocol, server
 from app.http.lifecycle import Lifecycle
 from tests.waiting import PATIENCE, block_until
 
@@ -300,7 +300,7 @@ def _send_quietly(client: socket.socket, request_bytes: bytes) -> None:
 
 
 def test_the_refusal_of_a_flood_names_the_limits(port: int) -> None:
-    assert problem_of(ask(port, b"/echo", b"X: y\r\n" * 101), 400)["detail"] == server.HEAD_TOO_LARGE
+    assert problem_of(ask(port, b"/echo", b"X: y\r\n" * 101), 400)["detail"] == protocol.HEAD_TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_tls_is_1_2_or_newer_and_an_unfinished_handshake_is_closed(
     app: TinyApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = _certificate(tmp_path)
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", PATIENCE)
+    monkeypatch.setattr(server, "TLS_HANDSHAKE_SECONDS", PATIENCE)
     with serving(app, tls_cert=certificate, tls_key=key) as (running, number):
         client = ssl.create_default_context(cafile=certificate)
         with client.wrap_socket(connect(number), server_hostname="localhost") as secure:
@@ -490,7 +490,7 @@ def test_tls_is_1_2_or_newer_and_an_unfinished_handshake_is_closed(
             assert secure.recv(4096).startswith(OK)
         assert running.config.ssl is not None
         assert running.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr(server, "TLS_HANDSHAKE_SECONDS", 0.1)
     with serving(app, tls_cert=certificate, tls_key=key) as (_, number), connect(number) as silent:
         assert read_to_end(silent) == b""
 
@@ -498,8 +498,8 @@ def test_tls_is_1_2_or_newer_and_an_unfinished_handshake_is_closed(
 def test_an_idle_tls_client_that_never_says_good_bye_does_not_hold_up_the_end(
     app: TinyApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", PATIENCE)
-    monkeypatch.setattr(server, "FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr(server, "TLS_HANDSHAKE_SECONDS", PATIENCE)
+    monkeypatch.setattr(server, "TLS_CLOSE_SECONDS", 0.1)
     certificate, key = _certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=certificate)
     with (
