@@ -20,8 +20,9 @@ from app.domain.moments import render_instant
 from app.domain.regimens import DueSlot, slots
 from app.schemas.adherence import AdherenceOut
 from app.schemas.envelope import example_stored
+from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventOut, event_of
-from app.schemas.treatments import TreatmentOut, plan_of
+from app.schemas.treatments import TreatmentOut
 from app.services.adherence import assessed
 
 RUNS = 40

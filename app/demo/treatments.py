@@ -9,8 +9,9 @@ from app.demo.year import DAYS, ZONE, clock, envelope, first_day, pain_level, st
 from app.domain.regimens import DueSlot, is_paused, slots
 from app.schemas.base import Json
 from app.schemas.entries import EntryIn
+from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventIn
-from app.schemas.treatments import TreatmentIn, plan_of
+from app.schemas.treatments import TreatmentIn
 
 PREGABALIN = "6f1d3c52-9a47-4e0b-8c25-1b7e90d4a361"
 IBUPROFEN = "a2c84b0e-57f3-4d19-b6e8-03d95c7f1e24"

@@ -1,10 +1,14 @@
 """What a treatment makes due: the slots with a clock time, for reminders, and the days or weeks with a target."""
 
+from datetime import time
+from zoneinfo import ZoneInfo
+
 from pydantic import ConfigDict, Field
 
+from app.domain import regimens
 from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone
-from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT
-from app.schemas.units import Quantity
+from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, Prn, Regimen, Scheduled, Target, TreatmentShape
+from app.schemas.units import Quantity, quantity_of
 
 LONGEST_DAYS = 92
 _REGIMEN_DAYS = LONGEST_DAYS + 3 * 99  # each of 99 changes of 100 regimens may repeat three days, in another zone
@@ -98,4 +102,39 @@ class SlotsOut(Strict):
     periods: list[Period] = Field(
         max_length=_REGIMEN_DAYS,
         description="Of regimens with a target; a week stands here when its Sunday is among the days.",
+    )
+
+
+def plan_of(treatment: TreatmentShape) -> regimens.Treatment:
+    """The treatment as arithmetic takes it: what is due when, and when it was on hold."""
+    return regimens.Treatment(
+        category=treatment.category,
+        regimens=tuple(map(_regimen, treatment.regimens)),
+        pauses=tuple(regimens.Hold(pause.from_, pause.to) for pause in treatment.pauses),
+        status=treatment.status,
+    )
+
+
+def _regimen(regimen: Regimen) -> regimens.PlanVersion:
+    return regimens.PlanVersion(
+        valid_from=regimen.valid_from,
+        zone=ZoneInfo(regimen.time_zone),
+        schedule=_schedule(regimen.schedule),
+        dose=quantity_of(regimen.dose),
+        valid_to=regimen.valid_to,
+    )
+
+
+def _schedule(schedule: Scheduled | Prn | Target) -> regimens.FixedTimes | regimens.AsNeeded | regimens.Frequency:
+    if isinstance(schedule, Target):
+        return regimens.Frequency(schedule.count, schedule.per, schedule.minutes)
+    if isinstance(schedule, Prn):
+        limit = quantity_of(schedule.max_amount_24h)
+        return regimens.AsNeeded(schedule.min_interval_minutes, schedule.max_doses_24h, limit)
+    return regimens.FixedTimes(
+        times=tuple(sorted(map(time.fromisoformat, schedule.times))),
+        days_of_week=None if schedule.days_of_week is None else frozenset(schedule.days_of_week),
+        every_n_days=schedule.every_n_days or 1,
+        early_minutes=schedule.early_minutes,
+        late_minutes=schedule.late_minutes,
     )

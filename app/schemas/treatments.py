@@ -1,16 +1,13 @@
 """The treatment on the wire: what was agreed, from when on, and how each change of it reads."""
 
 from collections.abc import Iterator
-from datetime import time
 from itertools import pairwise
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app import errors
-from app.domain import regimens
 from app.domain.treatments import is_medication
 from app.schemas.base import (
     BodyFault,
@@ -28,7 +25,7 @@ from app.schemas.base import (
 )
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import Facts, RecordKind
-from app.schemas.units import Quantity, quantity_of
+from app.schemas.units import Quantity
 
 TreatmentCategory = TypeAliasType("TreatmentCategory", Annotated[str, CodeOf("treatment_categories")])
 DoseForm = TypeAliasType("DoseForm", Annotated[str, CodeOf("dose_forms")])
@@ -299,41 +296,6 @@ class TreatmentOut(TreatmentShape, RecordOut):
     model_config = ConfigDict(json_schema_extra={"examples": [STORED_TREATMENT]})
 
     kind: Literal["treatment"]
-
-
-def plan_of(treatment: TreatmentShape) -> regimens.Treatment:
-    """The treatment as arithmetic takes it: what is due when, and when it was on hold."""
-    return regimens.Treatment(
-        category=treatment.category,
-        regimens=tuple(map(_regimen, treatment.regimens)),
-        pauses=tuple(regimens.Hold(pause.from_, pause.to) for pause in treatment.pauses),
-        status=treatment.status,
-    )
-
-
-def _regimen(regimen: Regimen) -> regimens.PlanVersion:
-    return regimens.PlanVersion(
-        valid_from=regimen.valid_from,
-        zone=ZoneInfo(regimen.time_zone),
-        schedule=_schedule(regimen.schedule),
-        dose=quantity_of(regimen.dose),
-        valid_to=regimen.valid_to,
-    )
-
-
-def _schedule(schedule: Scheduled | Prn | Target) -> regimens.FixedTimes | regimens.AsNeeded | regimens.Frequency:
-    if isinstance(schedule, Target):
-        return regimens.Frequency(schedule.count, schedule.per, schedule.minutes)
-    if isinstance(schedule, Prn):
-        limit = quantity_of(schedule.max_amount_24h)
-        return regimens.AsNeeded(schedule.min_interval_minutes, schedule.max_doses_24h, limit)
-    return regimens.FixedTimes(
-        times=tuple(sorted(map(time.fromisoformat, schedule.times))),
-        days_of_week=None if schedule.days_of_week is None else frozenset(schedule.days_of_week),
-        every_n_days=schedule.every_n_days or 1,
-        early_minutes=schedule.early_minutes,
-        late_minutes=schedule.late_minutes,
-    )
 
 
 def _regimens(treatment: TreatmentFields) -> Iterator[BodyFault]:

@@ -18,8 +18,9 @@ from app.domain.prn import Reading
 from app.domain.treatments import flags
 from app.errors import Fault, InsufficientScope, Invalid
 from app.schemas.adherence import MOST, AdherenceOut, LeftOut, OverallAdherence, TreatmentAdherence
+from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventOut, event_of
-from app.schemas.treatments import TreatmentOut, plan_of
+from app.schemas.treatments import TreatmentOut
 from app.services.access import Diary, refuse
 
 SCOPE = "adherence:read"

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from app.domain import regimens
-from app.schemas.slots import Period, Slot, SlotsOut
-from app.schemas.treatments import TREATMENT, TreatmentOut, plan_of
+from app.schemas.slots import Period, Slot, SlotsOut, plan_of
+from app.schemas.treatments import TREATMENT, TreatmentOut
 from app.services import record_store
 from app.services.access import Diary
 

@@ -21,8 +21,9 @@ from app.domain.adherence import Assessment, DoseAdherence, SessionAdherence, as
 from app.domain.matching import Outcome, Word
 from app.domain.prn import AsNeededUse
 from app.domain.regimens import DueSlot, regimen_at, slots
+from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventIn, event_of
-from app.schemas.treatments import TreatmentIn, plan_of
+from app.schemas.treatments import TreatmentIn
 
 LAST_DAYS = [
     date(2026, 11, 21),

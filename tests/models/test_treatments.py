@@ -16,9 +16,10 @@ from app.config import Settings
 from app.domain.regimens import margin
 from app.domain.treatments import flags
 from app.postgres.database import driver_url
+from app.schemas.slots import plan_of
 from app.schemas.timeline import TreatmentChangeOut
 from app.schemas.treatment_events import EventStatus
-from app.schemas.treatments import TreatmentIn, plan_of
+from app.schemas.treatments import TreatmentIn
 from tests.people import Phone, dose, entry, grant, profile, site, treatment
 
 pytestmark = pytest.mark.anyio

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from app import vocabularies
 from app.domain import regimens
 from app.domain.treatments import MEDICATIONS
+from app.schemas.slots import plan_of
 from app.schemas.treatments import (
     EXAMPLE_PRN,
     EXAMPLE_SESSIONS,
@@ -30,7 +31,6 @@ from app.schemas.treatments import (
     TreatmentIn,
     TreatmentOut,
     TreatmentPatch,
-    plan_of,
 )
 from tests.schemas.refusals import CANARIES, answers, faults, places, with_more, with_value
 

@@ -19,9 +19,9 @@ from app.domain.prn import Reading
 from app.errors import Fault, Invalid
 from app.schemas.adherence import EXAMPLE_ADHERENCE, MOST, AdherenceOut
 from app.schemas.envelope import example_stored
-from app.schemas.slots import EXAMPLE_PERIODS, EXAMPLE_SLOTS, LONGEST_DAYS
+from app.schemas.slots import EXAMPLE_PERIODS, EXAMPLE_SLOTS, LONGEST_DAYS, plan_of
 from app.schemas.treatment_events import EventStatus, TreatmentEventOut
-from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, MINIMAL_TREATMENT, TreatmentOut, plan_of
+from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, MINIMAL_TREATMENT, TreatmentOut
 from app.services.adherence import assessed
 from app.services.slots import expanded
 from tests.domain.test_adherence import process_in
