@@ -40,6 +40,7 @@ cli.add_typer(admin, name="admin")
 
 def main() -> None:
     """The entry point. SIGTERM and a closed terminal end a command as Ctrl-C does: what it started is stopped."""
+    # By an exception, so that context managers stop the embedded database; a shell expects 128 + the signal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     cli()

@@ -8,11 +8,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors, logs
 from app.http import metrics, problems
 
-CLIENT_LEFT = 499  # logged and counted when nobody waits for an answer any more; never sent
+CLIENT_LEFT = 499  # nginx's number: logged and counted when the client closed the connection first; never sent
 
 
 class AccessLog:
-    """Writes one line and one sample per request, by route template; answers 500 for what nobody caught."""
+    """Writes one line and one sample per request, by route template; responds with 500 to what nobody caught."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,11 +36,11 @@ class AccessLog:
         try:
             await self.app(scope, receive, watch)
         except ClientDisconnect:
-            pass
+            pass  # nobody is there to respond to
         except Exception as exception:
             request_id = scope["state"]["request_id"]
             logs.error("unexpected", exception, request_id=request_id, route=_template(scope))
-            if status == CLIENT_LEFT:
+            if status == CLIENT_LEFT:  # no response has begun: after the first byte it is too late for another
                 await problems.respond(errors.Internal(), request_id)(scope, receive, watch)
         finally:
             metrics.IN_PROGRESS.dec()
@@ -48,7 +48,10 @@ class AccessLog:
 
 
 def _template(scope: Scope) -> str | None:
-    """The matched route as it was declared; FastAPI keeps an included router's, with its prefix, apart."""
+    """The matched route as it was declared; FastAPI keeps an included router's, with its prefix, apart.
+
+    The address itself names patients and records, and goes neither to the log nor to the metrics.
+    """
     route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     return getattr(route, "path_format", None)
 

@@ -55,10 +55,15 @@ async def public() -> None:
 
 
 class Identify(HTTPBearer):
-    """Who calls, by a verified access token. Whether its session still lives is asked together with the data."""
+    """Who calls, by a verified access token; raises Unauthenticated.
+
+    Whether its session still lives is asked together with the data, in the same call: asked before, it could end in
+    between.
+    """
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]  # the caller, not the header
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        # The name of a scheme is case-insensitive (RFC 9110, 11.1).
         if scheme.lower() != "bearer":
             raise Unauthenticated
         parts: State = request.app.state.diary
@@ -71,7 +76,7 @@ identify = Identify(scheme_name="AccessToken", bearerFormat="JWT", description="
 
 
 async def open_session(parts: Annotated[State, Depends(state)]) -> AsyncIterator[AsyncSession]:
-    """A session in the request's one transaction."""
+    """A session in the request's one transaction: committed before the response leaves, rolled back where it raises."""
     async with parts.database.open_session() as session:
         yield session
 
@@ -172,7 +177,7 @@ async def base_version(
         ),
     ] = None,
 ) -> int:
-    """The version that If-Match names."""
+    """The version that If-Match names; raises PreconditionRequired without one and BadRequest for anything else."""
     if if_match is None:
         raise PreconditionRequired
     version = etags.version(if_match)
@@ -192,6 +197,7 @@ async def known_parameters(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     if known.issuperset(names) and len(set(names)) == len(names):
         return
+    # A misspelt filter that is ignored shows more records than were asked for. Its name is input, and not repeated.
     faults = [Fault("#query", "unknown_parameter", "A query parameter is not known here.")]
     if known.issuperset(names):
         faults = [Fault(f"#query/{name}", "repeated", "Give it once.") for name in known if names.count(name) > 1]

@@ -1,4 +1,8 @@
-"""What must hold for the bytes of a request before Pydantic or PostgreSQL may see them: URL, framing, JSON."""
+"""Body validation: what must hold for the bytes of a request before Pydantic or PostgreSQL may see them.
+
+Parsers disagree about malformed JSON, and PostgreSQL takes neither NUL nor half a surrogate pair. What is refused here
+means the same to whoever reads it later.
+"""
 
 import asyncio
 import json
@@ -23,8 +27,8 @@ MAX_MEMBERS = 20_000  # many times what a full push holds; each costs time befor
 MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
 MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
 
-LINGER_SECONDS = 2.0
-_LENGTH = re.compile(rb"\d{1,18}")
+LINGER_SECONDS = 2.0  # how long what still arrives of a refused body is thrown away
+_LENGTH = re.compile(rb"\d{1,18}")  # int() would take signs, spaces and underscores, and time for a long text
 _BAD_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})|%00")
 _JSON = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 _MERGE_PATCH = re.compile(rb'application/merge-patch\+json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
@@ -43,7 +47,7 @@ _CLEAN_ESCAPES = re.compile(
 
 
 class BodyValidation:
-    """Lets a request pass only when its address and its whole body are well formed."""
+    """Passes a request on once its address and its whole body are well formed, with the body as `state["body"]`."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -76,7 +80,7 @@ class BodyValidation:
         if int(length) > self.max_bytes:
             raise TooLarge(headers=_CLOSE)
         if int(length) == 0 and b"transfer-encoding" not in headers:
-            return None
+            return None  # no body is announced, so none is waited for
         try:
             async with asyncio.timeout(self.seconds):
                 return await self._collect(receive)
@@ -92,7 +96,7 @@ class BodyValidation:
                 raise ClientDisconnect
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > self.max_bytes:
+            if len(body) > self.max_bytes:  # a chunked body announces no length
                 raise TooLarge(headers=_CLOSE)
         return bytes(body)
 
@@ -101,6 +105,7 @@ def inflate(packed: bytes, most: int) -> bytes:
     """The body that was sent with gzip: TooLarge beyond `most` bytes or MAX_RATIO, BadRequest where it is none."""
     unpacking = zlib.decompressobj(wbits=31)  # the gzip container only
     try:
+        # One byte more than is allowed shows that it is too much, without unpacking the rest of a zip bomb.
         body = unpacking.decompress(packed, min(most, MAX_RATIO * len(packed)) + 1)
     except zlib.error:
         raise BadRequest("The body is not in gzip.") from None
@@ -115,6 +120,7 @@ def parse(body: bytes) -> object:
     """The JSON value of a body, or BadRequest that names the broken rule and never what was sent."""
     if body.startswith(BOM_UTF8):
         raise BadRequest("The body starts with a byte order mark.")
+    # Depth and members are counted on the bytes: the decoder would recurse, or build the objects, before it could tell.
     _check_depth(body)
     if body.count(b":") > MAX_MEMBERS and _STRING.sub(b"", body).count(b":") > MAX_MEMBERS:
         raise BadRequest("The body has too many members.")
@@ -149,6 +155,7 @@ def _check_depth(body: bytes) -> None:
 
 
 def _integer(literal: str) -> int:
+    # The length comes first: int() takes quadratic time.
     if len(literal) > MAX_NUMBER_LENGTH or not -MAX_INTEGER <= int(literal) <= MAX_INTEGER:
         raise BadRequest("An integer is outside ±2^53.")
     return int(literal)
@@ -210,12 +217,13 @@ def _replay(body: bytes | None, receive: Receive) -> Receive:
 
 
 async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers at once, then throws away for a moment what still arrives.
+    """Responds at once, then throws away for a moment what still arrives.
 
-    Closing a connection with unread bytes resets it, and the client may lose the answer.
+    Closing a connection with unread bytes resets it, and the client may lose the response.
     """
 
     async def hold(message: Message) -> None:
+        # As long as the response is not complete uvicorn goes on reading.
         await send({**message, "more_body": True} if "body" in message else message)
 
     await problems.respond(problem, scope["state"]["request_id"])(scope, receive, hold)

@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+# Labels are chosen by us: each new value is a series that Prometheus keeps for ever, and a caller can invent methods.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 IN_PROGRESS = Gauge("diary_http_requests_in_progress", "Requests being answered now", multiprocess_mode="livesum")

@@ -1,4 +1,4 @@
-"""What surrounds every request, as plain ASGI, outermost last: request id and headers, admission of crowds."""
+"""What surrounds every request, as plain ASGI: request id and headers, and a bound on concurrent requests."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from app.http.json_body import BodyValidation
 from app.http.rate_limits import RateLimit, Windows
 from app.security import client_address
 
-CROWD_SECONDS = (4, 16)  # after so many a crowd may come back, each at another time
+RETRY_AFTER_SECONDS = (4, 16)  # at random: a crowd that was refused together must not come back together
 
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -26,15 +26,18 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-_DEFAULT_HEADERS = [
+_DEFAULT_HEADERS = [  # where a response says nothing else: most hold health data, and none is a page
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+# Over plain HTTP anybody on the way could have set it, and so browsers ignore it there (RFC 6797, section 7.2).
 _HTTPS_HEADERS = [(b"strict-transport-security", b"max-age=63072000")]
 
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Puts the middleware around the app; the last one added is the outermost."""
+    # The order is that of cost: a caller over the limit is refused before a byte of the body is read, a request is
+    # admitted once its body is complete, and whatever happens inside is logged and has its request id.
     app.add_middleware(FastPath, api=app)
     app.add_middleware(Admission, most=settings.requests_in_progress)
     app.add_middleware(BodyValidation, settings=settings)
@@ -74,33 +77,34 @@ class RequestContext:
 
 
 class Admission:
-    """Lets in as many requests at a time as are answered soon; whoever comes on top is told when to come back.
+    """Admits a bounded number of concurrent requests; responds to any other with 503 and a Retry-After.
 
-    After an outage all phones come at once. Whoever would only wait is refused while that is cheap, each with another
-    Retry-After, so that they do not come back at once. Requests count from when they are whole: who sends slowly takes
-    nobody's place.
+    After an outage all phones come at once. Requests that would only wait are refused while that is cheap, each with
+    another Retry-After, so that they do not come back at once. A request counts once its body is complete: one that is
+    sent slowly keeps no other out.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app = app
         self.most = most
-        self.inside = 0
+        self.in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
         if scope["type"] != "http" or not scope["path"].startswith(rate_limits.LIMITED):
             return await self.app(scope, receive, send)
-        if self.inside >= self.most:
-            problem = errors.Unavailable(retry_after=randint(*CROWD_SECONDS))  # noqa: S311 - to spread them, not to hide it
+        if self.in_progress >= self.most:
+            problem = errors.Unavailable(retry_after=randint(*RETRY_AFTER_SECONDS))  # noqa: S311 - to spread them, not to hide it
             return await problems.respond(problem, scope["state"]["request_id"])(scope, receive, send)
-        self.inside += 1
+        self.in_progress += 1
         try:
             return await self.app(scope, receive, send)
         finally:
-            self.inside -= 1
+            self.in_progress -= 1
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> UUID:
+    """The caller's X-Request-Id where it is a UUID: it goes to the log and the audit trail, where no other text may."""
     for name, value in headers:
         if name == b"x-request-id" and _UUID.fullmatch(value):
             return UUID(value.decode())

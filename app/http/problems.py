@@ -114,7 +114,7 @@ def respond(problem: Problem, request_id: UUID) -> Response:
         members["errors"] = [vars(fault) for fault in problem.faults]
     body = json.dumps(members, ensure_ascii=False).encode()
     if problem.current is not None:
-        body = b'%b, "current": %b}' % (body[:-1], problem.current)
+        body = b'%b, "current": %b}' % (body[:-1], problem.current)  # parsed and written anew it could differ
     return Response(body, problem.status, _headers(problem), MEDIA_TYPE)
 
 
@@ -123,7 +123,7 @@ def respond_to_failure(failure: Problem | RequestValidationError, request_id: UU
     if isinstance(failure, Problem):
         return respond(failure, request_id)
     failures = failure.errors()
-    if any(one["loc"][0] == "path" for one in failures):
+    if any(one["loc"][0] == "path" for one in failures):  # an address that names nothing, not a body to correct
         return respond(errors.NotFound(), request_id)
     return respond(errors.Invalid(faults=validation.faults(failures, failure.body)), request_id)
 
@@ -183,7 +183,7 @@ def _allowed(request: Request) -> str:
 
 def _headers(problem: Problem) -> dict[str, str]:
     headers = dict(problem.headers)
-    if problem.status == 401:
+    if problem.status == 401:  # RFC 9110 asks for it (15.5.2)
         headers["WWW-Authenticate"] = "Bearer"
     if problem.etag is not None:
         headers["ETag"] = problem.etag

@@ -67,16 +67,17 @@ class Windows:
         return Standing(allowed, quota - sent, -((now - begun - _WINDOW) // 1000))
 
     def _cell(self, client: bytes) -> int:
-        """Where the client's window is. The key keeps others from choosing whose set they land in."""
+        """The index of the client's window. The key keeps others from choosing whose set they share."""
         choice, tag = unpack("QQ", blake2b(client, digest_size=16, key=self._key).digest())
         cells = self._cells
         first = choice % SETS * WAYS * 2
         end = first + WAYS * 2
-        for place in range(first, end, 2):
-            if cells[place] == tag:
-                return place + 1
+        for index in range(first, end, 2):
+            if cells[index] == tag:
+                return index + 1
+        # As in a CPU's set-associative cache: a table of fixed size has no lock, no growth and no sweeping.
         oldest = min(range(first + 1, end, 2), key=cells.__getitem__)
-        cells[oldest] = 0
+        cells[oldest] = 0  # before the tag, or the new client would begin with the count of the old
         cells[oldest - 1] = tag
         return oldest
 
@@ -104,7 +105,7 @@ def _size() -> int:
 
 
 class RateLimit:
-    """Refuses whoever sends too much, before anything is read or asked of the database.
+    """Responds with 429 to whoever sends too much, before the body is read or the database asked.
 
     A device that is signed in is counted by its session, anybody else by address: a token that is made up buys no
     second allowance and takes nobody's.
@@ -148,7 +149,7 @@ class Policy:
 
 
 def _session(scope: Scope) -> bytes | None:
-    """The session that a verified access token names."""
+    """The id of the session that a verified access token names, as bytes; None without one."""
     sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     scheme, _, token = sent.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer":

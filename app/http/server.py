@@ -47,6 +47,7 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
     with TemporaryDirectory(prefix="diary-workers-") as directory:
         shared = Path(directory) / "limits"
         rate_limits.create(shared)
+        # Workers are spawned: what they share they find through the environment, before they import prometheus_client.
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, rate_limits.FILE: str(shared)}
         Supervisor(config, duplicated(listener)).run()
 
@@ -54,7 +55,7 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
 def bind(settings: Settings) -> socket.socket:
     """The socket for the configured address, not listening yet; raises PortTaken."""
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a restart waits for TIME_WAIT to pass
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
@@ -161,7 +162,7 @@ def _tls(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLCon
     context = default()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
-    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_NO_RENEGOTIATION  # TLS 1.2: each would cost us far more than the client
     return context
 
 

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from app.errors import Fault, Invalid
 
-MAX_FAULTS = 50
+MAX_FAULTS = 50  # a body of half a megabyte may hold a hundred thousand, and nobody reads on after some
 
 Model = TypeVar("Model", bound=BaseModel)
 

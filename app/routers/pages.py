@@ -22,6 +22,7 @@ REDOC_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inli
 
 _PAGES = files("app") / "pages"
 _VENDOR = files("fastapi_offline") / "static"
+# Only what is named here is served: a name in an address never becomes a path.
 _STATIC = {
     "style.css": _PAGES,
     "docs.js": _PAGES,

@@ -15,8 +15,12 @@ def host(name: str) -> str | None:
 
 @lru_cache(4096)
 def network(address: str | None) -> bytes:
-    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits; empty where no address is known."""
+    """What one subscriber holds: an IPv4 address, or an IPv6 network of 64 bits; empty where no address is known.
+
+    Who counts IPv6 addresses one by one counts nobody: a subscriber has 2**64 of them.
+    """
     if address is None:
         return b""
     found = ip_address(address)
+    # A socket that speaks both protocols shows an IPv4 client as ::ffff:192.0.2.1.
     return (getattr(found, "ipv4_mapped", None) or found).packed[:8]

@@ -43,7 +43,7 @@ class Cursors:
         """The payload sealed for this purpose; raises InvalidCursor for anything else."""
         sealed = _decode(cursor)
         tag, body = sealed[:TAG_BYTES], sealed[TAG_BYTES:]
-        if not compare_digest(tag, self._tag(purpose, body)):
+        if not compare_digest(tag, self._tag(purpose, body)):  # in constant time: == tells how many bytes fit
             raise errors.InvalidCursor
         payload: list[Scalar] = json.loads(body)
         return payload

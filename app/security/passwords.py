@@ -22,7 +22,7 @@ SHORTEST = 15
 SHORTEST_WITH_SECOND_FACTOR = 8
 LONGEST = 1024
 FEWEST_DIFFERENT = 4
-QUEUE_LENGTH = 64
+QUEUE_LENGTH = 64  # a second or two of work: whoever waits longer gives up, and it would be for nobody
 M_MMAP_THRESHOLD, MEGABYTE = -3, 1 << 20  # of mallopt(3)
 
 SEQUENCES = (
@@ -40,7 +40,7 @@ MEMORY_KIB, PASSES = 19_456, 2  # OWASP's minimum for argon2id
 # would tell who has an account.
 NOBODY = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
 
-_WORKERS = os.cpu_count() or 1
+_WORKERS = os.cpu_count() or 1  # more threads hash no faster, and each takes 19 MB
 _threads = CapacityLimiter(_WORKERS)
 _pending = 0
 

@@ -38,9 +38,9 @@ TYPE = "at+jwt"
 HEADER = frozenset({"alg", "kid", "typ"})
 CLAIMS = frozenset({"iss", "aud", "sub", "sid", "jti", "iat", "exp", "role"})
 LONGEST_TOKEN = 4096
-CLOCK_LEEWAY_SECONDS = 5
+CLOCK_LEEWAY_SECONDS = 5  # another server's clock may be ahead of ours
 RESCAN_SECONDS = 1
-CACHE_SIZE = 10_000
+CACHE_SIZE = 10_000  # verifying ES256 costs more than the rest of a small request
 
 KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -158,18 +158,19 @@ class AccessTokens:
     def _verify(self, token: str, now: float) -> Claims:
         if len(token) > LONGEST_TOKEN:
             _refuse()
+        # By digest: the cache then holds no tokens, and looking one up compares nothing that could be guessed bytewise.
         digest = sha256(token.encode("ascii")).digest()
         claims = self._cache().get(digest)
         if claims is None:
             claims = self._claims(_parse(self._keyring.verify(token)), now)
             self._remember(digest, claims)
-        if now >= claims.expires_at:
+        if now >= claims.expires_at:  # asked again each time: a cached token ends too
             _refuse()
         return claims
 
     def _cache(self) -> OrderedDict[bytes, Claims]:
         keys = self._keyring.current()
-        if keys is not self._verified_with:
+        if keys is not self._verified_with:  # a key that was taken away verifies nothing any more
             self._verified.clear()
             self._verified_with = keys
         return self._verified

@@ -1,4 +1,4 @@
-"""Who calls, whose diary it is, and whether the database lets the one into the other."""
+"""Who calls, whose diary it is, and whether the database authorizes the one for the other."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -42,9 +42,10 @@ class Diary:
 
 
 async def enter(session: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
-    """Lets a session in to a diary: checked, audited and set as its row-security context; raises the refusal.
+    """Authorize the session for this diary and set the row-security context; `action` names the call in the audit.
 
-    Without a scope any consent that opens a kind of record will do; OWNER is nobody's but the patient's.
+    Without a scope any consent that opens a kind of record will do; OWNER is the patient's alone. Raises
+    Unauthenticated, NotFound, Gone or InsufficientScope.
     """
     caller = diary.caller
     visit = (caller.session_id, diary.patient_id, scope, action, caller.request_id, caller.address)

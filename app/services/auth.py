@@ -89,6 +89,7 @@ async def register(database: Database, body: RegistrationIn, address: str | None
     if body.birth_date > now.astimezone(ZoneInfo(body.time_zone)).date():
         raise Invalid(faults=(Fault("/birth_date", "in_the_future", "It lies in the future."),))
     await throttle.count(database, throttle.registration_limits(secret, address), now)
+    # Hashed before it is known whether the address is free: the time of an answer would tell who has an account.
     encoded = await passwords.hash_password(body.password)
     async with database.open_session() as session:
         user_id, patient_id = uuid4(), uuid4()
@@ -144,6 +145,7 @@ async def sign_in(
     changes = {}
     if passwords.needs_rehash(account.password_hash):
         changes["password_hash"] = await passwords.hash_password(body.password)
+    # Nothing was held open while the password was verified: a hash takes longer than a connection may be kept.
     async with database.open_session() as session:
         await _check_unchanged(session, account)
         await throttle.forgive(session, limits)
@@ -158,7 +160,7 @@ async def refresh(database: Database, settings: Settings, token: str, now: datet
         link = await _lock_chain(session, token, now)
         if link is not None and link.state != "retired":
             return await _rotate(session, link, token, now, settings)
-    if link is not None:
+    if link is not None:  # a retired token: two parties hold the chain, and nobody can tell which is the thief
         await revoke(database, link.user_id, [link.session_id])
     raise Unauthenticated
 

@@ -42,7 +42,11 @@ _MISREAD = str.maketrans("OIL", "011", " -")
 
 
 async def own(session: AsyncSession, diary: Diary, action: str) -> None:
-    """Lets the patient, and nobody else, in to the own diary, with its clock locked until the transaction ends."""
+    """Authorize the patient, and nobody else, for the own diary; its clock stays locked until the transaction ends.
+
+    Raises Unauthenticated, NotFound, Gone or InsufficientScope.
+    """
+    # Before anything is looked at: what was read before a lock may be over by the time the lock is held.
     await session.execute(select(func.lock_diary_v1(diary.caller.session_id, diary.patient_id)))
     await access.enter(session, diary, action, OWNER)
 
@@ -150,7 +154,7 @@ async def revoke(session: AsyncSession, grant_id: UUID, now: datetime) -> None:
 
 
 async def read(session: AsyncSession, grant_id: UUID) -> GrantOut:
-    """One grant of the diary that the session was let in to."""
+    """One grant of the diary that the session is authorized for; raises NotFound."""
     found = await session.scalar(select(func.grants_of_diary_v1(grant_id)))
     if found is None:
         raise NotFound
@@ -158,7 +162,7 @@ async def read(session: AsyncSession, grant_id: UUID) -> GrantOut:
 
 
 async def list_given(session: AsyncSession) -> list[GrantOut]:
-    """Every grant of the diary that the session was let in to, newest first."""
+    """Every grant of the diary that the session is authorized for, newest first."""
     found = await session.scalars(select(func.grants_of_diary_v1(None)))
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
@@ -193,7 +197,7 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
 async def read_access_log(
     session: AsyncSession, diary: Diary, own_too: bool, limit: int, cursor: str | None
 ) -> AccessLogPage:
-    """Who did what to the diary that the session was let in to, newest first."""
+    """Who did what to the diary that the session is authorized for, newest first."""
     purpose = f"access log {diary.patient_id} {own_too}"
     before = diary.cursors.open(purpose, cursor)[0] if cursor else None
     log = text("SELECT * FROM access_log_v1(:own, :before, :limit)")

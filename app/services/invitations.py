@@ -135,7 +135,12 @@ async def _as_owner(url: str) -> AsyncIterator[AsyncConnection]:
 async def _account(connection: AsyncConnection, role: str, email: str, name: str | None) -> UUID:
     """The account of this address, made where there is none; locked, so that invitations go one after another."""
     account = upsert(User).values(
-        email=email, password_hash=passwords.NOBODY, display_name=name or "Administrator", role=role, locale="en"
+        # A hash that no password fits, as expensive to check as a real one.
+        email=email,
+        password_hash=passwords.NOBODY,
+        display_name=name or "Administrator",
+        role=role,
+        locale="en",
     )
     same = account.on_conflict_do_update(
         index_elements=[User.email], set_={"display_name": name or User.display_name}, where=User.role == role

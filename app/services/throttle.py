@@ -55,6 +55,7 @@ async def count(database: Database, limits: Limits, now: datetime) -> None:
     """Counts an attempt before it is made, so that parallel guesses are counted too; refuses while one must wait."""
     async with database.open_session() as session:
         fresh = [{"key": key, "failures": 0, "failed_at": now} for key in sorted(limits)]
+        # A key that is new needs a row to lock, or the first guesses of a crowd would all count as the first.
         await session.execute(upsert(SignInDelay).values(fresh).on_conflict_do_nothing())
         waits = [_wait(delay, *limits[delay.key], now) for delay in await _lock(session, limits)]
         if any(waits):
@@ -71,7 +72,10 @@ async def count(database: Database, limits: Limits, now: datetime) -> None:
 
 
 async def forgive(session: AsyncSession, limits: Limits) -> None:
-    """A right password clears its account here; of the others only this attempt, or an attacker could clear them."""
+    """For a right password: forgets the account's failures from this network, and of the other limits this attempt.
+
+    Else whoever guesses could clear the network's count by signing in to an account of their own in between.
+    """
     here, *others = limits
     await _lock(session, limits)
     await session.execute(delete(SignInDelay).where(SignInDelay.key == here))
@@ -94,5 +98,6 @@ def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:
     return max(0, -((now - delay.failed_at - pause) // timedelta(seconds=1)))
 
 
+# Joined by a line break, which neither an e-mail address nor an id holds: no other parts give the same text.
 def _key(secret: bytes, *parts: str) -> bytes:
     return hmac.digest(secret, "\n".join(parts).encode(), "sha256")

@@ -1,4 +1,4 @@
-"""The raw-body gate: property tests against a slow, obvious reading of the same rules."""
+"""Body validation: property tests against a slow, obvious reading of the same rules."""
 
 import inspect
 import json
@@ -37,7 +37,7 @@ def texts(value: object) -> list[str]:
 
 
 def check(body: bytes) -> None:
-    """What the gate lets pass is storable, and what it refuses it refuses with BadRequest only."""
+    """What passes is storable, and what does not is refused with BadRequest only."""
     try:
         value = json_body.parse(body)
     except BadRequest:

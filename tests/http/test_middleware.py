@@ -293,7 +293,7 @@ def test_workers_that_share_a_directory_are_counted_together(tmp_path: Path, mon
     assert b'diary_http_requests_total{method="GET",route="/x",status="200"} 2.0' in metrics.exposition()[0]
 
 
-# --- The gate
+# --- Body validation
 
 
 async def test_a_body_in_pieces_reaches_the_route_whole() -> None:
