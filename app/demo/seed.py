@@ -53,8 +53,8 @@ async def _seed(settings: Settings, owner_url: str) -> None:
     database = Database(settings)
     await database.start()
     try:
-        async with database.open_session() as session:
-            accounts = set(await session.scalars(select(User.email).where(User.email.in_((PATIENT, CLINICIAN)))))
+        async with database.open_transaction() as transaction:
+            accounts = set(await transaction.scalars(select(User.email).where(User.email.in_((PATIENT, CLINICIAN)))))
         if PATIENT not in accounts:
             await _register(database)
             phone = await _sign_in(database, settings, PATIENT, "Robin's phone")
@@ -86,13 +86,13 @@ async def _invite(database: Database, owner_url: str) -> None:
 async def _consent(diary: Diary, clinician: Caller) -> None:
     """Shared, redeemed and confirmed, as two people would do it."""
     now = datetime.now(UTC)
-    async with diary.database.open_session() as session:
-        await care_team.own(session, diary, "demo.seed")
-        code = (await care_team.share(session, diary, _SECRET, uuid4().hex, TERMS, now)).code
+    async with diary.database.open_transaction() as transaction:
+        await care_team.own(transaction, diary, "demo.seed")
+        code = (await care_team.share(transaction, diary, _SECRET, uuid4().hex, TERMS, now)).code
     grant = await care_team.redeem(diary.database, clinician, _SECRET, code, False, now)
-    async with diary.database.open_session() as session:
-        await care_team.own(session, diary, "demo.seed")
-        await care_team.confirm(session, diary, UUID(grant.id), now)
+    async with diary.database.open_transaction() as transaction:
+        await care_team.own(transaction, diary, "demo.seed")
+        await care_team.confirm(transaction, diary, UUID(grant.id), now)
 
 
 async def _sign_in(database: Database, settings: Settings, email: str, device: str) -> SignedIn:
@@ -116,9 +116,9 @@ async def _fill(diary: Diary, last_day: date) -> None:
     await _write(diary, ENTRY.write_scope, [change_of(ENTRY, one, one.id, 0) for one in year_of_entries(last_day)])
     events = [change_of(TREATMENT_EVENT, one, one.id, 0) for one in treatment_events(last_day)]
     await _write(diary, TREATMENT_EVENT.write_scope, events)
-    async with diary.database.open_session() as session:
+    async with diary.database.open_transaction() as transaction:
         phone = update(DeviceSession).where(DeviceSession.id == diary.caller.session_id)
-        await session.execute(phone.values(outbox_empty_at=last_word_at(last_day)))
+        await transaction.execute(phone.values(outbox_empty_at=last_word_at(last_day)))
 
 
 async def _write(diary: Diary, scope: str, changes: Sequence[RecordWrite]) -> None:

@@ -75,10 +75,10 @@ class Identify(HTTPBearer):
 identify = Identify(scheme_name="AccessToken", bearerFormat="JWT", description="The access token of a sign-in.")
 
 
-async def open_session(parts: Annotated[State, Depends(state)]) -> AsyncIterator[AsyncSession]:
-    """A session in the request's one transaction: committed before the response leaves, rolled back where it raises."""
-    async with parts.database.open_session() as session:
-        yield session
+async def open_transaction(parts: Annotated[State, Depends(state)]) -> AsyncIterator[AsyncSession]:
+    """The request's one transaction: committed before the response leaves, rolled back where something raises."""
+    async with parts.database.open_transaction() as transaction:
+        yield transaction
 
 
 def _plain_boolean(value: object) -> object:
@@ -98,14 +98,14 @@ PlainNumber = BeforeValidator(_plain_number)  # else "1_0", "+5" and digits of o
 Parts = Annotated[State, Depends(state)]
 Now = Annotated[datetime, Depends(now)]
 # With FastAPI's default scope the commit would come after the answer, and a failed one would still say 201.
-Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
+Transaction = Annotated[AsyncSession, Depends(open_transaction, scope="function")]
 CallerOf = Annotated[Caller, Depends(identify)]
 PatientId = Annotated[UUID, Path(description="Whose diary.")]
 
 
-async def current_user(session: Session, caller: CallerOf) -> Account:
+async def current_user(transaction: Transaction, caller: CallerOf) -> Account:
     """The account that is signed in, looked up in this transaction; raises Unauthenticated once its session ended."""
-    return await auth.account_of(session, caller.session_id)
+    return await auth.account_of(transaction, caller.session_id)
 
 
 async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) -> Diary:
@@ -139,11 +139,11 @@ DiaryToWrite = Annotated[Diary, Depends(write_diary)]
 def patient_read(action: str) -> Callable[[AsyncSession, Diary], Awaitable[UUID]]:
     """A dependency: the id of a patient whom the caller may see. `action` names the call in the audit trail.
 
-    Sets the row-security context of the request's session. Raises Unauthenticated, NotFound or Gone.
+    Sets the row-security context of the request's transaction. Raises Unauthenticated, NotFound or Gone.
     """
 
-    async def authorized_patient(session: Session, diary: DiaryOf) -> UUID:
-        await access.enter(session, diary, action)
+    async def authorized_patient(transaction: Transaction, diary: DiaryOf) -> UUID:
+        await access.enter(transaction, diary, action)
         return diary.patient_id
 
     return authorized_patient
@@ -155,8 +155,8 @@ def own_diary(action: str) -> Callable[[AsyncSession, Diary], Awaitable[Diary]]:
     Locks the diary's clock until the transaction ends. Raises Unauthenticated, NotFound, Gone or InsufficientScope.
     """
 
-    async def authorized_diary(session: Session, diary: DiaryOf) -> Diary:
-        await care_team.own(session, diary, action)
+    async def authorized_diary(transaction: Transaction, diary: DiaryOf) -> Diary:
+        await care_team.own(transaction, diary, action)
         return diary
 
     return authorized_diary

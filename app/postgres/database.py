@@ -1,4 +1,4 @@
-"""The one way to PostgreSQL: sessions for whole transactions, and single calls on the bare driver for hot paths."""
+"""The one way to PostgreSQL: SQLAlchemy for whole transactions, and single calls on the bare driver for hot paths."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -89,7 +89,7 @@ class Database:
             pool_timeout=settings.database_wait_seconds,
             pool_pre_ping=True,
         )
-        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._transactions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._calls = Calls(url, settings)
         replica = settings.replica_database_url
         self._replica = None if replica is None else Calls(replica.get_secret_value(), settings)
@@ -138,11 +138,11 @@ class Database:
             return None
 
     @asynccontextmanager
-    async def open_session(self) -> AsyncIterator[AsyncSession]:
-        """A session in one transaction: committed when the block ends, rolled back when it raises."""
+    async def open_transaction(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises. A session here is a device's."""
         with passing_failures():
-            async with self._sessions.begin() as session:
-                yield session
+            async with self._transactions.begin() as transaction:
+                yield transaction
 
     async def ready(self) -> bool:
         """Whether the database answers."""

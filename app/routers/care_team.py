@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from app.errors import NotFound, NotVerified, StepUpRequired, TooManyRequests
 from app.http import problems
-from app.http.deps import CallerOf, Cursor, Limit, Now, Parts, PlainBoolean, Session, own_diary
+from app.http.deps import CallerOf, Cursor, Limit, Now, Parts, PlainBoolean, Transaction, own_diary
 from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
 from app.services import care_team
 from app.services.access import Diary
@@ -35,14 +35,14 @@ IdempotencyKey = Annotated[
 )
 async def create_share_code(
     parts: Parts,
-    session: Session,
+    transaction: Transaction,
     diary: Annotated[Diary, Depends(own_diary("share_code.create"))],
     key: IdempotencyKey,
     now: Now,
     body: ShareCodeIn,
 ) -> ShareCodeOut:
     """A code of eight characters, good once and for ten minutes, for a clinician or caregiver to redeem."""
-    return await care_team.share(session, diary, parts.secret, key, body, now)
+    return await care_team.share(transaction, diary, parts.secret, key, body, now)
 
 
 @router.post(
@@ -61,9 +61,9 @@ async def redeem_share_code(parts: Parts, caller: CallerOf, now: Now, body: Rede
     dependencies=[Depends(own_diary("grants.list"))],
     summary="List the consents I gave",
 )
-async def list_grants(session: Session) -> GrantList:
+async def list_grants(transaction: Transaction) -> GrantList:
     """Every consent to see this diary, newest first: waiting, active and ended."""
-    return GrantList(items=await care_team.list_given(session))
+    return GrantList(items=await care_team.list_given(transaction))
 
 
 @router.post(
@@ -72,10 +72,10 @@ async def list_grants(session: Session) -> GrantList:
     responses=problems.responses(StepUpRequired),
 )
 async def confirm_grant(
-    session: Session, diary: Annotated[Diary, Depends(own_diary("grant.confirm"))], grant_id: GrantId, now: Now
+    transaction: Transaction, diary: Annotated[Diary, Depends(own_diary("grant.confirm"))], grant_id: GrantId, now: Now
 ) -> GrantOut:
     """Now that one sees who redeemed the code: it counts from the next request on, in the place of an earlier one."""
-    return await care_team.confirm(session, diary, grant_id, now)
+    return await care_team.confirm(transaction, diary, grant_id, now)
 
 
 @router.patch(
@@ -83,9 +83,9 @@ async def confirm_grant(
     dependencies=[Depends(own_diary("grant.narrow"))],
     summary="Narrow a consent",
 )
-async def narrow_grant(session: Session, grant_id: GrantId, now: Now, body: NarrowIn) -> GrantOut:
+async def narrow_grant(transaction: Transaction, grant_id: GrantId, now: Now, body: NarrowIn) -> GrantOut:
     """Fewer scopes, a later start or an earlier end, from the next request on."""
-    return await care_team.narrow(session, grant_id, body, now)
+    return await care_team.narrow(transaction, grant_id, body, now)
 
 
 @router.delete(
@@ -95,18 +95,18 @@ async def narrow_grant(session: Session, grant_id: GrantId, now: Now, body: Narr
     dependencies=[Depends(own_diary("grant.revoke"))],
     summary="End a consent",
 )
-async def revoke_grant(session: Session, grant_id: GrantId, now: Now) -> None:
+async def revoke_grant(transaction: Transaction, grant_id: GrantId, now: Now) -> None:
     """The very next request under it is refused; doing it again is no error."""
-    await care_team.revoke(session, grant_id, now)
+    await care_team.revoke(transaction, grant_id, now)
 
 
 @router.get("/patients/{patient_id}/access-log", summary="See who looked")
 async def list_accesses(
-    session: Session,
+    transaction: Transaction,
     diary: Annotated[Diary, Depends(own_diary("accesses.list"))],
     include_own: Annotated[bool, PlainBoolean, Query(description="Also what I did myself.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> AccessLogPage:
     """Who read or changed the diary, when and by which consent, and who was refused; newest first."""
-    return await care_team.read_access_log(session, diary, include_own, limit, cursor)
+    return await care_team.read_access_log(transaction, diary, include_own, limit, cursor)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from app.http.deps import CallerOf, CurrentUser, Cursor, Limit, Now, Parts, Session, current_user
+from app.http.deps import CallerOf, CurrentUser, Cursor, Limit, Now, Parts, Transaction, current_user
 from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
 from app.schemas.care_team import GrantList, Panel
 from app.services import auth, care_team
@@ -27,9 +27,9 @@ async def read_me(user: CurrentUser) -> MeOut:
 
 
 @router.get("/sessions", summary="List my devices", response_model_exclude_none=True)
-async def list_sessions(session: Session, user: CurrentUser, caller: CallerOf, now: Now) -> DeviceSessionList:
+async def list_sessions(transaction: Transaction, user: CurrentUser, caller: CallerOf, now: Now) -> DeviceSessionList:
     """Every device that is signed in."""
-    devices = await auth.live_sessions(session, user.user_id, now)
+    devices = await auth.live_sessions(transaction, user.user_id, now)
     return DeviceSessionList(
         items=[
             DeviceSessionOut(
@@ -60,9 +60,11 @@ async def revoke_session(
 
 
 @router.delete("/sessions", status_code=204, response_class=Response, summary="Sign all other devices out")
-async def revoke_other_sessions(parts: Parts, session: Session, user: CurrentUser, caller: CallerOf, now: Now) -> None:
+async def revoke_other_sessions(
+    parts: Parts, transaction: Transaction, user: CurrentUser, caller: CallerOf, now: Now
+) -> None:
     """Ends every session but this one."""
-    devices = await auth.live_sessions(session, user.user_id, now)
+    devices = await auth.live_sessions(transaction, user.user_id, now)
     await auth.revoke(parts.database, user.user_id, [device.id for device in devices if device.id != caller.session_id])
 
 
@@ -73,6 +75,6 @@ async def list_patients(parts: Parts, caller: CallerOf, limit: Limit = 50, curso
 
 
 @router.get("/grants", dependencies=[Depends(current_user)], summary="List the consents I hold")
-async def list_held_grants(session: Session, caller: CallerOf) -> GrantList:
+async def list_held_grants(transaction: Transaction, caller: CallerOf) -> GrantList:
     """Consents to me or to my organisation, in the words that the patient sees."""
-    return GrantList(items=await care_team.list_held(session, caller))
+    return GrantList(items=await care_team.list_held(transaction, caller))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from app.http.deps import Session, patient_read
+from app.http.deps import Transaction, patient_read
 from app.schemas.patients import PatientOut
 from app.services import patients
 
@@ -14,9 +14,9 @@ PatientRead = Annotated[UUID, Depends(patient_read("patients.read"))]
 
 
 @router.get("/{patient_id}", summary="Read a patient")
-async def read_patient(session: Session, patient_id: PatientRead) -> PatientOut:
+async def read_patient(transaction: Transaction, patient_id: PatientRead) -> PatientOut:
     """Name, birth date, zone, and the head of the diary: it moves with every change."""
-    patient = await patients.read(session, patient_id)
+    patient = await patients.read(transaction, patient_id)
     return PatientOut(
         id=str(patient.id),
         display_name=patient.display_name,

@@ -41,18 +41,18 @@ class Diary:
     outbox_empty: bool = False  # the device has nothing left to send after this call
 
 
-async def enter(session: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
-    """Authorize the session for this diary and set the row-security context; `action` names the call in the audit.
+async def enter(transaction: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
+    """Authorize the transaction for this diary and set the row-security context; `action` names the call in the audit.
 
     Without a scope any consent that opens a kind of record will do; OWNER is the patient's alone. Raises
     Unauthenticated, NotFound, Gone or InsufficientScope.
     """
     caller = diary.caller
     visit = (caller.session_id, diary.patient_id, scope, action, caller.request_id, caller.address)
-    connection = await session.connection()
+    connection = await transaction.connection()
     outcome = (await connection.exec_driver_sql(OPEN_DIARY, visit)).scalar_one()
     if outcome != "ok":
-        await diary.database.call(OPEN_DIARY, *visit)  # the refusal rolls the session back, and its trail must stay
+        await diary.database.call(OPEN_DIARY, *visit)  # the refusal rolls the transaction back, and its trail must stay
         refuse(outcome)
 
 

@@ -91,9 +91,9 @@ async def register(database: Database, body: RegistrationIn, address: str | None
     await throttle.count(database, throttle.registration_limits(secret, address), now)
     # Hashed before it is known whether the address is free: the time of an answer would tell who has an account.
     encoded = await passwords.hash_password(body.password)
-    async with database.open_session() as session:
+    async with database.open_transaction() as transaction:
         user_id, patient_id = uuid4(), uuid4()
-        added = await session.execute(
+        added = await transaction.execute(
             upsert(User)
             .values(
                 id=user_id,
@@ -108,12 +108,12 @@ async def register(database: Database, body: RegistrationIn, address: str | None
         )
         if added.scalar() is None:
             return
-        await add_patient(session, patient_id, user_id, body)
+        await add_patient(transaction, patient_id, user_id, body)
 
 
-async def add_patient(session: AsyncSession, patient_id: UUID, user_id: UUID, body: RegistrationIn) -> None:
+async def add_patient(transaction: AsyncSession, patient_id: UUID, user_id: UUID, body: RegistrationIn) -> None:
     """Adds a patient and the clock without which nothing can be written for them."""
-    await session.execute(
+    await transaction.execute(
         insert(Patient)
         .values(
             id=patient_id,
@@ -125,7 +125,7 @@ async def add_patient(session: AsyncSession, patient_id: UUID, user_id: UUID, bo
         )
         .inline()
     )
-    await session.execute(insert(PatientClock).values(patient_id=patient_id).inline())
+    await transaction.execute(insert(PatientClock).values(patient_id=patient_id).inline())
 
 
 async def sign_in(
@@ -134,8 +134,8 @@ async def sign_in(
     """A new session for the right address and password; every wrong combination fails alike and counts."""
     limits = throttle.sign_in_limits(secret, body.email, address)
     await throttle.count(database, limits, now)
-    async with database.open_session() as session:
-        account = await _credentials(session, body.email.lower())
+    async with database.open_transaction() as transaction:
+        account = await _credentials(transaction, body.email.lower())
     fits = await passwords.verify_password(body.password, account.password_hash if account else None)
     if not fits or account is None or account.disabled_at is not None:
         raise SignInFailed
@@ -146,20 +146,20 @@ async def sign_in(
     if passwords.needs_rehash(account.password_hash):
         changes["password_hash"] = await passwords.hash_password(body.password)
     # Nothing was held open while the password was verified: a hash takes longer than a connection may be kept.
-    async with database.open_session() as session:
-        await _check_unchanged(session, account)
-        await throttle.forgive(session, limits)
+    async with database.open_transaction() as transaction:
+        await _check_unchanged(transaction, account)
+        await throttle.forgive(transaction, limits)
         if changes:
-            await session.execute(update(User).where(User.id == account.id).values(changes))
-        return await _start_session(session, account, body.device_name, now + timedelta(days=settings.session_days))
+            await transaction.execute(update(User).where(User.id == account.id).values(changes))
+        return await _start_session(transaction, account, body.device_name, now + timedelta(days=settings.session_days))
 
 
 async def refresh(database: Database, settings: Settings, token: str, now: datetime) -> SignedIn:
     """The next link of a session's chain; raises Unauthenticated for a token that continues none."""
-    async with database.open_session() as session:
-        link = await _lock_chain(session, token, now)
+    async with database.open_transaction() as transaction:
+        link = await _lock_chain(transaction, token, now)
         if link is not None and link.state != "retired":
-            return await _rotate(session, link, token, now, settings)
+            return await _rotate(transaction, link, token, now, settings)
     if link is not None:  # a retired token: two parties hold the chain, and nobody can tell which is the thief
         await revoke(database, link.user_id, [link.session_id])
     raise Unauthenticated
@@ -178,9 +178,9 @@ async def revoke_one(database: Database, user_id: UUID, session_id: UUID) -> Non
         raise NotFound
 
 
-async def live_sessions(session: AsyncSession, user_id: UUID, now: datetime) -> list[DeviceSession]:
+async def live_sessions(transaction: AsyncSession, user_id: UUID, now: datetime) -> list[DeviceSession]:
     """The devices a user is signed in on, the most recently seen first."""
-    found = await session.scalars(
+    found = await transaction.scalars(
         select(DeviceSession)
         .where(
             DeviceSession.user_id == user_id,
@@ -192,17 +192,17 @@ async def live_sessions(session: AsyncSession, user_id: UUID, now: datetime) -> 
     return list(found)
 
 
-async def account_of(session: AsyncSession, session_id: UUID) -> Account:
+async def account_of(transaction: AsyncSession, session_id: UUID) -> Account:
     """The account behind a live session; raises Unauthenticated once it has ended."""
     statement = text("SELECT * FROM session_account_v1(:session_id)").bindparams(session_id=session_id)
-    account = (await session.execute(statement)).mappings().one_or_none()
+    account = (await transaction.execute(statement)).mappings().one_or_none()
     if account is None:
         raise Unauthenticated
     return Account(**account)
 
 
-async def _credentials(session: AsyncSession, email: str) -> Credentials | None:
-    found = await session.execute(
+async def _credentials(transaction: AsyncSession, email: str) -> Credentials | None:
+    found = await transaction.execute(
         select(
             User.id,
             User.role,
@@ -217,10 +217,10 @@ async def _credentials(session: AsyncSession, email: str) -> Credentials | None:
     return None if account is None else Credentials(*account)
 
 
-async def _check_unchanged(session: AsyncSession, account: Credentials) -> None:
+async def _check_unchanged(transaction: AsyncSession, account: Credentials) -> None:
     """Locks the account; a password that was replaced while it was verified starts no session, and stays replaced."""
     changed_at = select(User.password_changed_at).where(User.id == account.id).with_for_update(key_share=True)
-    if await session.scalar(changed_at) != account.password_changed_at:
+    if await transaction.scalar(changed_at) != account.password_changed_at:
         raise SignInFailed
 
 
@@ -232,34 +232,34 @@ def _refuse_unready(settings: Settings, account: Credentials) -> None:
 
 
 async def _start_session(
-    session: AsyncSession, account: Credentials, device_name: str | None, expires_at: datetime
+    transaction: AsyncSession, account: Credentials, device_name: str | None, expires_at: datetime
 ) -> SignedIn:
     device = DeviceSession(id=uuid4(), user_id=account.id, device_name=device_name, expires_at=expires_at)
-    session.add(device)
-    await session.flush()
-    return await _signed_in(session, account.id, account.role, device.id)
+    transaction.add(device)
+    await transaction.flush()
+    return await _signed_in(transaction, account.id, account.role, device.id)
 
 
-async def _signed_in(session: AsyncSession, user_id: UUID, role: Role, session_id: UUID) -> SignedIn:
+async def _signed_in(transaction: AsyncSession, user_id: UUID, role: Role, session_id: UUID) -> SignedIn:
     token = opaque_tokens.create(PREFIX)
-    await session.execute(
+    await transaction.execute(
         insert(RefreshToken).values(digest=opaque_tokens.digest(token), session_id=session_id, state="successor")
     )
-    account = await account_of(session, session_id)
+    account = await account_of(transaction, session_id)
     return SignedIn(user_id, role, account.patient_id, session_id, token)
 
 
-async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> RefreshLink | None:
+async def _lock_chain(transaction: AsyncSession, token: str, now: datetime) -> RefreshLink | None:
     """The token's link, with its session locked so that parallel refreshes go one after another."""
     digest = opaque_tokens.digest(token)
-    await session.execute(
+    await transaction.execute(
         select(literal(1))
         .select_from(RefreshToken)
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .where(RefreshToken.digest == digest)
         .with_for_update(of=DeviceSession)
     )
-    found = await session.execute(
+    found = await transaction.execute(
         select(
             RefreshToken.state,
             RefreshToken.first_used_at,
@@ -280,23 +280,25 @@ async def _lock_chain(session: AsyncSession, token: str, now: datetime) -> Refre
     return None if link is None else RefreshLink(*link)
 
 
-async def _rotate(session: AsyncSession, link: RefreshLink, token: str, now: datetime, settings: Settings) -> SignedIn:
+async def _rotate(
+    transaction: AsyncSession, link: RefreshLink, token: str, now: datetime, settings: Settings
+) -> SignedIn:
     if link.state == "replaced" or _is_retry_too_late(link, now):
         raise Unauthenticated
     chain = update(RefreshToken).where(RefreshToken.session_id == link.session_id)
     if link.state == "successor":
-        await session.execute(chain.where(RefreshToken.state == "current").values(state="retired"))
-        await session.execute(
+        await transaction.execute(chain.where(RefreshToken.state == "current").values(state="retired"))
+        await transaction.execute(
             chain.where(RefreshToken.digest == opaque_tokens.digest(token)).values(state="current", first_used_at=now)
         )
     else:
-        await session.execute(chain.where(RefreshToken.state == "successor").values(state="replaced"))
-    await session.execute(
+        await transaction.execute(chain.where(RefreshToken.state == "successor").values(state="replaced"))
+    await transaction.execute(
         update(DeviceSession)
         .where(DeviceSession.id == link.session_id)
         .values(last_seen_at=now, expires_at=now + timedelta(days=settings.session_days))
     )
-    return await _signed_in(session, link.user_id, link.role, link.session_id)
+    return await _signed_in(transaction, link.user_id, link.role, link.session_id)
 
 
 def _is_retry_too_late(link: RefreshLink, now: datetime) -> bool:

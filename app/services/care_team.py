@@ -41,22 +41,22 @@ _ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFG
 _MISREAD = str.maketrans("OIL", "011", " -")
 
 
-async def own(session: AsyncSession, diary: Diary, action: str) -> None:
+async def own(transaction: AsyncSession, diary: Diary, action: str) -> None:
     """Authorize the patient, and nobody else, for the own diary; its clock stays locked until the transaction ends.
 
     Raises Unauthenticated, NotFound, Gone or InsufficientScope.
     """
     # Before anything is looked at: what was read before a lock may be over by the time the lock is held.
-    await session.execute(select(func.lock_diary_v1(diary.caller.session_id, diary.patient_id)))
-    await access.enter(session, diary, action, OWNER)
+    await transaction.execute(select(func.lock_diary_v1(diary.caller.session_id, diary.patient_id)))
+    await access.enter(transaction, diary, action, OWNER)
 
 
 async def share(
-    session: AsyncSession, diary: Diary, secret: bytes, key: str, body: ShareCodeIn, now: datetime
+    transaction: AsyncSession, diary: Diary, secret: bytes, key: str, body: ShareCodeIn, now: datetime
 ) -> ShareCodeOut:
     """A share code on these terms. The same key and terms again answer the same code; other terms are refused."""
     _check_scopes(body.scopes)
-    await _check_fresh(session, diary.caller, now)
+    await _check_fresh(transaction, diary.caller, now)
     code = _code(secret, diary.patient_id, key)
     terms = {
         "scopes": body.scopes,
@@ -65,7 +65,7 @@ async def share(
         "grant_expires_at": now + timedelta(days=body.days),
     }
     terms_digest = hmac.digest(secret, body.model_dump_json().encode(), "sha256")
-    await session.execute(
+    await transaction.execute(
         upsert(ShareCode)
         .values(
             patient_id=diary.patient_id,
@@ -77,7 +77,7 @@ async def share(
         )
         .on_conflict_do_nothing(index_elements=[ShareCode.code_digest])
     )
-    made = await session.scalar(select(ShareCode).where(ShareCode.code_digest == _digest(secret, code)))
+    made = await transaction.scalar(select(ShareCode).where(ShareCode.code_digest == _digest(secret, code)))
     if made is None or made.terms_digest != terms_digest:  # None: somebody else's code, by a chance of one in 2**40
         raise Invalid(faults=(Fault("#header/Idempotency-Key", "reused", "Use another key for other terms."),))
     return ShareCodeOut(
@@ -105,71 +105,71 @@ async def redeem(
     access.refuse(row["outcome"])
     if row["outcome"] == "unverified":
         raise NotVerified
-    async with database.open_session() as session:
-        await throttle.forgive(session, limits)
+    async with database.open_transaction() as transaction:
+        await throttle.forgive(transaction, limits)
     found = await database.call("SELECT * FROM grants_of_session_v1($1, $2)", caller.session_id, row["grant_id"])
     if not found:  # it went to an organisation that the caller has left since
         raise NotFound
     return GrantOut.model_validate_json(found[0][0])
 
 
-async def confirm(session: AsyncSession, diary: Diary, grant_id: UUID, now: datetime) -> GrantOut:
+async def confirm(transaction: AsyncSession, diary: Diary, grant_id: UUID, now: datetime) -> GrantOut:
     """Makes a pending grant active, in the place of the one that the grantee had; again, it changes nothing."""
-    await _check_fresh(session, diary.caller, now)
-    grant = await _live_grant(session, grant_id, now)
+    await _check_fresh(transaction, diary.caller, now)
+    grant = await _live_grant(transaction, grant_id, now)
     if grant.status == "pending":
         same = and_(
             Grant.grantee_id.is_not_distinct_from(grant.grantee_id),
             Grant.organisation_id.is_not_distinct_from(grant.organisation_id),
         )
-        await session.execute(
+        await transaction.execute(
             update(Grant).where(same, Grant.status == "active", Grant.revoked_at.is_(None)).values(revoked_at=now)
         )
         grant.status, grant.confirmed_at = "active", now
-        await session.flush()
-    return await read(session, grant_id)
+        await transaction.flush()
+    return await read(transaction, grant_id)
 
 
-async def narrow(session: AsyncSession, grant_id: UUID, body: NarrowIn, now: datetime) -> GrantOut:
+async def narrow(transaction: AsyncSession, grant_id: UUID, body: NarrowIn, now: datetime) -> GrantOut:
     """Takes away from a grant what the body leaves out; raises Invalid where it would give more."""
     _check_scopes(body.scopes or [])
-    grant = await _live_grant(session, grant_id, now)
+    grant = await _live_grant(transaction, grant_id, now)
     faults = tuple(_widenings(grant, body))
     if faults:
         raise Invalid(faults=faults)
     less = {name: value for name, value in body if value is not None}
     if any(getattr(grant, name) != value for name, value in less.items()):
-        await session.execute(update(Grant).where(Grant.id == grant_id).values(**less, version=Grant.version + 1))
-    return await read(session, grant_id)
+        await transaction.execute(update(Grant).where(Grant.id == grant_id).values(**less, version=Grant.version + 1))
+    return await read(transaction, grant_id)
 
 
-async def revoke(session: AsyncSession, grant_id: UUID, now: datetime) -> None:
+async def revoke(transaction: AsyncSession, grant_id: UUID, now: datetime) -> None:
     """Ends a grant, pending or active; ending it again changes nothing."""
-    grant = await session.get(Grant, grant_id)
+    grant = await transaction.get(Grant, grant_id)
     if grant is None:
         raise NotFound
     if grant.revoked_at is None:
         grant.revoked_at = now
-        await session.flush()
+        await transaction.flush()
 
 
-async def read(session: AsyncSession, grant_id: UUID) -> GrantOut:
-    """One grant of the diary that the session is authorized for; raises NotFound."""
-    found = await session.scalar(select(func.grants_of_diary_v1(grant_id)))
+async def read(transaction: AsyncSession, grant_id: UUID) -> GrantOut:
+    """One grant of the diary that the transaction is authorized for; raises NotFound."""
+    found = await transaction.scalar(select(func.grants_of_diary_v1(grant_id)))
     if found is None:
         raise NotFound
     return GrantOut.model_validate_json(json.dumps(found))
 
 
-async def list_given(session: AsyncSession) -> list[GrantOut]:
-    """Every grant of the diary that the session is authorized for, newest first."""
-    found = await session.scalars(select(func.grants_of_diary_v1(None)))
+async def list_given(transaction: AsyncSession) -> list[GrantOut]:
+    """Every grant of the diary that the transaction is authorized for, newest first."""
+    found = await transaction.scalars(select(func.grants_of_diary_v1(None)))
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
-async def list_held(session: AsyncSession, caller: Caller) -> list[GrantOut]:
+async def list_held(transaction: AsyncSession, caller: Caller) -> list[GrantOut]:
     """Every grant to the caller or to their organisation, newest first."""
-    found = await session.scalars(select(func.grants_of_session_v1(caller.session_id, None)))
+    found = await transaction.scalars(select(func.grants_of_session_v1(caller.session_id, None)))
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
@@ -195,13 +195,13 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
 
 
 async def read_access_log(
-    session: AsyncSession, diary: Diary, own_too: bool, limit: int, cursor: str | None
+    transaction: AsyncSession, diary: Diary, own_too: bool, limit: int, cursor: str | None
 ) -> AccessLogPage:
-    """Who did what to the diary that the session is authorized for, newest first."""
+    """Who did what to the diary that the transaction is authorized for, newest first."""
     purpose = f"access log {diary.patient_id} {own_too}"
     before = diary.cursors.open(purpose, cursor)[0] if cursor else None
     log = text("SELECT * FROM access_log_v1(:own, :before, :limit)")
-    rows = (await session.execute(log, {"own": own_too, "before": before, "limit": limit})).all()
+    rows = (await transaction.execute(log, {"own": own_too, "before": before, "limit": limit})).all()
     shown = rows[:limit]
     return AccessLogPage(
         items=[AccessEvent.model_validate_json(json.dumps(row.item)) for row in shown],
@@ -209,9 +209,9 @@ async def read_access_log(
     )
 
 
-async def _live_grant(session: AsyncSession, grant_id: UUID, now: datetime) -> Grant:
+async def _live_grant(transaction: AsyncSession, grant_id: UUID, now: datetime) -> Grant:
     """A grant that has not ended; row security shows those of the diary only."""
-    grant = await session.get(Grant, grant_id)
+    grant = await transaction.get(Grant, grant_id)
     if grant is None:
         raise NotFound
     if grant.revoked_at is not None or grant.expires_at <= now:
@@ -219,9 +219,11 @@ async def _live_grant(session: AsyncSession, grant_id: UUID, now: datetime) -> G
     return grant
 
 
-async def _check_fresh(session: AsyncSession, caller: Caller, now: datetime) -> None:
+async def _check_fresh(transaction: AsyncSession, caller: Caller, now: datetime) -> None:
     """Giving consent needs more than a phone that lies about unlocked: a sign-in of the last minutes."""
-    signed_in_at = await session.scalar(select(DeviceSession.created_at).where(DeviceSession.id == caller.session_id))
+    signed_in_at = await transaction.scalar(
+        select(DeviceSession.created_at).where(DeviceSession.id == caller.session_id)
+    )
     if signed_in_at is None or signed_in_at < now - FRESH:
         raise StepUpRequired
 

@@ -96,27 +96,27 @@ async def accept(database: Database, token: str, password: str, now: datetime) -
     A link that is wrong, used, replaced or over is just not found; one that met a weak password stays good.
     """
     good = (Invitation.digest == opaque_tokens.digest(token), Invitation.used_at.is_(None), Invitation.expires_at > now)
-    async with database.open_session() as session:
-        invited = (await session.execute(select(User.id, User.email).join(Invitation).where(*good))).one_or_none()
+    async with database.open_transaction() as transaction:
+        invited = (await transaction.execute(select(User.id, User.email).join(Invitation).where(*good))).one_or_none()
     if invited is None:
         raise NotFound
     weakness = passwords.weakness(password, second_factor=False, email=invited.email)
     if weakness:
         raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
     encoded = await passwords.hash_password(password)
-    async with database.open_session() as session:
-        await _set_password(session, invited.id, encoded, now)
+    async with database.open_transaction() as transaction:
+        await _set_password(transaction, invited.id, encoded, now)
         used = update(Invitation).where(*good).values(used_at=now).returning(Invitation.user_id)
-        if await session.scalar(used) is None:
+        if await transaction.scalar(used) is None:
             raise NotFound  # somebody was quicker; the password is taken back with it
 
 
-async def _set_password(session: AsyncSession, user_id: UUID, encoded: str, now: datetime) -> None:
+async def _set_password(transaction: AsyncSession, user_id: UUID, encoded: str, now: datetime) -> None:
     """The account comes first: whoever signs in to it, or invites anew, is done by then or waits for us."""
     changes = {"password_hash": encoded, "password_changed_at": now, "email_verified_at": now}
-    await session.execute(update(User).where(User.id == user_id).values(changes))
+    await transaction.execute(update(User).where(User.id == user_id).values(changes))
     devices = select(DeviceSession.id).where(DeviceSession.user_id == user_id)
-    await session.execute(select(func.revoke_sessions_v1(user_id, func.array(devices.scalar_subquery()))))
+    await transaction.execute(select(func.revoke_sessions_v1(user_id, func.array(devices.scalar_subquery()))))
 
 
 @asynccontextmanager

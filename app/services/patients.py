@@ -23,9 +23,9 @@ class PatientSummary:
     head: int
 
 
-async def read(session: AsyncSession, patient_id: UUID) -> PatientSummary:
-    """The patient whose row-security context the session has; raises NotFound for any other."""
-    found = await session.execute(
+async def read(transaction: AsyncSession, patient_id: UUID) -> PatientSummary:
+    """The patient whose row-security context the transaction has; raises NotFound for any other."""
+    found = await transaction.execute(
         select(
             Patient.id,
             Patient.display_name,

@@ -53,41 +53,41 @@ def redeeming_limits(secret: bytes, user_id: str, address: str | None) -> Limits
 
 async def count(database: Database, limits: Limits, now: datetime) -> None:
     """Counts an attempt before it is made, so that parallel guesses are counted too; refuses while one must wait."""
-    async with database.open_session() as session:
+    async with database.open_transaction() as transaction:
         fresh = [{"key": key, "failures": 0, "failed_at": now} for key in sorted(limits)]
         # A key that is new needs a row to lock, or the first guesses of a crowd would all count as the first.
-        await session.execute(upsert(SignInDelay).values(fresh).on_conflict_do_nothing())
-        waits = [_wait(delay, *limits[delay.key], now) for delay in await _lock(session, limits)]
+        await transaction.execute(upsert(SignInDelay).values(fresh).on_conflict_do_nothing())
+        waits = [_wait(delay, *limits[delay.key], now) for delay in await _lock(transaction, limits)]
         if any(waits):
             raise TooManyRequests(retry_after=max(waits))
-        await session.execute(
+        await transaction.execute(
             update(SignInDelay)
             .where(SignInDelay.key.in_(limits))
             .values(failures=func.least(SignInDelay.failures, 1000) + 1, failed_at=now)
         )
         old = select(SignInDelay.key).where(SignInDelay.failed_at < now - FORGET_FAILURES)
-        await session.execute(
+        await transaction.execute(
             delete(SignInDelay).where(SignInDelay.key.in_(old.with_for_update(skip_locked=True).scalar_subquery()))
         )
 
 
-async def forgive(session: AsyncSession, limits: Limits) -> None:
+async def forgive(transaction: AsyncSession, limits: Limits) -> None:
     """For a right password: forgets the account's failures from this network, and of the other limits this attempt.
 
     Else whoever guesses could clear the network's count by signing in to an account of their own in between.
     """
     here, *others = limits
-    await _lock(session, limits)
-    await session.execute(delete(SignInDelay).where(SignInDelay.key == here))
-    await session.execute(
+    await _lock(transaction, limits)
+    await transaction.execute(delete(SignInDelay).where(SignInDelay.key == here))
+    await transaction.execute(
         update(SignInDelay).where(SignInDelay.key.in_(others)).values(failures=SignInDelay.failures - 1)
     )
 
 
-async def _lock(session: AsyncSession, keys: Iterable[bytes]) -> list[SignInDelay]:
+async def _lock(transaction: AsyncSession, keys: Iterable[bytes]) -> list[SignInDelay]:
     """The delays of these keys, locked in one order, so that parallel sign-ins queue instead of blocking each other."""
     held = select(SignInDelay).where(SignInDelay.key.in_(keys)).order_by(SignInDelay.key).with_for_update()
-    return list(await session.scalars(held))
+    return list(await transaction.scalars(held))
 
 
 def _wait(delay: SignInDelay, free: int, longest: int, now: datetime) -> int:

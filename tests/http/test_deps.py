@@ -30,7 +30,7 @@ async def test_every_route_that_opens_a_diary_in_its_transaction_names_its_call(
             words = [getclosurevars(call).nonlocals["action"] for call in calls if is_permission(call)]
             if words:
                 [named[context.original_route.name]] = words
-            if {deps.open_session, deps.open_diary} <= set(calls):
+            if {deps.open_transaction, deps.open_diary} <= set(calls):
                 opening.add(context.original_route.name)
     assert named == ACTIONS
     assert opening == set(ACTIONS)

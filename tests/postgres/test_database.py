@@ -117,8 +117,8 @@ async def test_a_url_means_the_same_to_calls_and_to_sessions(settings: Settings,
     assert change[0] in url
     async with started(url.replace(*change)) as database:
         assert await database.call("SELECT 1")
-        async with database.open_session() as session:
-            assert await session.scalar(text("SELECT 1")) == 1
+        async with database.open_transaction() as transaction:
+            assert await transaction.scalar(text("SELECT 1")) == 1
 
 
 def test_whoever_waits_for_a_connection_and_then_for_a_lock_is_refused_within_three_seconds() -> None:
@@ -129,8 +129,8 @@ def test_whoever_waits_for_a_connection_and_then_for_a_lock_is_refused_within_th
 async def test_calls_and_sessions_have_the_same_limits(own: Database) -> None:
     shown = "SELECT name, setting, unit FROM pg_settings WHERE source = 'client' AND lower(name) = ANY ($1)"
     called = await own.call(shown, list(SESSION_SETTINGS))
-    async with own.open_session() as session:
-        asked = await session.execute(text(shown.replace("$1", ":names")), {"names": list(SESSION_SETTINGS)})
+    async with own.open_transaction() as transaction:
+        asked = await transaction.execute(text(shown.replace("$1", ":names")), {"names": list(SESSION_SETTINGS)})
         assert [tuple(row) for row in asked] == [tuple(row) for row in called]
     assert {row["name"].lower() for row in called} == SESSION_SETTINGS.keys()
 
@@ -144,8 +144,8 @@ async def test_a_failure_that_will_pass_says_when_to_try_again(own: Database, sq
     with pytest.raises(Unavailable) as called:
         await own.call(RAISE.format(sqlstate))
     with pytest.raises(Unavailable) as asked:
-        async with own.open_session() as session:
-            await session.execute(text(RAISE.format(sqlstate)))
+        async with own.open_transaction() as transaction:
+            await transaction.execute(text(RAISE.format(sqlstate)))
     assert called.value.retry_after in range(1, 6)
     assert asked.value.retry_after in range(1, 6)
 
@@ -156,8 +156,8 @@ async def test_a_mistake_is_not_taken_for_a_failure_that_will_pass(own: Database
     with pytest.raises(asyncpg.PostgresError):
         await own.call(RAISE.format(sqlstate))
     with pytest.raises(DBAPIError):
-        async with own.open_session() as session:
-            await session.execute(text(RAISE.format(sqlstate)))
+        async with own.open_transaction() as transaction:
+            await transaction.execute(text(RAISE.format(sqlstate)))
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ async def test_a_call_with_wrong_arguments_leaves_no_connection_half_way(own: Da
 
 async def test_a_failed_statement_does_not_show_its_values(own: Database) -> None:
     with pytest.raises(DBAPIError) as failure:
-        async with own.open_session() as session:
-            await session.execute(text("SELECT CAST(:note AS text), 1 / :zero"), {"note": "canary", "zero": 0})
+        async with own.open_transaction() as transaction:
+            await transaction.execute(text("SELECT CAST(:note AS text), 1 / :zero"), {"note": "canary", "zero": 0})
     assert "canary" not in str(failure.value)
 
 

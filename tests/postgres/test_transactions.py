@@ -39,7 +39,7 @@ from tests.waiting import until, until_locked_out
 pytestmark = pytest.mark.anyio
 
 Superuser: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-SessionOfRequest = Annotated[AsyncSession, Depends(deps.open_session, scope="request")]
+TransactionOfRequest = Annotated[AsyncSession, Depends(deps.open_transaction, scope="request")]
 OURS = "FROM pg_stat_activity WHERE datname = current_database() AND usename = 'diary_app'"
 NOT_NOW = (("P0001", 500), ("53100", 503), ("40001", 503))  # an error in a trigger, a full disk, a conflict
 
@@ -67,13 +67,13 @@ async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
         yield app
 
 
-async def add_row(session: AsyncSession, key: bytes) -> None:
-    await session.execute(insert(SignInDelay).values(key=key, failures=1, failed_at=func.now()))
+async def add_row(transaction: AsyncSession, key: bytes) -> None:
+    await transaction.execute(insert(SignInDelay).values(key=key, failures=1, failed_at=func.now()))
 
 
 async def has_row(database: Database, key: bytes) -> bool:
-    async with database.open_session() as session:
-        return await session.scalar(select(SignInDelay.failures).where(SignInDelay.key == key)) is not None
+    async with database.open_transaction() as transaction:
+        return await transaction.scalar(select(SignInDelay.failures).where(SignInDelay.key == key)) is not None
 
 
 @pytest.fixture
@@ -85,21 +85,21 @@ async def notebook(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     small.add_middleware(RequestContext)
 
     @small.post("/ours/{key}", status_code=201)
-    async def write(session: deps.Session, key: str) -> None:
-        await add_row(session, key.encode())
+    async def write(transaction: deps.Transaction, key: str) -> None:
+        await add_row(transaction, key.encode())
 
     @small.post("/default/{key}", status_code=201)
-    async def write_by_default(session: SessionOfRequest, key: str) -> None:
-        await add_row(session, key.encode())
+    async def write_by_default(transaction: TransactionOfRequest, key: str) -> None:
+        await add_row(transaction, key.encode())
 
     @small.post("/failing/{key}", status_code=201)
-    async def write_and_fail(session: deps.Session, key: str) -> None:
-        await add_row(session, key.encode())
+    async def write_and_fail(transaction: deps.Transaction, key: str) -> None:
+        await add_row(transaction, key.encode())
         raise ZeroDivisionError
 
     @small.post("/refusing/{key}", status_code=201)
-    async def write_and_refuse(session: deps.Session, key: str) -> None:
-        await add_row(session, key.encode())
+    async def write_and_refuse(transaction: deps.Transaction, key: str) -> None:
+        await add_row(transaction, key.encode())
         raise errors.Stale
 
     async with connect(small) as http:
@@ -142,7 +142,7 @@ def _tree(route: Any) -> Iterator[Dependant]:
 
 
 def _opens_session(node: Dependant) -> bool:
-    return node.call is deps.open_session
+    return node.call is deps.open_transaction
 
 
 @pytest.mark.parametrize(("sqlstate", "status"), NOT_NOW)
