@@ -19,10 +19,11 @@ STARTED = "Application startup complete."
 
 
 class Served(NamedTuple):
-    """Where a server listens, and where it logs."""
+    """Where a server listens, where it logs, and its process."""
 
     port: int
     log: Path
+    pid: int
 
     @property
     def url(self) -> str:
@@ -31,6 +32,11 @@ class Served(NamedTuple):
     def client(self) -> httpx.AsyncClient:
         """A client as patient as a test."""
         return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE)
+
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 @contextmanager
@@ -61,7 +67,7 @@ def serve(settings: Settings, directory: Path, root: Path = ROOT, **more: str) -
         block_until(lambda: process.poll() is not None or log.read_text().count(STARTED) == int(chosen["WORKERS"]))
         assert process.poll() is None, "it ended instead of serving"
         [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
-        yield Served(port, log)
+        yield Served(port, log, process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from app.errors import BadRequest, TooLarge
+from app.http import json_body
 from app.http.json_body import MAX_RATIO, inflate
 from tests.answers import told
 from tests.people import Phone, entry
@@ -30,7 +31,8 @@ async def test_a_body_in_gzip_is_taken_like_a_plain_one(ada: Phone) -> None:
     assert (await ada.get("/entries")).json()["items"][0]["note"] == "Stiff"
 
 
-async def test_a_body_that_unpacks_to_too_much_is_refused(ada: Phone) -> None:
+async def test_a_body_that_unpacks_to_too_much_is_refused(ada: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "LINGER_SECONDS", 0.01)  # for a sender that does not leave, as this one
     assert told(await log(ada, gzip.compress(b" " * 600_000))) == (413, "too-large")
     noise = entry(note="".join(chr(33 + n * 7919 % 90) for n in range(4000)))
     assert told(await log(ada, packed({**noise, "x": "y" * 520_000}))) == (413, "too-large")

@@ -4,9 +4,7 @@ SYNC_CHANGES makes the diary of the last longer.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -125,7 +123,7 @@ async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(s
         async with server.client() as http:
             phone = await Person().register_and_sign_in(http)
             await fill(url_of(server_url, "postgres", name), UUID(phone.patient_id))
-            sizes = [memory() async for _ in pages(phone)]
+            sizes = [server.resident() async for _ in pages(phone)]
     assert len(sizes) == CHANGES // PAGE
     assert sizes[-1] - sizes[9] < 4 * 2**20, [size // 2**20 for size in sizes]
 
@@ -146,17 +144,3 @@ async def pages(phone: Phone) -> AsyncIterator[dict[str, Any]]:
     while page["has_more"]:
         page = await pull(phone, page["cursor"], limit=PAGE)
         yield page
-
-
-def memory() -> int:
-    """Bytes of the server that this process started."""
-    [status] = [one for one in processes() if one["PPid"] == str(os.getpid()) and b"app.cli" in one["cmdline"]]
-    return int(status["VmRSS"].removesuffix(" kB")) * 1024
-
-
-def processes() -> Iterator[dict[str, Any]]:
-    """What Linux says of each process; some end meanwhile."""
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            status = (path / "status").read_text().splitlines()
-            yield dict(line.split(":\t", 1) for line in status) | {"cmdline": (path / "cmdline").read_bytes()}
