@@ -223,6 +223,7 @@ def run(*command: str | Path, directory: Path, environment: dict[str, str]) -> t
     return done.returncode, done.stdout
 
 
+@pytest.mark.long
 def test_make_installs_what_is_locked_while_the_index_has_moved_on(tmp_path: Path, lock: dict[str, str]) -> None:
     checkout = tmp_path / "a checkout"
     checkout.mkdir()

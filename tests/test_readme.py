@@ -79,6 +79,7 @@ def shell(script: str, directory: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_commands_of_the_readme_work_as_written(tmp_path: Path, state: Path) -> None:
     port = free_port()
     _, sign_in_and_post, read_correct_delete, assess = (

@@ -173,12 +173,14 @@ async def test_the_workers_of_the_release_before_serve_on_beside_this_one(
     assert await in_thread(verify.run, place.owner_url) == []
 
 
+@pytest.mark.long
 async def test_the_workers_of_this_release_serve_on_beside_the_next(place: Place, careful: Release) -> None:
     load = await roll_out(Tree(ROOT), careful, place)
     assert load.failures == []
     assert await in_thread(verify.run, place.owner_url) == []
 
 
+@pytest.mark.long
 async def test_a_release_that_takes_at_once_what_the_one_before_calls_is_noticed(
     place: Place, careless: Release
 ) -> None:
