@@ -24,11 +24,10 @@ Resources: diary        the patient's own (for sessions: the caller's own); ther
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from app import vocabularies
 from app.schemas.kinds import KINDS, SCOPES
-from app.schemas.records import RecordKind
+from app.schemas.records import AnyKind
 
 OF_A_PATIENT = ("diary", "foreign", "missing", "erased")
 SIGNED_OUT = ("anonymous", "expired", "revoked", "disabled")
@@ -131,12 +130,19 @@ def table() -> list[Row]:
     ]
 
 
-def rules_of(kind: RecordKind[Any]) -> Iterator[tuple[str, Rule]]:
+def operations_of(kind: AnyKind) -> dict[str, str]:
+    """The operationIds of a kind, by verb."""
+    verbs = OF_ONE if kind.holds == "singleton" else OF_MANY
+    named = {"list": f"list_{kind.plural}", "list_versions": f"list_{kind.name}_versions"}
+    return {verb: named.get(verb, f"{verb}_{kind.name}") for verb in verbs}
+
+
+def rules_of(kind: AnyKind) -> Iterator[tuple[str, Rule]]:
     """The operations of a kind with their rules."""
-    for verb, statuses in (OF_ONE if kind.holds == "singleton" else OF_MANY).items():
+    statuses = OF_ONE if kind.holds == "singleton" else OF_MANY
+    for verb, operation in operations_of(kind).items():
         needed = kind.read_scope if verb in READING else kind.write_scope
-        name = {"list": f"list_{kind.plural}", "list_versions": f"list_{kind.name}_versions"}
-        yield name.get(verb, f"{verb}_{kind.name}"), Rule(frozenset({needed}), statuses)
+        yield operation, Rule(frozenset({needed}), statuses[verb])
 
 
 def resources(rule: Rule) -> tuple[str, ...]:

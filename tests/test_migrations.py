@@ -44,11 +44,10 @@ CARE_TEAM = """
                              expires_at)
     SELECT id, sha256(id::text::bytea), '', '', '{entries:read}', 'care', now(), now() FROM patients
 """
-KINDS = "KINDS: tuple[AnyKind, ...] = (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE)\n"
+KINDS = "KINDS: tuple[AnyKind, ...] = ("
 MORE_KINDS = """\
-GOAL = replace(ENTRY, name="goal", plural="goals", noun="a goal", create=MADE, patch=MADE, out=MADE)
-KINDS: tuple[AnyKind, ...] = (ENTRY, TREATMENT, TREATMENT_EVENT, PROFILE, GOAL)
-"""
+AIM = replace(ENTRY, name="aim", plural="aims", noun="an aim", create=MADE, patch=MADE, out=MADE)
+KINDS: tuple[AnyKind, ...] = (AIM, """
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()][::-1]
 # Without the three seconds for a lock, in which a slow machine has not started the other process.
 MIGRATE_PATIENTLY = f"""
@@ -183,12 +182,12 @@ def next_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
         "app/models/open_diary_v1.sql", "open_diary_v1(", "open_diary_v2(", into="app/models/open_diary_v2.sql"
     )
     release.edit("app/models/privileges.sql", "open_diary_v1,", "open_diary_v1, open_diary_v2,")
-    release.new_migration("goals")
+    release.new_migration("aims")
     return release
 
 
 def test_a_migration_is_written_with_the_sql_that_changed_and_the_older_text_is_kept(next_release: Release) -> None:
-    [path] = next_release.root.glob("migrations/versions/*_goals.py")
+    [path] = next_release.root.glob("migrations/versions/*_aims.py")
     told: dict[str, Any] = {}
     exec(path.read_text(), told)
     changed = ["audit.sql", "kinds.sql", "open_diary_v2.sql", "privileges.sql"]
@@ -219,7 +218,7 @@ def test_going_down_is_refused_while_there_is_a_record_that_would_not_fit(
 ) -> None:
     fill(migrated, tmp_path)
     next_release.migrate(migrated)
-    execute(migrated, "UPDATE records SET kind = 'goal' WHERE kind = 'entry'")
+    execute(migrated, "UPDATE records SET kind = 'aim' WHERE kind = 'entry'")
     with pytest.raises(RuntimeError, match="ck_records_kind"):
         next_release.migrate_back(migrated)
 

@@ -119,7 +119,9 @@ def _completed(document: Document) -> dict[str, object]:
     schemas = document["components"]["schemas"]
     document["components"]["headers"] = RATE_LIMIT_HEADERS
     schemas["Problem"] = problems.PROBLEM_SCHEMA
-    schemas.update({name: schemas[name] | {"examples": examples} for name, examples in _examples() if name in schemas})
+    for name, examples in (*_examples_of_kinds(), *_examples()):
+        if name in schemas:
+            schemas[name] = schemas[name] | {"examples": examples}
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which nothing answers
         schemas.pop(name, None)
     return {**document, "servers": SERVERS, "tags": TAGS}
@@ -140,6 +142,13 @@ def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, object]]:
         if isinstance(extra, dict):
             yield body.__name__, extra["examples"]
         yield from _examples(body)
+
+
+def _examples_of_kinds() -> Iterator[tuple[str, object]]:
+    """What PUT takes of each kind of record: its examples without their ids, which are in the path."""
+    for kind in (*OF_MANY, *SINGLETONS):
+        without_id = [{name: value for name, value in one.items() if name != "id"} for one in kind.examples]
+        yield kind.fields.__name__, without_id
 
 
 def _common(path: str, operation: Operation) -> Iterator[type[Problem]]:
