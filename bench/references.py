@@ -30,6 +30,7 @@ from app.services.sync import READ_CHANGES
 POOL = Settings.model_fields["database_pool_size"].default  # connections, as many as a worker of the service has
 PATIENCE = Settings.model_fields["database_wait_seconds"].default
 Answer = tuple[int, bytes]
+Asked = dict[str, Any]  # arguments of a function of the database
 Handler = Callable[[list[str], bytes], Awaitable[Answer]]
 
 TABLE = """
@@ -57,7 +58,7 @@ PULL = (
     f"SELECT {COLUMNS}, change_seq FROM entries WHERE patient_id = $1 AND change_seq > $2 ORDER BY change_seq LIMIT 100"
 )
 
-BY = (UUID(int=0), "127.0.0.1")  # the request and the address in the audit row
+BY = {"request": UUID(int=0), "address": "127.0.0.1"}  # the request and the address in the audit row
 
 
 class Reference(ABC):
@@ -154,7 +155,7 @@ class Equal(Reference):
 
     async def answer(self, path: list[str], body: bytes) -> Answer:
         """Status and JSON."""
-        who = UUID(path[0]), UUID(path[1])
+        who = {"session": UUID(path[0]), "patient": UUID(path[1]), **BY}
         if path[2] == "entries":
             return await self._create(who, body)
         if path[2] == "push":
@@ -165,30 +166,30 @@ class Equal(Reference):
             return await self._pull(who, UUID(path[3]), int(path[4]), UUID(path[5]))
         return await self._year(who)
 
-    async def _create(self, who: tuple[UUID, UUID], items: bytes) -> Answer:
-        sent = (ENTRY.write_scope, "entries.create", *_opened(items), False, None)
-        [row] = await self.group_commit.call(WRITE_RECORDS, *who, *sent, *BY)
-        return (201, row["item_record"]) if row["status"] == "created" else _refused(row["status"])
+    async def _create(self, who: Asked, items: bytes) -> Answer:
+        asked = {**who, "scope": ENTRY.write_scope, "action": "entries.create", "outbox_empty": False}
+        [row] = await self.group_commit.call(WRITE_RECORDS(**asked, **_opened(items)))
+        return (201, row["record"]) if row["status"] == "created" else _refused(row["status"])
 
-    async def _push(self, who: tuple[UUID, UUID], items: bytes) -> Answer:
-        sent = (None, "sync.push", *_opened(items), False, None)
-        rows = await self.group_commit.call(WRITE_RECORDS, *who, *sent, *BY, weight=100)
+    async def _push(self, who: Asked, items: bytes) -> Answer:
+        asked = {**who, "action": "sync.push", "outbox_empty": False}
+        rows = await self.group_commit.call(WRITE_RECORDS(**asked, **_opened(items)), cost=100)
         statuses = [row["status"] for row in rows]
         return (200, orjson.dumps(statuses)) if set(statuses) == {"created"} else _refused(*statuses)
 
-    async def _page(self, who: tuple[UUID, UUID]) -> Answer:
-        sought = (None, "timeline.read", *(None,) * 10, 50, ())
-        [row] = await self.group_commit.call(READ_PAGE, *who, *sought, False, None, None, *BY)
+    async def _page(self, who: Asked) -> Answer:
+        [row] = await self.group_commit.call(READ_PAGE(**who, action="timeline.read", limit=50))
         return (200, b'{"items":[%b]}' % row["items"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
-    async def _pull(self, who: tuple[UUID, UUID], epoch: UUID, seq: int, nonce: UUID) -> Answer:
-        place = (epoch, seq, nonce, None, 0)
-        [row] = await self.group_commit.call(READ_CHANGES, *who, "sync.pull", *place, 100, *BY)
+    async def _pull(self, who: Asked, epoch: UUID, seq: int, nonce: UUID) -> Answer:
+        place = {"epoch": epoch, "seq": seq, "nonce": nonce, "grant_version": 0}
+        [row] = await self.group_commit.call(READ_CHANGES(**who, action="sync.pull", **place, limit=100))
         return (200, b'{"changes":[%b]}' % row["changes"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
-    async def _year(self, who: tuple[UUID, UUID]) -> Answer:
-        year = (date(2025, 1, 1), date(2025, 12, 31), MOST)
-        [row] = await self.pool.fetch(adherence.READ, *who, adherence.SCOPE, "adherence.read", *year, *BY)
+    async def _year(self, who: Asked) -> Answer:
+        year = {"first_day": date(2025, 1, 1), "last_day": date(2025, 12, 31), "limit": MOST}
+        course = adherence.READ_COURSE(**who, scope=adherence.SCOPE, action="adherence.read", **year)
+        [row] = await self.pool.fetch(course.function.statement, *course.arguments)
         return (200, row["events"]) if row["outcome"] == "ok" else _refused(row["outcome"])
 
 
@@ -203,10 +204,10 @@ async def _body(scope: dict[str, Any], receive: Any) -> bytes:
             return body
 
 
-def _opened(body: bytes) -> tuple[str, list[str]]:
+def _opened(body: bytes) -> Asked:
     """Items and documents: lines, for none of them holds one."""
     items, *documents = body.decode().split("\n")
-    return items, documents
+    return {"items": items, "documents": documents}
 
 
 def _refused(*outcomes: str) -> Answer:

@@ -27,6 +27,7 @@ BEGIN
     END LOOP;
 END $$
 """
+FIRST = "types.sql"
 LAST = "privileges.sql"  # what it does not grant, nobody has
 
 
@@ -74,9 +75,9 @@ def missing(files: Mapping[str, str]) -> Iterator[str]:
             yield name
 
 
-def in_order(name: str) -> tuple[bool, str]:
+def in_order(name: str) -> tuple[bool, bool, str]:
     """The key by which files are run."""
-    return name == LAST, name
+    return name == LAST, name != FIRST, name
 
 
 def digest_of(text: bytes) -> str:

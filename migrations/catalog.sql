@@ -1,7 +1,7 @@
 -- What the schema holds, one row for each object: its name and its definition. Column order is left out, and
 -- whether a CHECK was asked of older rows too: on the way down it is (migrations/__init__.py), on the way up it is not.
 WITH relations AS (
-    SELECT * FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')
+    SELECT * FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'c', 'S')
 ), columns AS (
     SELECT a.*, relkind FROM pg_attribute a JOIN relations ON relations.oid = attrelid
     WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'S'
@@ -19,7 +19,7 @@ SELECT 'function ' || oid::regprocedure AS name,
        format(E'owner %s\n%s', proowner::regrole, pg_get_functiondef(oid)) AS definition
 FROM functions
 UNION ALL
-SELECT CASE relkind WHEN 'v' THEN 'view ' ELSE 'table ' END || oid::regclass,
+SELECT CASE relkind WHEN 'v' THEN 'view ' WHEN 'c' THEN 'type ' ELSE 'table ' END || oid::regclass,
        format(E'owner %s\noptions %s\nrow security %s\nrow security forced %s\n%s',
               relowner::regrole, reloptions, relrowsecurity, relforcerowsecurity, pg_get_viewdef(oid))
 FROM relations WHERE relkind <> 'S'

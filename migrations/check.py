@@ -31,6 +31,8 @@ DO $$ BEGIN
              WHERE pronamespace = 'public'::regnamespace);
     EXECUTE (SELECT format('DROP TABLE %s CASCADE', string_agg(oid::regclass::text, ', ')) FROM pg_class
              WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version');
+    EXECUTE (SELECT format('DROP TYPE %s CASCADE', string_agg(oid::regclass::text, ', ')) FROM pg_class
+             WHERE relnamespace = 'public'::regnamespace AND relkind = 'c');
     REVOKE ALL ON alembic_version FROM diary_app, diary_eraser;
 END $$
 """

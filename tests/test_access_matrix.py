@@ -288,7 +288,7 @@ async def world(app: FastAPI, connection: Connection) -> AsyncIterator[World]:
         await connection.execute("UPDATE patients SET erased_at = now() WHERE id = $1", UUID(eve.patient_id))
         await change(connection, "users", "id", callers["disabled"], disabled_at=datetime.now(UTC))
         # The first call that writes is noted in its session, also where it is refused; and no sign-in grows old.
-        await connection.execute("UPDATE sessions SET outbox_empty_at = '-infinity', created_at = 'tomorrow'")
+        await connection.execute("UPDATE sessions SET has_sent = true, created_at = 'tomorrow'")
         yield World(connection, operations_of(app), ada, cyd, eve, fay, ruth, ivy, keeper, callers, records)
 
 

@@ -131,7 +131,7 @@ async def fill(phone: Phone, doctor: Phone, ids: dict[str, str], words: str) -> 
 
 
 async def enter(serving: Connection, patient: Phone, **context: str) -> None:
-    """Sets the row-security context of the transaction, as authorise() does."""
+    """Sets the row-security context of the transaction, as authorize() does."""
     chosen = {"data_from": "-infinity", "kinds": "{entry,treatment,treatment_event,profile}", **context}
     for name, value in {"patient": patient.patient_id, **chosen}.items():
         await serving.execute("SELECT set_config($1, $2, true)", f"diary.{name}", value)

@@ -118,7 +118,7 @@ async def _fill(diary: Diary, last_day: date) -> None:
     await _write(diary, TREATMENT_EVENT.write_scope, events)
     async with diary.database.open_transaction() as transaction:
         phone = update(DeviceSession).where(DeviceSession.id == diary.caller.session_id)
-        await transaction.execute(phone.values(outbox_empty_at=last_word_at(last_day)))
+        await transaction.execute(phone.values(has_sent=True, outbox_empty_at=last_word_at(last_day)))
 
 
 async def _write(diary: Diary, scope: str, changes: Sequence[RecordWrite]) -> None:

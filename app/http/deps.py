@@ -143,7 +143,7 @@ def patient_read(action: str) -> Callable[[AsyncSession, Diary], Awaitable[UUID]
     """
 
     async def authorized_patient(transaction: Transaction, diary: DiaryOf) -> UUID:
-        await access.enter(transaction, diary, action)
+        await access.authorize(transaction, diary, action)
         return diary.patient_id
 
     return authorized_patient

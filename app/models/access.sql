@@ -37,15 +37,15 @@ $$;
 -- `outcome` is ok, unauthenticated, not_found, erased or insufficient_scope; a refusal is audited here.
 -- Without a scope any consent that opens a kind of record will do.
 -- Whoever needs the answer to hold until commit locks the patient's clock in a statement before.
-CREATE OR REPLACE FUNCTION authorise(
+CREATE OR REPLACE FUNCTION authorize(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
-    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT sends boolean,
+    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT has_sent boolean,
     OUT scopes text[]
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), a.scopes && '{*,notes:read}', p.birth_date,
-           a.data_from, s.outbox_empty_at IS NOT NULL, a.scopes,
+           a.data_from, s.has_sent, a.scopes,
            CASE
                WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
                    THEN 'unauthenticated'
@@ -55,7 +55,7 @@ BEGIN
                    THEN 'insufficient_scope'
                ELSE 'ok'
            END
-    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, sends, scopes, outcome
+    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, has_sent, scopes, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient

@@ -36,7 +36,7 @@ class DeviceSession(Base):
     """One sign-in of one device; revoking it is felt by the next request, whatever its access token says."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index(None, "user_id"),)
+    __table_args__ = (Index(None, "user_id"), CheckConstraint("has_sent OR outbox_empty_at IS NULL", name="has_sent"))
 
     id: Mapped[NewId]
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
@@ -45,8 +45,8 @@ class DeviceSession(Base):
     last_seen_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
-    # When the device last had nothing left to send; -infinity once it has sent something and never said so.
-    outbox_empty_at: Mapped[datetime | None]
+    has_sent: Mapped[bool] = mapped_column(server_default=text("false"))  # the device has written to a diary
+    outbox_empty_at: Mapped[datetime | None]  # when it last confirmed that it had nothing left to send
     clock_skew_seconds: Mapped[int | None]  # by how much the device's clock was off when last it was far off
 
 

@@ -9,7 +9,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public,
 DECLARE
     visit record;
 BEGIN
-    visit := authorise(p_session, p_patient, NULL, p_action, p_request, p_address);
+    visit := authorize(p_session, p_patient, NULL, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

@@ -1,9 +1,9 @@
 -- What adherence is computed from.
 
--- What adherence is computed from: all plans, the events around the local days p_from…p_to as far as the plans reach,
+-- What adherence is computed from: all plans, the events around the local days p_first_day…p_last_day as far as the plans reach,
 -- and the patient's own scores of the moment, for what was taken as needed. Of plans and events one more than p_limit
 -- at most, so that the caller sees that there are more. STABLE: all of it from one snapshot.
-CREATE OR REPLACE FUNCTION course(p_patient uuid, p_from date, p_to date, p_limit integer)
+CREATE OR REPLACE FUNCTION course(p_patient uuid, p_first_day date, p_last_day date, p_limit integer)
 RETURNS TABLE (treatments bytea, events bytea, readings bytea)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -22,12 +22,12 @@ BEGIN
                (SELECT bool_or(regimen #>> '{schedule,type}' = 'prn')
                 FROM json_array_elements(document -> 'regimens') AS regimen) AS prn
         FROM records
-        WHERE patient_id = p_patient AND kind = 'treatment' AND NOT deleted
+        WHERE patient_id = p_patient AND kind = 'treatment' AND valid_to IS NOT NULL AND NOT deleted
         LIMIT p_limit + 1
     ) plans;
     -- A day more on both sides than regimens.margin() says, for an offset is at most 14 hours.
-    earliest := p_from - make_interval(days => reach + 2);
-    latest := p_to + make_interval(days => reach + 3);
+    earliest := p_first_day - make_interval(days => reach + 2);
+    latest := p_last_day + make_interval(days => reach + 3);
 
     SELECT convert_to('[' || coalesce(string_agg(document::text, ','), '') || ']', 'UTF8') INTO events
     FROM (
@@ -50,15 +50,14 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- When the devices that write this diary last had nothing left to send: the earliest of their last words, so that it
--- is true of all of them. NULL while one of them has never said so. A device that was signed out can send no more:
--- its word counts only when there is none of the others.
+-- When the devices that write this diary last confirmed that they had nothing left to send: the earliest of them, so that
+-- it is true of all. NULL while one that has sent something has never said so. A device that was signed out can send no
+-- more: what it said counts only when there is none of the others.
 CREATE OR REPLACE FUNCTION last_sync_confirmation(p_patient uuid) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
-    SELECT nullif(coalesce(
-        min(outbox_empty_at) FILTER (WHERE revoked_at IS NULL AND expires_at > clock_timestamp()), max(outbox_empty_at)
-    ), '-infinity')
-    FROM sessions
+    SELECT CASE WHEN NOT coalesce(bool_or(outbox_empty_at IS NULL) FILTER (WHERE alive), false)
+                THEN coalesce(min(outbox_empty_at) FILTER (WHERE alive), max(outbox_empty_at)) END
+    FROM (SELECT *, revoked_at IS NULL AND expires_at > clock_timestamp() AS alive FROM sessions WHERE has_sent) AS devices
     WHERE user_id IN (
         SELECT user_id FROM patients WHERE id = p_patient
         UNION ALL

@@ -1,4 +1,4 @@
--- authorise() for services that go on with statements of their own; the visit itself is audited.
+-- authorize() for services that go on with statements of their own; the visit itself is audited.
 CREATE OR REPLACE FUNCTION open_diary_v1(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet
 ) RETURNS text
@@ -6,7 +6,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public,
 DECLARE
     visit record;
 BEGIN
-    visit := authorise(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
     IF visit.outcome = 'ok' THEN
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', 'ok',
                       p_request, p_address);

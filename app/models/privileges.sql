@@ -11,7 +11,7 @@ GRANT SELECT, UPDATE (used_at) ON invitations TO diary_app;
 GRANT SELECT ON organisations, clinicians TO diary_app;
 GRANT SELECT, INSERT ON share_codes TO diary_app;
 GRANT UPDATE (status, confirmed_at, revoked_at, scopes, data_from, expires_at, version) ON grants TO diary_app;
-GRANT UPDATE (last_seen_at, expires_at, outbox_empty_at, clock_skew_seconds) ON sessions TO diary_app;
+GRANT UPDATE (last_seen_at, expires_at, has_sent, outbox_empty_at, clock_skew_seconds) ON sessions TO diary_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens, sign_in_delays TO diary_app;
 GRANT SELECT, INSERT ON patients, patient_clocks TO diary_app;
 GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores, treatment_events TO diary_app;

@@ -1,6 +1,6 @@
 -- The changes after p_seq, oldest first, each record once as it is now. A cursor is the place (p_seq) with what makes
 -- sure that it is still the same place: the epoch, the nonce of the change there, and the grant with its version.
--- outcome: ok, a refusal of authorise(), reload where the consent is another, reoffer where this is a restored
+-- outcome: ok, a refusal of authorize(), reload where the consent is another, reoffer where this is a restored
 -- database. What the reader could see and no longer may is withdrawn; what was never visible is not mentioned.
 CREATE OR REPLACE FUNCTION read_changes_v1(
     p_session uuid, p_patient uuid, p_action text, p_epoch uuid, p_seq bigint, p_nonce uuid, p_grant uuid,
@@ -17,7 +17,7 @@ DECLARE
     page record;
     after bigint := coalesce(p_seq, 0);
 BEGIN
-    visit := authorise(p_session, p_patient, NULL, p_action, p_request, p_address);
+    visit := authorize(p_session, p_patient, NULL, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

@@ -6,7 +6,7 @@
 -- the primary, asked with the ETag and the ids of the draft, answers drafted: then consent and diary are still the
 -- same, and what is shown is in the trail. Else the primary answers with the page itself.
 CREATE OR REPLACE FUNCTION read_page_v1(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_from date, p_to date,
+    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_first_day date, p_last_day date,
     p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
     p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_drafting boolean,
     p_draft text, p_drafted uuid[], p_request uuid, p_address inet
@@ -23,9 +23,9 @@ DECLARE
     agreed boolean := p_kinds IS NULL OR p_kinds && (kinds_that_hold('interval') || kinds_that_hold('singleton'));
     changed boolean := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
     -- Plain values: row security keeps an expression such as coalesce() out of the index condition, as it might leak.
-    -- One place to start from: of two the scan would take the keyset, and walk from there down to p_to.
-    earliest timestamptz := coalesce(p_from - interval '1 day', '-infinity');
-    before_at timestamptz := coalesce(p_to + interval '2 days', 'infinity');
+    -- One place to start from: of two the scan would take the keyset, and walk from there down to p_last_day.
+    earliest timestamptz := coalesce(p_first_day - interval '1 day', '-infinity');
+    before_at timestamptz := coalesce(p_last_day + interval '2 days', 'infinity');
     before_id uuid := '00000000-0000-0000-0000-000000000000';
     since timestamptz;
 BEGIN
@@ -36,7 +36,7 @@ BEGIN
         before_at := p_before_at;
         before_id := p_before_id;
     END IF;
-    visit := authorise(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;
@@ -86,8 +86,8 @@ BEGIN
              WHERE happened AND patient_id = p_patient AND NOT deleted AND valid_to IS NULL
                AND (occurred_at, id) < (before_at, before_id)
                AND occurred_at >= since
-               AND (p_from IS NULL OR local_date >= p_from)
-               AND (p_to IS NULL OR local_date <= p_to)
+               AND (p_first_day IS NULL OR local_date >= p_first_day)
+               AND (p_last_day IS NULL OR local_date <= p_last_day)
                AND (p_kinds IS NULL OR kind = ANY (p_kinds))
                AND (p_region IS NULL OR p_region = ANY (regions))
                AND (p_character IS NULL OR p_character = ANY (characters))
@@ -102,8 +102,8 @@ BEGIN
              WHERE agreed AND patient_id = p_patient AND NOT deleted AND valid_to IS NOT NULL
                AND (occurred_at, id) < (before_at, before_id)
                AND occurred_at >= earliest
-               AND (p_from IS NULL OR local_date >= p_from)
-               AND (p_to IS NULL OR local_date <= p_to)
+               AND (p_first_day IS NULL OR local_date >= p_first_day)
+               AND (p_last_day IS NULL OR local_date <= p_last_day)
                AND (p_kinds IS NULL OR kind = ANY (p_kinds))
              ORDER BY occurred_at DESC, id DESC
              LIMIT p_limit + 1)
@@ -113,8 +113,8 @@ BEGIN
             WHERE changed
               AND (occurred_at, id) < (before_at, before_id)
               AND occurred_at >= since
-              AND (p_from IS NULL OR local_date >= p_from)
-              AND (p_to IS NULL OR local_date <= p_to)
+              AND (p_first_day IS NULL OR local_date >= p_first_day)
+              AND (p_last_day IS NULL OR local_date <= p_last_day)
             ORDER BY occurred_at DESC, id DESC
             LIMIT p_limit + 1
         ) newest

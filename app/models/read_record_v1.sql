@@ -1,4 +1,4 @@
--- One record: outcome ok, gone, missing, or a refusal of authorise().
+-- One record: outcome ok, gone, missing, or a refusal of authorize().
 CREATE OR REPLACE FUNCTION read_record_v1(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid, p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, item_version integer, item_record bytea)
@@ -7,7 +7,7 @@ DECLARE
     visit record;
     held records;
 BEGIN
-    visit := authorise(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome = 'ok' THEN
         SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = p_id AND kind = p_kind;

@@ -9,7 +9,7 @@ DECLARE
     held records;
     page record;
 BEGIN
-    visit := authorise(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

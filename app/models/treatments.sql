@@ -45,7 +45,8 @@ BEGIN
     RETURN QUERY
     WITH plans AS (
         SELECT id, document FROM records
-        WHERE patient_id = p_patient AND kind = 'treatment' AND NOT deleted AND document ->> 'status' <> 'draft'
+        WHERE patient_id = p_patient AND kind = 'treatment' AND valid_to IS NOT NULL AND NOT deleted
+          AND document ->> 'status' <> 'draft'
     ), regimens AS (
         SELECT plans.id, regimen, regimen ->> 'valid_from' AS valid_from, regimen ->> 'valid_to' AS valid_to,
                lag(regimen) OVER plan AS previous, lead(regimen) OVER plan AS next

@@ -31,7 +31,7 @@ ALTER TABLE grants DROP CONSTRAINT pk_grants, ADD CONSTRAINT pk_grants PRIMARY K
 CREATE TABLE sync_confirmations (
     patient_id uuid NOT NULL CONSTRAINT fk_sync_confirmations_patient_id REFERENCES patients,
     session_id uuid NOT NULL CONSTRAINT fk_sync_confirmations_session_id REFERENCES sessions ON DELETE CASCADE,
-    outbox_empty_at timestamptz NOT NULL,
+    outbox_empty_at timestamptz,  -- NULL while the device has never said so
     CONSTRAINT pk_sync_confirmations PRIMARY KEY (patient_id, session_id)
 );
 ALTER TABLE sync_confirmations OWNER TO diary_owner;
@@ -41,7 +41,7 @@ SELECT diary.id, s.id, s.outbox_empty_at
 FROM sessions s
 CROSS JOIN LATERAL (SELECT id FROM patients WHERE user_id = s.user_id
                     UNION SELECT patient_id FROM grants WHERE grantee_id = s.user_id) diary
-WHERE s.outbox_empty_at IS NOT NULL;
+WHERE s.has_sent;
 
 -- 2. Policies may hold no sub-select: each loses its brackets around current_setting().
 DO $$
@@ -75,19 +75,20 @@ SELECT pg_temp.amend('audit_digest', 'grant_id, patient_id, action',
 SELECT pg_temp.amend('settle_audit_v1', 'FROM audit_events)', 'FROM audit_events'
     ' WHERE id < ((extract(epoch FROM clock_timestamp()) - 10) * 1000000)::bigint << 10)');
 
-SELECT pg_temp.amend('write_records_v1',
-    format('UPDATE sessions SET outbox_empty_at = %s WHERE id = p_session', word),
-    format('INSERT INTO sync_confirmations VALUES (p_patient, p_session, %s) ON CONFLICT (patient_id, session_id)'
-           ' DO UPDATE SET outbox_empty_at = excluded.outbox_empty_at', word))
-FROM (VALUES ('clock_timestamp()'), ('''-infinity''')) AS said (word);
-SELECT pg_temp.amend('authorise', 's.outbox_empty_at IS NOT NULL',
-                     'EXISTS (SELECT FROM sync_confirmations w WHERE w.patient_id = p_patient AND w.session_id = s.id)');
-SELECT pg_temp.amend('last_sync_confirmation', 'FROM sessions', 'FROM (SELECT user_id, revoked_at, expires_at, w.outbox_empty_at'
-    ' FROM sync_confirmations w JOIN sessions ON id = session_id WHERE patient_id = p_patient) AS words');
+SELECT pg_temp.amend('conclude', 'UPDATE sessions s SET outbox_empty_at = clock_timestamp(), has_sent = true WHERE s.id = p_session',
+    'INSERT INTO sync_confirmations VALUES (p_patient, p_session, clock_timestamp()) ON CONFLICT (patient_id, session_id)'
+    ' DO UPDATE SET outbox_empty_at = excluded.outbox_empty_at');
+SELECT pg_temp.amend('conclude', 'UPDATE sessions s SET has_sent = true WHERE s.id = p_session',
+    'INSERT INTO sync_confirmations VALUES (p_patient, p_session, NULL) ON CONFLICT DO NOTHING');
+SELECT pg_temp.amend('authorize', 's.has_sent', 'EXISTS (SELECT FROM sync_confirmations c'
+                     ' WHERE c.patient_id = p_patient AND c.session_id = s.id)');
+SELECT pg_temp.amend('last_sync_confirmation', 'FROM sessions WHERE has_sent',
+    'FROM (SELECT user_id, revoked_at, expires_at, c.outbox_empty_at'
+    ' FROM sync_confirmations c JOIN sessions ON id = session_id WHERE patient_id = p_patient) AS said');
 
 -- Row security is asked on the node of the diary. What is called within a longer transaction is not carried there, and
 -- only SET LOCAL follows it (citus.propagate_set_commands).
-SELECT pg_temp.amend('authorise', $old$PERFORM set_config('diary.patient', p_patient::text, true),
+SELECT pg_temp.amend('authorize', $old$PERFORM set_config('diary.patient', p_patient::text, true),
                 set_config('diary.data_from', data_from::text, true),
                 set_config('diary.kinds', kinds::text, true);$old$,
 $new$EXECUTE format('SET LOCAL diary.patient = %L', p_patient);

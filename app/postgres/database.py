@@ -7,14 +7,15 @@ from time import monotonic
 from typing import Any
 
 import asyncpg
-from sqlalchemy import NullPool
+from sqlalchemy import CursorResult, NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.config import Settings
 from app.errors import Unavailable
-from app.postgres.group_commit import HEAVY, Function, GroupCommit
+from app.postgres.functions import Call
+from app.postgres.group_commit import GroupCommit
 
 MINIMUM_VERSION = 150000
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
@@ -66,11 +67,9 @@ class Calls:
                 connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
 
-    async def call(self, function: Function, *arguments: object, weight: int = 1) -> list[asyncpg.Record]:
-        """The rows of one call of a function, by group commit; alone where only that finds the patient's node."""
-        if self._settings.database_distributed:
-            weight = HEAVY
-        return await self._group_commit.call(function, *arguments, weight=weight)
+    async def call(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record]:
+        """The rows of a call, by group commit; alone where only that finds the patient's node."""
+        return await self._group_commit.call(call, cost=cost, alone=alone or self._settings.database_distributed)
 
 
 class Database:
@@ -113,24 +112,26 @@ class Database:
             await self._replica.stop()
         await self.engine.dispose()
 
-    async def call(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    async def execute(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement, which is its own transaction: durable once this returns."""
         with passing_failures():
             return await self._calls.fetch(statement, *arguments)
 
-    async def call_together(self, function: Function, *arguments: object, weight: int = 1) -> list[asyncpg.Record]:
-        """The rows of one call of a function, by group commit: durable once this returns."""
-        with passing_failures():
-            return await self._calls.call(function, *arguments, weight=weight)
+    async def call(self, call: Call) -> list[asyncpg.Record]:
+        """The rows of a call, which is its own transaction: durable once this returns."""
+        return await self.execute(call.function.statement, *call.arguments)
 
-    async def call_replica(
-        self, function: Function, *arguments: object, weight: int = 1
-    ) -> list[asyncpg.Record] | None:
-        """The rows of one call as a replica has them; None where there is none, or it does not answer."""
+    async def call_grouped(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record]:
+        """The rows of a call, by group commit: durable once this returns."""
+        with passing_failures():
+            return await self._calls.call(call, cost=cost, alone=alone)
+
+    async def call_replica(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record] | None:
+        """The rows of a call as a replica has them; None where there is none, or it does not answer."""
         if self._replica is None or monotonic() < self._replica_rests_until:
             return None
         try:
-            return await self._replica.call(function, *arguments, weight=weight)
+            return await self._replica.call(call, cost=cost, alone=alone)
         except asyncpg.PostgresError:  # what it refuses the primary refuses, and writes down
             return None
         except (Unavailable, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError):
@@ -147,13 +148,13 @@ class Database:
     async def ready(self) -> bool:
         """Whether the database answers."""
         try:
-            await self.call("SELECT 1")
+            await self.execute("SELECT 1")
         except Unavailable:
             return False
         return True
 
     async def _refuse_weakness(self) -> None:
-        [row] = await self.call(
+        [row] = await self.execute(
             "SELECT current_setting('server_version_num')::int AS version,"
             " current_setting('synchronous_commit') AS durability, current_setting('fsync') AS fsync,"
             # What it is, and whatever it could become by SET ROLE.
@@ -166,6 +167,12 @@ class Database:
             raise RuntimeError("synchronous_commit and fsync must be on: an acknowledged entry must survive a crash")
         if row["mighty"]:
             raise RuntimeError("the serving role must be a plain member of diary_app, not an owner or superuser")
+
+
+async def call_in(session: AsyncSession, call: Call) -> CursorResult[Any]:
+    """The rows of a call within the session's transaction."""
+    connection = await session.connection()
+    return await connection.exec_driver_sql(call.function.statement, call.arguments)
 
 
 @contextmanager

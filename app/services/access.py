@@ -1,15 +1,19 @@
 """Who calls, whose diary it is, and whether the database authorizes the one for the other."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Gone, InsufficientScope, NotFound, Problem, ResyncRequired, Unauthenticated
-from app.postgres.database import Database
+from app.postgres.database import Database, call_in
+from app.postgres.functions import Function
 from app.security.cursors import Cursors
 
-OPEN_DIARY = "SELECT open_diary_v1($1, $2, $3, $4, $5, $6)"
+OPEN_DIARY = Function(
+    "open_diary_v1", "session uuid, patient uuid, scope text, action text, request uuid, address inet"
+)
 OWNER = "*"
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
@@ -40,24 +44,33 @@ class Diary:
     patient_id: UUID
     outbox_empty: bool = False  # the device has nothing left to send after this call
 
+    def asked(self, action: str) -> dict[str, Any]:
+        """Who asks for what, in the parameters that every function about a diary has."""
+        caller = self.caller
+        return {
+            "session": caller.session_id,
+            "patient": self.patient_id,
+            "action": action,
+            "request": caller.request_id,
+            "address": caller.address,
+        }
 
-async def enter(transaction: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
+
+async def authorize(transaction: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
     """Authorize the transaction for this diary and set the row-security context; `action` names the call in the audit.
 
     Without a scope any consent that opens a kind of record will do; OWNER is the patient's alone. Raises
     Unauthenticated, NotFound, Gone or InsufficientScope.
     """
-    caller = diary.caller
-    visit = (caller.session_id, diary.patient_id, scope, action, caller.request_id, caller.address)
-    connection = await transaction.connection()
-    outcome = (await connection.exec_driver_sql(OPEN_DIARY, visit)).scalar_one()
+    visit = OPEN_DIARY(**diary.asked(action), scope=scope)
+    outcome = (await call_in(transaction, visit)).scalar_one()
     if outcome != "ok":
-        await diary.database.call(OPEN_DIARY, *visit)  # the refusal rolls the transaction back, and its trail must stay
+        await diary.database.call(visit)  # the refusal rolls the transaction back, and its trail must stay
         refuse(outcome)
 
 
 def refuse(outcome: str) -> None:
-    """Raises the problem behind a refusal of enter_diary(); other outcomes pass."""
+    """Raises the problem behind a refusal of authorize(); other outcomes pass."""
     if outcome in REFUSALS:
         raise REFUSALS[outcome]
     if outcome in ("reload", "reoffer"):

@@ -17,6 +17,7 @@ from app.domain.moments import local_date
 from app.domain.prn import Reading
 from app.domain.treatments import flags
 from app.errors import Fault, InsufficientScope, Invalid
+from app.postgres.functions import Function
 from app.schemas.adherence import MOST, AdherenceOut, LeftOut, OverallAdherence, TreatmentAdherence
 from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventOut, event_of
@@ -24,7 +25,11 @@ from app.schemas.treatments import TreatmentOut
 from app.services.access import Diary, refuse
 
 SCOPE = "adherence:read"
-READ = "SELECT * FROM read_course_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+READ_COURSE = Function(
+    "read_course_v1",
+    "session uuid, patient uuid, scope text, action text, first_day date, last_day date, limit integer, request uuid,"
+    " address inet",
+)
 
 _treatments = TypeAdapter(list[TreatmentOut])
 _events = TypeAdapter(list[TreatmentEventOut])
@@ -43,18 +48,8 @@ class _Followed:
 
 async def read(diary: Diary, start: date, end: date, now: datetime) -> AdherenceOut:
     """The figures of the local days start…end, both included, as far as the consent reaches back."""
-    [course] = await diary.database.call(
-        READ,
-        diary.caller.session_id,
-        diary.patient_id,
-        SCOPE,
-        "adherence.read",
-        start,
-        end,
-        MOST,
-        diary.caller.request_id,
-        diary.caller.address,
-    )
+    asked = diary.asked("adherence.read")
+    [course] = await diary.database.call(READ_COURSE(**asked, scope=SCOPE, first_day=start, last_day=end, limit=MOST))
     refuse(course["outcome"])
     first = max(start, _first_day(course["data_from"], course["time_zone"]))
     if first > end:

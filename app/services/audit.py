@@ -5,14 +5,18 @@ import asyncio
 from app import logs
 from app.errors import Unavailable
 from app.postgres.database import Database
+from app.postgres.functions import Function
+
+SETTLE_AUDIT = Function("settle_audit_v1", "")
+SEAL_AUDIT = Function("seal_audit_v1", "settled bigint")
 
 
 async def seal(database: Database) -> tuple[int, str] | None:
     """Number and hex digest of a new segment over all settled events; None where there is nothing new."""
-    [settled] = await database.call("SELECT settle_audit_v1() AS id")
-    if settled["id"] is None:
+    [settled] = await database.call(SETTLE_AUDIT())
+    if settled[0] is None:
         return None
-    rows = await database.call("SELECT segment, segment_digest FROM seal_audit_v1($1)", settled["id"])
+    rows = await database.call(SEAL_AUDIT(settled=settled[0]))
     return (rows[0]["segment"], rows[0]["segment_digest"].hex()) if rows else None
 
 

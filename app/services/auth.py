@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import insert, literal, select, text, update
+from sqlalchemy import insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,13 +25,16 @@ from app.errors import (
     Unauthenticated,
 )
 from app.models import DeviceSession, Patient, PatientClock, RefreshToken, User
-from app.postgres.database import Database
+from app.postgres.database import Database, call_in
+from app.postgres.functions import Function
 from app.schemas.auth import RegistrationIn, SignInIn
 from app.security import opaque_tokens, passwords
 from app.services import throttle
 
 PREFIX = "pdr_"  # tells secret scanners what they found
 RETRY_PERIOD = timedelta(hours=24)
+REVOKE_SESSIONS = Function("revoke_sessions_v1", "user uuid, sessions uuid[]")
+SESSION_ACCOUNT = Function("session_account_v1", "session uuid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ async def refresh(database: Database, settings: Settings, token: str, now: datet
 
 async def revoke(database: Database, user_id: UUID, session_ids: list[UUID]) -> int:
     """Ends sessions of a user and returns how many were alive; no write of theirs commits after this."""
-    [row] = await database.call("SELECT revoke_sessions_v1($1, $2)", user_id, session_ids)
+    [row] = await database.call(REVOKE_SESSIONS(user=user_id, sessions=session_ids))
     ended: int = row[0]
     return ended
 
@@ -194,8 +197,7 @@ async def live_sessions(transaction: AsyncSession, user_id: UUID, now: datetime)
 
 async def account_of(transaction: AsyncSession, session_id: UUID) -> Account:
     """The account behind a live session; raises Unauthenticated once it has ended."""
-    statement = text("SELECT * FROM session_account_v1(:session_id)").bindparams(session_id=session_id)
-    account = (await transaction.execute(statement)).mappings().one_or_none()
+    account = (await call_in(transaction, SESSION_ACCOUNT(session=session_id))).mappings().one_or_none()
     if account is None:
         raise Unauthenticated
     return Account(**account)

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, func, select, text, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Fault, Gone, Invalid, NotFound, NotVerified, StepUpRequired
 from app.models import DeviceSession, Grant, ShareCode
-from app.postgres.database import Database
+from app.postgres.database import Database, call_in
+from app.postgres.functions import Function
 from app.schemas.care_team import (
     AccessEvent,
     AccessLogPage,
@@ -34,6 +35,16 @@ from app.security.cursors import Cursors
 from app.services import access, throttle
 from app.services.access import OWNER, Caller, Diary
 
+LOCK_DIARY = Function("lock_diary_v1", "session uuid, patient uuid")
+REDEEM_SHARE_CODE = Function(
+    "redeem_share_code_v1", "session uuid, digest bytea, as_organisation boolean, request uuid, address inet"
+)
+GRANTS_OF_SESSION = Function("grants_of_session_v1", "session uuid, grant uuid")
+GRANTS_OF_DIARY = Function("grants_of_diary_v1", "grant uuid")
+READ_PANEL = Function(
+    "read_panel_v1", "session uuid, action text, after uuid, limit integer, request uuid, address inet"
+)
+ACCESS_LOG = Function("access_log_v1", "own boolean, before bigint, limit integer")
 CODE_LIFE = timedelta(minutes=10)
 FRESH = timedelta(minutes=15)
 # Crockford's alphabet: no letter that could be read as a digit.
@@ -47,8 +58,8 @@ async def own(transaction: AsyncSession, diary: Diary, action: str) -> None:
     Raises Unauthenticated, NotFound, Gone or InsufficientScope.
     """
     # Before anything is looked at: what was read before a lock may be over by the time the lock is held.
-    await transaction.execute(select(func.lock_diary_v1(diary.caller.session_id, diary.patient_id)))
-    await access.enter(transaction, diary, action, OWNER)
+    await call_in(transaction, LOCK_DIARY(session=diary.caller.session_id, patient=diary.patient_id))
+    await access.authorize(transaction, diary, action, OWNER)
 
 
 async def share(
@@ -95,19 +106,20 @@ async def redeem(
     limits = throttle.redeeming_limits(secret, str(caller.user_id), caller.address)
     await throttle.count(database, limits, now)
     [row] = await database.call(
-        "SELECT * FROM redeem_share_code_v1($1, $2, $3, $4, $5)",
-        caller.session_id,
-        _digest(secret, code.upper().translate(_MISREAD)),
-        as_organisation,
-        caller.request_id,
-        caller.address,
+        REDEEM_SHARE_CODE(
+            session=caller.session_id,
+            digest=_digest(secret, code.upper().translate(_MISREAD)),
+            as_organisation=as_organisation,
+            request=caller.request_id,
+            address=caller.address,
+        )
     )
     access.refuse(row["outcome"])
     if row["outcome"] == "unverified":
         raise NotVerified
     async with database.open_transaction() as transaction:
         await throttle.forgive(transaction, limits)
-    found = await database.call("SELECT * FROM grants_of_session_v1($1, $2)", caller.session_id, row["grant_id"])
+    found = await database.call(GRANTS_OF_SESSION(session=caller.session_id, grant=row["grant_id"]))
     if not found:  # it went to an organisation that the caller has left since
         raise NotFound
     return GrantOut.model_validate_json(found[0][0])
@@ -154,8 +166,8 @@ async def revoke(transaction: AsyncSession, grant_id: UUID, now: datetime) -> No
 
 
 async def read(transaction: AsyncSession, grant_id: UUID) -> GrantOut:
-    """One grant of the diary that the transaction is authorized for; raises NotFound."""
-    found = await transaction.scalar(select(func.grants_of_diary_v1(grant_id)))
+    """One grant of the diary that the transaction is authorized for."""
+    found = (await call_in(transaction, GRANTS_OF_DIARY(grant=grant_id))).scalar()
     if found is None:
         raise NotFound
     return GrantOut.model_validate_json(json.dumps(found))
@@ -163,13 +175,13 @@ async def read(transaction: AsyncSession, grant_id: UUID) -> GrantOut:
 
 async def list_given(transaction: AsyncSession) -> list[GrantOut]:
     """Every grant of the diary that the transaction is authorized for, newest first."""
-    found = await transaction.scalars(select(func.grants_of_diary_v1(None)))
+    found = (await call_in(transaction, GRANTS_OF_DIARY())).scalars()
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
 async def list_held(transaction: AsyncSession, caller: Caller) -> list[GrantOut]:
     """Every grant to the caller or to their organisation, newest first."""
-    found = await transaction.scalars(select(func.grants_of_session_v1(caller.session_id, None)))
+    found = (await call_in(transaction, GRANTS_OF_SESSION(session=caller.session_id))).scalars()
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
@@ -178,13 +190,14 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
     purpose = f"panel {caller.user_id}"
     after = cursors.open(purpose, cursor)[0] if cursor else None  # by id: a name has no place in a URL
     rows = await database.call(
-        "SELECT * FROM read_panel_v1($1, $2, $3, $4, $5, $6)",
-        caller.session_id,
-        "panel.read",
-        after,
-        limit,
-        caller.request_id,
-        caller.address,
+        READ_PANEL(
+            session=caller.session_id,
+            action="panel.read",
+            after=after,
+            limit=limit,
+            request=caller.request_id,
+            address=caller.address,
+        )
     )
     shown = rows[:limit]
     last = (str(shown[-1]["patient_id"]),) if len(rows) > limit else None
@@ -200,8 +213,7 @@ async def read_access_log(
     """Who did what to the diary that the transaction is authorized for, newest first."""
     purpose = f"access log {diary.patient_id} {own_too}"
     before = diary.cursors.open(purpose, cursor)[0] if cursor else None
-    log = text("SELECT * FROM access_log_v1(:own, :before, :limit)")
-    rows = (await transaction.execute(log, {"own": own_too, "before": before, "limit": limit})).all()
+    rows = (await call_in(transaction, ACCESS_LOG(own=own_too, before=before, limit=limit))).all()
     shown = rows[:limit]
     return AccessLogPage(
         items=[AccessEvent.model_validate_json(json.dumps(row.item)) for row in shown],

@@ -10,7 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.errors import Fault, Invalid, NotFound
 from app.models import Clinician, DeviceSession, Invitation, Organisation, User
 from app.models.care_team import PROFESSIONS
-from app.postgres.database import Database, owner_transaction
+from app.postgres.database import Database, call_in, owner_transaction
 from app.schemas.auth import Email
 from app.schemas.base import line
 from app.security import opaque_tokens, passwords
+from app.services.auth import REVOKE_SESSIONS
 
 LIFE = timedelta(days=7)
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
@@ -115,8 +116,8 @@ async def _set_password(transaction: AsyncSession, user_id: UUID, encoded: str, 
     """The account comes first: whoever signs in to it, or invites anew, is done by then or waits for us."""
     changes = {"password_hash": encoded, "password_changed_at": now, "email_verified_at": now}
     await transaction.execute(update(User).where(User.id == user_id).values(changes))
-    devices = select(DeviceSession.id).where(DeviceSession.user_id == user_id)
-    await transaction.execute(select(func.revoke_sessions_v1(user_id, func.array(devices.scalar_subquery()))))
+    devices = await transaction.scalars(select(DeviceSession.id).where(DeviceSession.user_id == user_id))
+    await call_in(transaction, REVOKE_SESSIONS(user=user_id, sessions=list(devices)))
 
 
 @asynccontextmanager
@@ -176,7 +177,8 @@ async def _clinician(connection: AsyncConnection, email: str) -> UUID:
 
 async def _hold_writes(connection: AsyncConnection, user_id: UUID) -> None:
     """Waits for what the account is writing, and lets nothing more be written until the transaction ends."""
-    await connection.execute(text("SELECT revoke_sessions_v1(:user_id, '{}')"), {"user_id": user_id})  # which ends none
+    none = REVOKE_SESSIONS(user=user_id, sessions=[])
+    await connection.exec_driver_sql(none.function.statement, none.arguments)
 
 
 def _address(email: str) -> str:

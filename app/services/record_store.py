@@ -4,19 +4,35 @@ import json
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Literal
 from uuid import UUID
 
 from app.errors import Gone, InvalidCursor, NotFound, Problem
-from app.postgres.group_commit import HEAVY, Function
+from app.postgres.functions import Function
 from app.security.cursors import Cursors
 from app.services.access import Diary, refuse
 
-WRITE_RECORDS = Function("write_records_v1", "uuid uuid text text json text[] boolean uuid uuid inet", turns=1)
+WRITE_RECORDS = Function(
+    "write_records_v1",
+    "session uuid, patient uuid, scope text, action text, items json, documents text[], outbox_empty boolean,"
+    " epoch uuid, request uuid, address inet",
+    key="patient",
+)
 READ_PAGE = Function(
     "read_page_v1",
-    "uuid uuid text text text[] date date text text text numeric uuid timestamptz uuid integer text[]"
-    " boolean text uuid[] uuid inet",
+    "session uuid, patient uuid, scope text, action text, kinds text[], first_day date, last_day date, region text,"
+    " character text, scale text, min_score numeric, treatment uuid, before_at timestamptz, before_id uuid,"
+    " limit integer, known_etags text[], drafting boolean, draft text, drafted uuid[], request uuid, address inet",
+)
+READ_RECORD = Function(
+    "read_record_v1",
+    "session uuid, patient uuid, scope text, action text, kind text, id uuid, request uuid, address inet",
+)
+READ_VERSIONS = Function(
+    "read_versions_v1",
+    "session uuid, patient uuid, scope text, action text, kind text, id uuid, before_version integer, limit integer,"
+    " request uuid, address inet",
 )
 ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone}
 
@@ -32,6 +48,7 @@ class RecordWrite:
     columns: dict[str, Any] | None = None
     mutation_id: str | None = None
     deleted: bool = False
+    after_refused: bool = False  # what was to make the base version was refused: it may since be that of somebody else
     reoffer: tuple[str, int] | None = None  # the epoch before a restore, and the version that this was there
 
 
@@ -64,7 +81,7 @@ class WriteResult:
     epoch: UUID
 
 
-RESULT_COLUMNS = len(fields(WriteResult))  # what comes after them is the place in a group
+_of_result = itemgetter(*(field.name for field in fields(WriteResult)))  # a row has its place in a group besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,36 +125,23 @@ async def write(
 
     Raises ResyncRequired where `epoch`, of which the base versions speak, is over.
     """
-    rows = await diary.database.call_together(
-        WRITE_RECORDS,
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        *sent(changes),
-        diary.outbox_empty,
-        epoch,
-        diary.caller.request_id,
-        diary.caller.address,
-        weight=len(changes),
+    items, documents = sent(changes)
+    call = WRITE_RECORDS(
+        **diary.asked(action),
+        scope=scope,
+        items=items,
+        documents=documents,
+        outbox_empty=diary.outbox_empty,
+        epoch=epoch,
     )
+    rows = await diary.database.call_grouped(call, cost=len(changes))
     refuse(rows[0]["status"])
-    return [WriteResult(*row[:RESULT_COLUMNS]) for row in rows]
+    return [WriteResult(*_of_result(row)) for row in rows]
 
 
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
     """Version and JSON of one record, as this caller may see it."""
-    [row] = await diary.database.call(
-        "SELECT * FROM read_record_v1($1, $2, $3, $4, $5, $6, $7, $8)",
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        kind,
-        record_id,
-        diary.caller.request_id,
-        diary.caller.address,
-    )
+    [row] = await diary.database.call(READ_RECORD(**diary.asked(action), scope=scope, kind=kind, id=record_id))
     _refuse_read(row["outcome"])
     return row["item_version"], row["item_record"]
 
@@ -154,41 +158,38 @@ async def read_page(
     """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
     before_at, before_id = _open(diary.cursors, purpose, cursor)
-    sought = (
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        filters.kinds,
-        filters.from_,
-        filters.to,
-        filters.region,
-        filters.character,
-        filters.scale,
-        filters.min_score,
-        filters.treatment_id,
-        before_at,
-        before_id,
-        limit,
-    )
-    weight = HEAVY if filters.sparse else 1
-    row = await _page(diary, sought, known_etags, weight)
+    sought = {
+        "kinds": filters.kinds,
+        "first_day": filters.from_,
+        "last_day": filters.to,
+        "region": filters.region,
+        "character": filters.character,
+        "scale": filters.scale,
+        "min_score": filters.min_score,
+        "treatment": filters.treatment_id,
+        "before_at": before_at,
+        "before_id": before_id,
+        "limit": limit,
+    }
+    asked = {**diary.asked(action), "scope": scope, **sought}
+    row = await _page(diary, asked, known_etags, alone=filters.sparse)
     _refuse_read(row["outcome"])
     last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]))
     return RenderedPage(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
 
 
-async def _page(diary: Diary, sought: tuple[Any, ...], known_etags: tuple[str, ...], weight: int) -> Any:
+async def _page(diary: Diary, asked: dict[str, Any], known_etags: tuple[str, ...], *, alone: bool) -> Any:
     """The page; for whoever does not write the diary as a replica drafts it, if the primary says that it holds."""
-    by = diary.caller.request_id, diary.caller.address
     drafts = None
     if diary.caller.role != "patient":
-        drafts = await diary.database.call_replica(READ_PAGE, *sought, (), True, None, None, *by, weight=weight)
-    etag, ids = (drafts[0]["etag"], drafts[0]["ids"]) if drafts else (None, None)
-    [page] = await diary.database.call_together(
-        READ_PAGE, *sought, known_etags, False, etag, ids, *by, weight=1 if drafts else weight
-    )
-    return drafts[0] if drafts and page["outcome"] == "drafted" else page
+        drafts = await diary.database.call_replica(READ_PAGE(**asked, drafting=True), alone=alone)
+    if not drafts:
+        [page] = await diary.database.call_grouped(READ_PAGE(**asked, known_etags=known_etags), alone=alone)
+        return page
+    [draft] = drafts
+    signed = READ_PAGE(**asked, known_etags=known_etags, draft=draft["etag"], drafted=draft["ids"])
+    [page] = await diary.database.call_grouped(signed)
+    return draft if page["outcome"] == "drafted" else page
 
 
 async def read_versions(
@@ -198,17 +199,7 @@ async def read_versions(
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {record_id}"
     before = diary.cursors.open(purpose, cursor)[0] if cursor else None
     [row] = await diary.database.call(
-        "SELECT * FROM read_versions_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        diary.caller.session_id,
-        diary.patient_id,
-        scope,
-        action,
-        kind,
-        record_id,
-        before,
-        limit,
-        diary.caller.request_id,
-        diary.caller.address,
+        READ_VERSIONS(**diary.asked(action), scope=scope, kind=kind, id=record_id, before_version=before, limit=limit)
     )
     _refuse_read(row["outcome"])
     last = row["last_version"]
@@ -227,12 +218,18 @@ def _refuse_read(outcome: str) -> None:
 
 
 def _item(change: RecordWrite) -> dict[str, Any]:
-    item = {"kind": change.kind, "id": change.id, "base_version": change.base_version, "deleted": change.deleted}
+    """The change as the type write_item reads it."""
+    record = {"kind": change.kind, "id": change.id, "deleted": change.deleted} | (change.columns or {})
+    item: dict[str, Any] = {"sent": record, "base_version": change.base_version}
+    if "scale_birth_dates" in record:
+        item["scale_birth_dates"] = record.pop("scale_birth_dates")
     if change.mutation_id is not None:
         item["mutation_id"] = change.mutation_id
+    if change.after_refused:
+        item["after_refused"] = True
     if change.reoffer is not None:
         item["reoffer"], item["was_version"] = change.reoffer
-    return item | (change.columns or {})
+    return item
 
 
 def _open(cursors: Cursors, purpose: str, cursor: str | None) -> tuple[datetime | None, UUID | None]:

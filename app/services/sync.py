@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app.domain.moments import render_instant
 from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
-from app.postgres.group_commit import HEAVY, Function
+from app.postgres.functions import Function
 from app.schemas.base import Json
 from app.schemas.kinds import BY_NAME
 from app.schemas.records import AnyKind
@@ -26,11 +26,21 @@ EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
 SCHEMA = 1  # of the records: another number makes every phone load them anew
 STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbidden"}
-NEVER_MADE = -1  # the version that a refused mutation was to make: it may since be that of somebody else
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
 
 Validate = Callable[[type[Any], Json], Any]
-READ_CHANGES = Function("read_changes_v1", "uuid uuid text uuid bigint uuid uuid integer integer uuid inet")
+READ_CHANGES = Function(
+    "read_changes_v1",
+    "session uuid, patient uuid, action text, epoch uuid, seq bigint, nonce uuid, grant uuid, grant_version integer,"
+    " limit integer, request uuid, address inet",
+)
+COMPARE_DIARY = Function(
+    "compare_diary_v1",
+    "session uuid, patient uuid, action text, ids uuid[], versions integer[], after uuid, up_to uuid, limit integer,"
+    " request uuid, address inet",
+)
+READ_HEADS = Function("read_heads_v1", "session uuid")
+PLACE = ("epoch", "seq", "nonce", "grant", "grant_version")  # what a cursor holds
 
 
 async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
@@ -46,14 +56,14 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
             records_refused.add(mutation.id)
             continue
         if mutation.base_version and mutation.id in records_refused:
-            change = replace(change, base_version=NEVER_MADE)
+            change = replace(change, after_refused=True)
         changes.append(change)
     said = replace(diary, outbox_empty=body.outbox_empty and not refused)
     outcomes = await record_store.write(said, "sync.push", None, changes, body.epoch)
     skew = round((now - body.client_now).total_seconds())
     if abs(skew) >= SKEWED:
         note = "UPDATE sessions SET clock_skew_seconds = $2 WHERE id = $1"
-        await diary.database.call(note, diary.caller.session_id, max(-MOST_SKEW, min(MOST_SKEW, skew)))
+        await diary.database.execute(note, diary.caller.session_id, max(-MOST_SKEW, min(MOST_SKEW, skew)))
     written = iter(outcomes)
     results = [
         _invalid(mutation, refused[place]) if place in refused else _result(mutation, next(written))
@@ -71,17 +81,11 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
 async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> bytes:
     """What came after the cursor, as the answer's JSON; raises ResyncRequired where that place is gone."""
     purpose = f"pull {diary.patient_id} {diary.caller.user_id} {SCHEMA}"
-    place = (None,) * 5 if cursor is None else diary.cursors.open(purpose, cursor)
-    [row] = await diary.database.call_together(
-        READ_CHANGES,
-        diary.caller.session_id,
-        diary.patient_id,
-        "sync.pull",
-        *place,
-        limit,
-        diary.caller.request_id,
-        diary.caller.address,
-        weight=1 + limit // 100 if diary.caller.role == "patient" else HEAVY,  # a window may hide much
+    place = {} if cursor is None else dict(zip(PLACE, diary.cursors.open(purpose, cursor), strict=True))
+    [row] = await diary.database.call_grouped(
+        READ_CHANGES(**diary.asked("sync.pull"), **place, limit=limit),
+        cost=1 + limit // 100,
+        alone=diary.caller.role != "patient",  # a window may hide much
     )
     access.refuse(row["outcome"])
     grant = row["grant_id"] and str(row["grant_id"])
@@ -100,17 +104,14 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
 async def compare(diary: Diary, body: DigestIn) -> DigestOut:
     """What both sides do not hold alike."""
     rows = await diary.database.call(
-        "SELECT * FROM compare_diary_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        diary.caller.session_id,
-        diary.patient_id,
-        "sync.digest",
-        [one.id for one in body.records],
-        [one.version for one in body.records],
-        body.after,
-        body.up_to,
-        1000,
-        diary.caller.request_id,
-        diary.caller.address,
+        COMPARE_DIARY(
+            **diary.asked("sync.digest"),
+            ids=[one.id for one in body.records],
+            versions=[one.version for one in body.records],
+            after=body.after,
+            up_to=body.up_to,
+            limit=1000,
+        )
     )
     if rows:
         access.refuse(rows[0]["outcome"])
@@ -122,7 +123,7 @@ async def compare(diary: Diary, body: DigestIn) -> DigestOut:
 
 async def read_heads(database: Any, caller: Caller) -> list[Json]:
     """How far each diary has come that the caller may see."""
-    rows = await database.call("SELECT * FROM read_heads_v1($1)", caller.session_id)
+    rows = await database.call(READ_HEADS(session=caller.session_id))
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 

@@ -7,7 +7,10 @@ from uuid import UUID
 import asyncpg
 
 from app.postgres.database import driver_url
+from app.postgres.functions import Function
 
+BROKEN_AUDIT_SEGMENTS = Function("broken_audit_segments_v1", "")
+VERIFY_DIARY = Function("verify_diary_v1", "patient uuid")
 AT_ONCE = 1000  # patients whose ids are held at a time
 # Where nothing was written since the last restore, what phones lost is still of the epoch before that.
 NEW_EPOCHS = """
@@ -34,10 +37,10 @@ async def _run(url: str, report: Report | None) -> list[str]:
     connection = await asyncpg.connect(driver_url(url))
     try:
         diaries = await _diaries(connection, report)
-        segments = await connection.fetch("SELECT broken_audit_segments_v1() AS number")
+        segments = await connection.fetch(BROKEN_AUDIT_SEGMENTS.statement)
     finally:
         await connection.close()
-    return diaries + [f"audit segment {row['number']}: its events are not those that were sealed" for row in segments]
+    return diaries + [f"audit segment {row[0]}: its events are not those that were sealed" for row in segments]
 
 
 async def _diaries(connection: "asyncpg.Connection[asyncpg.Record]", report: Report | None) -> list[str]:
@@ -46,8 +49,8 @@ async def _diaries(connection: "asyncpg.Connection[asyncpg.Record]", report: Rep
     while ids := await connection.fetch("SELECT id FROM patients WHERE id > $1 ORDER BY id LIMIT $2", last, AT_ONCE):
         for row in ids:
             last = row["id"]
-            violations = await connection.fetch("SELECT verify_diary_v1($1) AS violation", last)
-            found += [f"diary {last}: {violation['violation']}" for violation in violations]
+            violations = await connection.fetch(VERIFY_DIARY.statement, last)
+            found += [f"diary {last}: {violation[0]}" for violation in violations]
             done += 1
             if report is not None:
                 report(done, total)

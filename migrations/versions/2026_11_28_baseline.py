@@ -14,38 +14,39 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 SQL = {
-    "access.sql": "6c0f5194d6b5b5aff7cffcdbe4594c0f97d4a1f5cc5e1066e94ab444b3138c20",
+    "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
+    "access.sql": "3dbbb9ff4389f0b4f616455097233d74620d6fd432e66642de7e633d02606999",
     "access_log_v1.sql": "56f6a3b2b951fe571943164d6edfeb32ce858be16b7faef6b80086adff791bb9",
     "audit.sql": "f31f03f8418cd5ceb181906fe597e0780046a0fdefd026f6b70cbe85be31b958",
     "broken_audit_segments_v1.sql": "7af29c9304e3510c508302d7869b0e0e0886c253e9bf2a352647632d3f2a3f33",
-    "compare_diary_v1.sql": "00f09813c2da0b55898b02b98f0f4298f647d425e96459ec1cd914a07d5006f8",
-    "course.sql": "0f4d2d8a4573ebbcb2b2c15ab55fc185c5f5b840063d21e413aec70d09605cec",
+    "compare_diary_v1.sql": "da6238d64ffe794071c0a3ca2e15c89edd8c0678f9acd7619a468e1db09210f5",
+    "course.sql": "85051f11711f941d2cce8877f5c69fe65e2b962afc579c9da89be5cf223915b0",
     "documents.sql": "fbd1e6d34cdb45db1e4b961ce2dcee6ec79041d065ef1305c144d569d5e35573",
     "grants.sql": "2ce34bb22e923e8eaa982df87f5e8844e6c0ac744ca218237c160ec7c3dcf432",
     "grants_of_diary_v1.sql": "938ae638c0bc835bbbbdc3f6e39a180cc3fa317d843611207c1ecead4b82cd0a",
     "grants_of_session_v1.sql": "0d4d7a7224f9699630a7a15bd44047e958695e38794184660766337e9b17cc3f",
     "kinds.sql": "f9d0b5c7da2a7b93f8cbedbf92fb365cd311b43a48d104ec2f8685f498f64f02",
     "lock_diary_v1.sql": "abd6dcdf95ccd8635c1aeed5850e828c0b41336a8afdc0493388540d0593dc99",
-    "open_diary_v1.sql": "f026db98200a4d859b541d3e9767591c27aee990815c40a2ca8e5929980a24fb",
+    "open_diary_v1.sql": "47a959a1f75ddc447810ded1215ec528c146d96515574f452a0dfcdafff71eb1",
     "policies.sql": "2419b14344cab035116f966bd0e04ba284813f90f8b7569c6c45051f4edb2be1",
-    "read_changes_v1.sql": "d5318bc7fd92958eb93a50fee9d8f0fe832ddeb1d62562d96c1cf686395aa475",
-    "read_course_v1.sql": "3f3f454749ec42ae6f8b6b0637592f8f78271ee7112a87c83caaca247bd1fb0f",
+    "read_changes_v1.sql": "47aa859fe3c929dc0249405aaac8a48ee60f6e2b1add02f55fdb173b4633397e",
+    "read_course_v1.sql": "18986c9eeaa1c0ccbbc6fe4b1eaca33ffc37a8c9863c6e7cea9dd2e5003fa262",
     "read_heads_v1.sql": "6c875175d61716e73c0140b820dd746d873fc7d4db040c3a044f79f982320643",
-    "read_page_v1.sql": "f40b1daa73de970ad96fb27d4a254f29c483b5268ecaf4034f36aaff0d9ee46e",
+    "read_page_v1.sql": "45217475409a618f20bfe1457758ec38cfbb84f44d976c863d5b9e586aaece7d",
     "read_panel_v1.sql": "e185aab17ca16bd0ff41129599ae5a22e25e47e85343941f333e008a6c753746",
-    "read_record_v1.sql": "9465bafec6311222e92607777fb8ff549791d6eb7182acdeb73783fdb0833ba1",
-    "read_versions_v1.sql": "96ef6565f0fdb154d3912e3f33d569dcb2023eafd16379614afe6548dcac7ecc",
+    "read_record_v1.sql": "42fbba61820347c55bc44e35d944def4d7ed466daa6994e914dccbefedb6f834",
+    "read_versions_v1.sql": "b4711f6c9746bc3384a6575d4be01ccf455bba69854a12c5b70cf4afed1d7ab1",
     "redeem_share_code_v1.sql": "538df5327952c9fd6f55028bec7d0a259dd0d062c7147ff63b7a2b93124c0df5",
     "revoke_sessions_v1.sql": "5a37bfbd1906138152c40ef8173964d0555c485e76cb7c00504a150537e1c166",
     "seal_audit_v1.sql": "ba46e6a0f8b06abef0904d772513782ce9637bb55accb50ed5df2ab2306dc6d7",
     "session_account_v1.sql": "8280beef644ffbc456b02fbbd32c0b1097f1c8dda82967f866eb138c6e7505fd",
     "settle_audit_v1.sql": "0684371e068d425924cc3a2b1e151380a365264301ad57bbe03618524e04dc74",
-    "treatments.sql": "da602058440b257562de9d353a1eb9c0b38cd3469559f91dfb6b98e2a453c115",
+    "treatments.sql": "440a4304d1a83fea1a6adb95e47e702cbf600663afbb9cbc8e9b99f880821ca7",
     "verify_diary_v1.sql": "31bc140cc4434e15de433c57d6a0a03ee810cc11be8b533d23826bd831140e36",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
-    "write_records_v1.sql": "32ac6fb8918da44835655f8c7be4b9ac3b65ef92770aad2a7566d06d93a5e888",
-    "write_steps.sql": "a1e9fae050edc7ad4e84ba8a28486d8e83e693a9c59c41827ec814c2f7b8e95b",
-    "privileges.sql": "a995234353969b05804427d5af7d161e91c745b0e3c670791ec70b49de17b020",
+    "write_records_v1.sql": "9158abea49b2c6fe6b4cc4ade6f41d80b577c2654b77722501f54be577679881",
+    "write_steps.sql": "e53ec9cbf61df245b6d10dbac2a26b265895834fb52be1009078cff4a021e6b0",
+    "privileges.sql": "a04fc37ea457a5deaa700949f9b8048504e0ca79e5cf2414194474e58b4349ca",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.
@@ -286,8 +287,10 @@ def upgrade() -> None:
         sa.Column("last_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("has_sent", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("outbox_empty_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("clock_skew_seconds", sa.Integer(), nullable=True),
+        sa.CheckConstraint("has_sent OR outbox_empty_at IS NULL", name=op.f("ck_sessions_has_sent")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
     )
@@ -410,6 +413,7 @@ def downgrade() -> None:
             END LOOP;
         END $$
     """)
+    op.execute("DROP TYPE write_item, write_outcome")
     op.drop_table("share_codes")
     op.drop_table("refresh_tokens")
     op.drop_table("patient_clocks")

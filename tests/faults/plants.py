@@ -30,19 +30,19 @@ class Plant:
 
 # No fault: the moment between taking a number and the commit, made longer.
 SLOW_COMMITS = Plant(
-    (("write_records_v1", "-- 6. Write it.", "PERFORM pg_sleep(random() * 0.04);"),),
+    (("store", "BEGIN\n", "BEGIN\n    PERFORM pg_sleep(random() * 0.04);\n"),),
 )
 # Long enough for others to commit meanwhile, and to be read.
 LINGER_ON = "PERFORM pg_sleep(CASE WHEN random() < 0.25 THEN 0.5 ELSE 0 END);"
 SEQUENCE_CURSOR = Plant(
     (
-        ("write_records_v1", "        FOR UPDATE;", "        ;"),
-        ("write_records_v1", "        FOR UPDATE SKIP LOCKED;", "        ;"),
-        ("write_records_v1", "clock.head := clock.head + 1;", "clock.head := nextval('planted');"),
+        ("lock_clock", "        FOR UPDATE;", "        ;"),
+        ("lock_clock", "        FOR UPDATE SKIP LOCKED;", "        ;"),
+        ("settle", "head := head + 1;", "head := nextval('planted');"),
         (
-            "write_records_v1",
-            "UPDATE patient_clocks SET head = clock.head",
-            f"{LINGER_ON} UPDATE patient_clocks SET head = greatest(head, clock.head)",
+            "conclude",
+            "UPDATE patient_clocks c SET head = conclude.head",
+            f"{LINGER_ON} UPDATE patient_clocks c SET head = greatest(c.head, conclude.head)",
         ),
     ),
     ("CREATE SEQUENCE planted", "GRANT USAGE ON planted TO public"),
@@ -50,7 +50,7 @@ SEQUENCE_CURSOR = Plant(
 FORGOTTEN_MUTATIONS = Plant(
     (
         ("decide", "WHEN mutation_id IS NOT NULL AND earlier.mutation_id = mutation_id", "WHEN false"),
-        ("decide", "WHEN held.version <> base_version THEN 'conflict'", ""),
+        ("decide", "WHEN after_refused OR held.version <> base_version THEN 'conflict'", ""),
     ),
     ("DROP INDEX uq_record_versions_mutation",),
 )
@@ -67,6 +67,6 @@ ENDLESS_PAGES = Plant(
     (("read_changes_v1", "AND change_seq > after", "AND change_seq >= after"),),
 )
 CARELESS_COMMITS = Plant(
-    (("write_records_v1", "-- 6. Write it.", "PERFORM set_config('synchronous_commit', 'off', true);"),),
+    (("store", "BEGIN\n", "BEGIN\n    PERFORM set_config('synchronous_commit', 'off', true);\n"),),
     ("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"),
 )

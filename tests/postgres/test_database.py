@@ -116,7 +116,7 @@ async def test_a_url_means_the_same_to_calls_and_to_sessions(settings: Settings,
     url = settings.database_url.get_secret_value()
     assert change[0] in url
     async with started(url.replace(*change)) as database:
-        assert await database.call("SELECT 1")
+        assert await database.execute("SELECT 1")
         async with database.open_transaction() as transaction:
             assert await transaction.scalar(text("SELECT 1")) == 1
 
@@ -128,7 +128,7 @@ def test_whoever_waits_for_a_connection_and_then_for_a_lock_is_refused_within_th
 
 async def test_calls_and_sessions_have_the_same_limits(own: Database) -> None:
     shown = "SELECT name, setting, unit FROM pg_settings WHERE source = 'client' AND lower(name) = ANY ($1)"
-    called = await own.call(shown, list(SESSION_SETTINGS))
+    called = await own.execute(shown, list(SESSION_SETTINGS))
     async with own.open_transaction() as transaction:
         asked = await transaction.execute(text(shown.replace("$1", ":names")), {"names": list(SESSION_SETTINGS)})
         assert [tuple(row) for row in asked] == [tuple(row) for row in called]
@@ -142,7 +142,7 @@ async def test_calls_and_sessions_have_the_same_limits(own: Database) -> None:
 async def test_a_failure_that_will_pass_says_when_to_try_again(own: Database, sqlstate: str) -> None:
     assert passes(sqlstate)
     with pytest.raises(Unavailable) as called:
-        await own.call(RAISE.format(sqlstate))
+        await own.execute(RAISE.format(sqlstate))
     with pytest.raises(Unavailable) as asked:
         async with own.open_transaction() as transaction:
             await transaction.execute(text(RAISE.format(sqlstate)))
@@ -154,7 +154,7 @@ async def test_a_failure_that_will_pass_says_when_to_try_again(own: Database, sq
 async def test_a_mistake_is_not_taken_for_a_failure_that_will_pass(own: Database, sqlstate: str) -> None:
     assert not passes(sqlstate)
     with pytest.raises(asyncpg.PostgresError):
-        await own.call(RAISE.format(sqlstate))
+        await own.execute(RAISE.format(sqlstate))
     with pytest.raises(DBAPIError):
         async with own.open_transaction() as transaction:
             await transaction.execute(text(RAISE.format(sqlstate)))
@@ -175,11 +175,11 @@ def test_a_url_that_cannot_be_read_will_not_pass() -> None:
 
 
 async def test_a_call_with_wrong_arguments_leaves_no_connection_half_way(own: Database, superuser: Superuser) -> None:
-    [[backend]] = await own.call("SELECT pg_backend_pid()")
+    [[backend]] = await own.execute("SELECT pg_backend_pid()")
     with pytest.raises(asyncpg.DataError):
-        await own.call("SELECT $1::int", "not a number")
+        await own.execute("SELECT $1::int", "not a number")
     await until(lambda: superuser.fetchval("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", backend))
-    assert await own.call("SELECT 1")
+    assert await own.execute("SELECT 1")
 
 
 async def test_a_failed_statement_does_not_show_its_values(own: Database) -> None:

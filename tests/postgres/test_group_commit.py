@@ -11,7 +11,8 @@ import pytest
 from app.config import Settings
 from app.errors import Unavailable
 from app.postgres.database import Calls
-from app.postgres.group_commit import FULL, HEAVY, MOST_WAITING, Function, GroupCommit, Rows
+from app.postgres.functions import Function
+from app.postgres.group_commit import FULL, MOST_WAITING, GroupCommit, Rows
 from tests.conftest import create_database, url_of
 from tests.people import Phone, entry
 from tests.waiting import PATIENCE, until
@@ -36,8 +37,8 @@ BEGIN
     RETURN QUERY SELECT CASE WHEN p_wait OR pg_try_advisory_xact_lock(p_number) THEN 'held' ELSE 'busy' END, p_number;
 END $$;
 """
-KEEP = Function("keep", "integer text[]")
-HOLD = Function("hold", "integer", turns=0)
+KEEP = Function("keep", "number integer, words text[]")
+HOLD = Function("hold", "number integer", key="number")
 FAILS = 100
 
 
@@ -104,7 +105,7 @@ async def kept(wire: Wire) -> list[int]:
 async def test_calls_of_one_moment_are_one_transaction_and_each_gets_its_own_rows(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
     words: list[list[str] | None] = [["a", "b c"], [], None, ["ä\t'{}\\"]]
-    answers = await asyncio.gather(*(group.call(KEEP, number, said) for number, said in enumerate(words)))
+    answers = await asyncio.gather(*(group.call(KEEP(number=number, words=said)) for number, said in enumerate(words)))
     assert [[tuple(row)[:2] for row in rows] for rows in answers] == [[(n, said)] * 2 for n, said in enumerate(words)]
     assert len({row["transaction"] for rows in answers for row in rows}) == 1
     assert len(wire.sent) == 1
@@ -112,16 +113,16 @@ async def test_calls_of_one_moment_are_one_transaction_and_each_gets_its_own_row
 
 async def test_a_call_that_meets_nobody_goes_alone(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
-    [row, _] = await group.call(KEEP, 1, ["x"])
-    assert (row["number"], row["words"], wire.sent) == (1, ["x"], [(KEEP.alone, (1, ["x"]))])
+    [row, _] = await group.call(KEEP(number=1, words=["x"]))
+    assert (row["number"], row["words"], wire.sent) == (1, ["x"], [(KEEP.statement, (1, ["x"]))])
 
 
 async def test_calls_that_come_while_a_group_is_under_way_go_together_after_it(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()
-    calls = [asyncio.create_task(group.call(KEEP, 0, None))]
+    calls = [asyncio.create_task(group.call(KEEP(number=0)))]
     await settle()
-    calls += [asyncio.create_task(group.call(KEEP, number, None)) for number in (1, 2, 3)]
+    calls += [asyncio.create_task(group.call(KEEP(number=number))) for number in (1, 2, 3)]
     await settle()
     assert wire.numbers == [0]
     wire.gate.set()
@@ -131,8 +132,8 @@ async def test_calls_that_come_while_a_group_is_under_way_go_together_after_it(w
 
 async def test_functions_do_not_mix_and_a_group_has_an_end(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
-    keeping = [group.call(KEEP, number, None, weight=number and FULL // 4) for number in range(6)]
-    await asyncio.gather(*keeping, group.call(HOLD, 1))
+    keeping = [group.call(KEEP(number=number), cost=number and FULL // 4) for number in range(6)]
+    await asyncio.gather(*keeping, group.call(HOLD(number=1)))
     assert wire.numbers == [[0, 1, 2, 3, 4], 5, 1]
 
 
@@ -145,7 +146,7 @@ async def test_what_fails_fails_alone_and_the_others_are_kept_once(
     wire: Wire, wrong: object, failure: type[Exception]
 ) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
-    answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, wrong, 2)), return_exceptions=True)
+    answers = await asyncio.gather(*(group.call(KEEP(number=n)) for n in (1, wrong, 2)), return_exceptions=True)
     assert isinstance(answers[1], failure)
     assert [rows[0]["number"] for rows in answers if isinstance(rows, list)] == [1, 2]
     assert await kept(wire) == [1, 2]
@@ -157,15 +158,15 @@ async def test_where_no_answer_comes_nobody_is_told_anything_else_and_nothing_is
         raise ConnectionResetError
 
     group = GroupCommit(lose, 4, PATIENCE)
-    answers = await asyncio.gather(*(group.call(KEEP, n, None) for n in (1, 2)), return_exceptions=True)
+    answers = await asyncio.gather(*(group.call(KEEP(number=n)) for n in (1, 2)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [ConnectionResetError] * 2
     assert await kept(wire) == [1, 2]
 
 
-async def test_what_is_heavy_goes_alone_beside_a_group_as_far_as_connections_go(wire: Wire) -> None:
+async def test_what_is_to_go_alone_goes_alone_beside_a_group_as_far_as_connections_go(wire: Wire) -> None:
     group = GroupCommit(wire.send, 3, PATIENCE)
     wire.gate.clear()
-    calls = [asyncio.create_task(group.call(KEEP, n, None, weight=HEAVY if n else 1)) for n in range(4)]
+    calls = [asyncio.create_task(group.call(KEEP(number=n), alone=n > 0)) for n in range(4)]
     await settle()
     assert sorted(wire.numbers) == [0, 1, 2]
     wire.gate.set()
@@ -173,11 +174,11 @@ async def test_what_is_heavy_goes_alone_beside_a_group_as_far_as_connections_go(
     assert wire.numbers[3:] == [3]
 
 
-async def test_calls_for_one_turn_are_never_under_way_beside_each_other(wire: Wire) -> None:
+async def test_calls_for_one_key_are_never_under_way_beside_each_other(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()
-    calls = [asyncio.create_task(group.call(HOLD, 7, weight=HEAVY)) for _ in range(2)]
-    calls += [asyncio.create_task(group.call(HOLD, number)) for number in (7, 8)]
+    calls = [asyncio.create_task(group.call(HOLD(number=7), alone=True)) for _ in range(2)]
+    calls += [asyncio.create_task(group.call(HOLD(number=number))) for number in (7, 8)]
     await settle()
     assert sorted(wire.numbers) == [7, 8]
     wire.gate.set()
@@ -188,38 +189,38 @@ async def test_who_waits_for_a_lock_holds_up_nobody_of_the_group(wire: Wire) -> 
     group = GroupCommit(wire.send, 4, PATIENCE)
     async with wire.pool.acquire() as stranger, stranger.transaction():
         await stranger.execute("SELECT pg_advisory_xact_lock(7)")
-        waits, goes = (asyncio.create_task(group.call(HOLD, number)) for number in (7, 8))
+        waits, goes = (asyncio.create_task(group.call(HOLD(number=number))) for number in (7, 8))
         await ended(goes)
         assert [row["status"] for row in await goes] == ["held"]
-        assert [row["status"] for row in await group.call(HOLD, 9)] == ["held"]
+        assert [row["status"] for row in await group.call(HOLD(number=9))] == ["held"]
         assert not waits.done()
     assert [row["status"] for row in await waits] == ["held"]
-    assert wire.sent[1] == (HOLD.alone, (7, True))
+    assert wire.sent[1] == (HOLD.statement, (7, True))
 
 
 async def test_whoever_waits_too_long_is_refused_and_told_when_to_come_back(wire: Wire) -> None:
     group = GroupCommit(wire.send, 1, 0.05)
     wire.gate.clear()
-    under_way = asyncio.create_task(group.call(KEEP, 1, None))
+    under_way = asyncio.create_task(group.call(KEEP(number=1)))
     await settle()
-    late = [asyncio.create_task(group.call(KEEP, number, None)) for number in range(2, 50)]
+    late = [asyncio.create_task(group.call(KEEP(number=number))) for number in range(2, 50)]
     await ended(*late)
     refusals = [call.exception() for call in late]
     assert {type(refusal) for refusal in refusals} == {Unavailable}
     assert len({refusal.retry_after for refusal in refusals if isinstance(refusal, Unavailable)}) > 1
     wire.gate.set()
     await under_way
-    await group.call(KEEP, 50, None)
+    await group.call(KEEP(number=50))
     assert await kept(wire) == [1, 50]
 
 
 async def test_more_than_can_wait_are_refused_at_once(wire: Wire) -> None:
     group = GroupCommit(wire.send, 1, PATIENCE)
     wire.gate.clear()
-    calls = [asyncio.create_task(group.call(KEEP, 1, None)) for _ in range(MOST_WAITING)]
+    calls = [asyncio.create_task(group.call(KEEP(number=1))) for _ in range(MOST_WAITING)]
     await settle()
-    calls += [asyncio.create_task(group.call(KEEP, 1, None)) for _ in range(FULL)]  # those who left made room
-    refused = asyncio.create_task(group.call(KEEP, 1, None))
+    calls += [asyncio.create_task(group.call(KEEP(number=1))) for _ in range(FULL)]  # those who left made room
+    refused = asyncio.create_task(group.call(KEEP(number=1)))
     await settle()
     assert isinstance(refused.exception(), Unavailable)
     for call in calls:
@@ -232,7 +233,7 @@ async def test_more_than_can_wait_are_refused_at_once(wire: Wire) -> None:
 async def test_whoever_leaves_takes_nothing_from_the_others(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()
-    leaves, stays = (asyncio.create_task(group.call(KEEP, number, None)) for number in (1, 2))
+    leaves, stays = (asyncio.create_task(group.call(KEEP(number=number))) for number in (1, 2))
     await settle()
     leaves.cancel()
     wire.gate.set()
@@ -248,7 +249,7 @@ async def test_over_nodes_every_call_goes_alone_to_that_of_its_patient(
     calls = Calls(url, settings.model_copy(update={"database_distributed": distributed}))
     await calls.start(1)
     try:
-        answers = await asyncio.gather(*(calls.call(KEEP, number, None) for number in range(3)))
+        answers = await asyncio.gather(*(calls.call(KEEP(number=number)) for number in range(3)))
         [[mode]] = await calls.fetch("SELECT current_setting('plan_cache_mode')")
     finally:
         await calls.stop()

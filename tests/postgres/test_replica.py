@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.main import create_app
 from app.postgres import database, embedded, migrate
+from app.postgres.functions import Call
 from tests.conftest import connect
 from tests.people import Person, Phone, consent, lent, make_clinician
 from tests.waiting import PATIENCE, until
@@ -114,9 +115,9 @@ def signed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls, said = app.state.diary.database._calls, []
     sound = calls.call
 
-    async def call(function: Any, *arguments: Any, **more: Any) -> Any:
-        rows = await sound(function, *arguments, **more)
-        if function.name == "read_page_v1":
+    async def call(call: Call, **more: Any) -> Any:
+        rows = await sound(call, **more)
+        if call.function.name == "read_page_v1":
             said.append(rows[0]["outcome"])
         return rows
 

@@ -42,7 +42,9 @@ async def adherence(phone: Phone, first: str, last: str) -> dict[str, Any]:
 
 
 async def set_word(superuser: Connection, phone: Phone, moment: datetime) -> None:
-    await superuser.execute("UPDATE sessions SET outbox_empty_at = $2 WHERE id = $1", UUID(phone.session_id), moment)
+    await superuser.execute(
+        "UPDATE sessions SET has_sent = true, outbox_empty_at = $2 WHERE id = $1", UUID(phone.session_id), moment
+    )
 
 
 def days(first: int, last: int, hour: str = "08:00") -> list[str]:

@@ -37,7 +37,7 @@ async def log_last(phone: Phone) -> None:
 async def own_word(superuser: Connection, phone: Phone) -> datetime | None:
     """When this device last had nothing left to send."""
     word: datetime | None = await superuser.fetchval(
-        "SELECT nullif(outbox_empty_at, '-infinity') FROM sessions WHERE id = $1", UUID(phone.session_id)
+        "SELECT outbox_empty_at FROM sessions WHERE id = $1", UUID(phone.session_id)
     )
     return word
 
@@ -49,7 +49,9 @@ async def last_word(superuser: Connection, phone: Phone) -> datetime | None:
 
 
 async def set_word(superuser: Connection, phone: Phone, word: datetime) -> None:
-    await superuser.execute("UPDATE sessions SET outbox_empty_at = $2 WHERE id = $1", UUID(phone.session_id), word)
+    await superuser.execute(
+        "UPDATE sessions SET has_sent = true, outbox_empty_at = $2 WHERE id = $1", UUID(phone.session_id), word
+    )
 
 
 @pytest.mark.parametrize(
