@@ -18,12 +18,14 @@ import hypothesis
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from hypothesis import is_hypothesis_test
 from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
 from app.postgres import database, embedded, migrate
 from app.security import passwords
+from tests.forms import size
 from tests.people import Person, Phone
 from tests.serving import Served, serve
 
@@ -39,7 +41,9 @@ database.SESSION_SETTINGS |= {
     "idle_in_transaction_session_timeout": "120s",
 }
 
-hypothesis.settings.register_profile("diary", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "diary", deadline=None, derandomize=True, max_examples=size("HYPOTHESIS_EXAMPLES", short=40, long=200)
+)
 hypothesis.settings.load_profile("diary")
 
 
@@ -70,8 +74,12 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["server_url"] = node.config.stash[SERVER]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Another order of the modules, and of the tests in each; within them the set-up of the module is shared."""
+    """Properties have two forms. Another order of the modules, and of the tests in each, which share the set-up."""
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("scaled")
     order = config.option.order
     if not order:
         return

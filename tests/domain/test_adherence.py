@@ -30,6 +30,7 @@ from app.domain.regimens import (
     Treatment,
     slots,
 )
+from tests.forms import size
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 MORNING, MORNING_AND_NIGHT, NIGHT_AND_NOON = (
@@ -37,6 +38,7 @@ MORNING, MORNING_AND_NIGHT, NIGHT_AND_NOON = (
     FixedTimes((time(8), time(20))),
     FixedTimes((time(2, 30), time(14, 30))),
 )
+
 TOLD = Word(at("2027-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))
 UNTOLD = Word(at("2027-01-01T00:00:00Z"))
 
@@ -634,7 +636,7 @@ def test_the_bounds_hold_the_value(treatment: Treatment, some: list[Event], word
 
 
 @given(treatments(), events, words, st.data())
-@settings(max_examples=300)
+@settings(max_examples=size("HYPOTHESIS_EXAMPLES", short=60, long=300))
 def test_a_dose_more_on_time_never_lowers_taking(
     treatment: Treatment, some: list[Event], word: Word, data: st.DataObject
 ) -> None:
