@@ -5,8 +5,9 @@ Which tables there are is asked of the catalog, so that a new one cannot be left
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -85,14 +86,28 @@ class Pair:
 
 @pytest.fixture(scope="module")
 async def pair(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
-    """Both on a database of their own, for its functions are damaged here."""
+    """Both on a database of their own."""
+    async with living(server_url, tmp_path_factory.mktemp("state")) as both:
+        yield both
+
+
+@pytest.fixture
+async def doomed(server_url: str, tmp_path: Path) -> AsyncIterator[Pair]:
+    """The same on a database that one test may damage."""
+    async with living(server_url, tmp_path) as both:
+        yield both
+
+
+@asynccontextmanager
+async def living(server_url: str, state: Path) -> AsyncIterator[Pair]:
+    """Both, with what they wrote, on a new database."""
     name = await make_database(server_url)
     serving_url = url_of(server_url, "diary_app", name)
     app = create_app(
         Settings(
             environment="development",
             database_url=SecretStr(serving_url),
-            state_directory=tmp_path_factory.mktemp("state"),
+            state_directory=state,
             audit_seal_seconds=3600,
         )
     )
@@ -226,10 +241,10 @@ async def test_consent_is_changed_in_the_context_of_its_patient_only(pair: Pair)
     await transaction.rollback()
 
 
-async def test_functions_that_forget_whose_diary_it_is_still_show_and_change_nobody_elses(pair: Pair) -> None:
-    before = await pair.answers()
-    bobs = await contents(pair.superuser, pair.bob)
-    damaged = await damage(pair.superuser)
+async def test_functions_that_forget_whose_diary_it_is_still_show_and_change_nobody_elses(doomed: Pair) -> None:
+    before = await doomed.answers()
+    bobs = await contents(doomed.superuser, doomed.bob)
+    damaged = await damage(doomed.superuser)
     assert damaged >= {
         "access_log_v1",
         "beside_treatment",
@@ -242,20 +257,22 @@ async def test_functions_that_forget_whose_diary_it_is_still_show_and_change_nob
         "treatment_changes",
         "write_records_v1",
     }
-    after = await pair.answers()
+    after = await doomed.answers()
     for path, told in before.items():
         assert "canary" not in after[path], path
         assert "access-log" in path or after[path] == told, path
-    entry_path = f"/entries/{pair.ids['entries']}"
-    assert (await pair.ada.patch(entry_path, {"mood": 3}, version=2)).json()["note"] == "of Ada"
-    assert (await pair.ada.delete(entry_path, version=3)).status_code == 204
-    assert await contents(pair.superuser, pair.bob) == bobs
+    entry_path = f"/entries/{doomed.ids['entries']}"
+    assert (await doomed.ada.patch(entry_path, {"mood": 3}, version=2)).json()["note"] == "of Ada"
+    assert (await doomed.ada.delete(entry_path, version=3)).status_code == 204
+    assert await contents(doomed.superuser, doomed.bob) == bobs
 
     # And it is row security that holds them: without it all of this would show.
-    for table in await pair.superuser.fetch(OF_PATIENTS):
+    for table in await doomed.superuser.fetch(OF_PATIENTS):
         if table["kind"] == "r":
-            await pair.superuser.execute(f"ALTER TABLE {table['name']} DISABLE ROW LEVEL SECURITY")
-    leaking = {path.replace(pair.ada.diary, "") for path, told in (await pair.answers()).items() if "canary" in told}
+            await doomed.superuser.execute(f"ALTER TABLE {table['name']} DISABLE ROW LEVEL SECURITY")
+    leaking = {
+        path.replace(doomed.ada.diary, "") for path, told in (await doomed.answers()).items() if "canary" in told
+    }
     assert leaking >= {"/timeline", "/treatments", "/treatment-events", "/grants", "/access-log?include_own=false"}
 
 
