@@ -1,4 +1,4 @@
-"""A full database at once: the entries of many patients, in exactly the shape in which write_records() stores them.
+"""A full database at once: the entries of many patients, in exactly the shape in which write_records_v1() stores them.
 
 One entry that came through the API is the template. Entries come in the order of time, so those of a patient are
 scattered over the table as in real life. The first patient gets every k-th of them, 10 000 at most.

@@ -66,7 +66,7 @@ def sent(place: int) -> dict[str, Any]:
 
 
 def items(places: Iterable[int], **more: Any) -> bytes:
-    """The same entries as write_records() takes them: a line of items, and one for each document."""
+    """The same entries as write_records_v1() takes them: a line of items, and one for each document."""
     bodies = [EntryIn.model_validate(sent(place)) for place in places]
     taken, documents = record_store.sent([replace(records.change_of(ENTRY, body, GAP, 0), **more) for body in bodies])
     return "\n".join([taken, *documents]).encode()

@@ -410,7 +410,7 @@ MUTANTS = (
     Mutant(
         "every clock moves",
         WRITE_STEPS,
-        "SET head = conclude.head WHERE c.patient_id = p_patient",
+        "SET head = conclude.head WHERE patient_id = p_patient",
         "SET head = conclude.head",
         MATRIX + " -k create",
     ),

@@ -23,7 +23,7 @@ from app.models.base import Base
 
 
 class Record(Base):
-    """The current state of a record. Only `write_records()` changes it.
+    """The current state of a record. Only `write_records_v1()` changes it.
 
     `document` is the JSON object as it is answered, envelope included, `note` apart;
     the columns after it repeat facts of the document that SQL filters or aggregates by.

@@ -301,7 +301,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_variable
 BEGIN
     IF written THEN
-        UPDATE patient_clocks c SET head = conclude.head WHERE c.patient_id = p_patient;
+        UPDATE patient_clocks SET head = conclude.head WHERE patient_id = p_patient;
     END IF;
     IF outbox_empty THEN
         UPDATE sessions s SET outbox_empty_at = clock_timestamp(), has_sent = true WHERE s.id = p_session;

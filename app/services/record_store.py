@@ -207,7 +207,7 @@ async def read_versions(
 
 
 def sent(changes: list[RecordWrite]) -> tuple[str, list[str]]:
-    """The changes as write_records() takes them: JSON of what the database looks at, and the documents beside it."""
+    """The changes as write_records_v1() takes them: JSON of what the database looks at, and the documents beside it."""
     return json.dumps([_item(change) for change in changes], ensure_ascii=False), [one.document for one in changes]
 
 

@@ -45,7 +45,7 @@ SQL = {
     "verify_diary_v1.sql": "31bc140cc4434e15de433c57d6a0a03ee810cc11be8b533d23826bd831140e36",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "9158abea49b2c6fe6b4cc4ade6f41d80b577c2654b77722501f54be577679881",
-    "write_steps.sql": "e53ec9cbf61df245b6d10dbac2a26b265895834fb52be1009078cff4a021e6b0",
+    "write_steps.sql": "f525ed15643074c7343ce29b7869af822e7a499d22faf13c22149f75b3513089",
     "privileges.sql": "a04fc37ea457a5deaa700949f9b8048504e0ca79e5cf2414194474e58b4349ca",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.

@@ -41,7 +41,7 @@ SEQUENCE_CURSOR = Plant(
         ("settle", "head := head + 1;", "head := nextval('planted');"),
         (
             "conclude",
-            "UPDATE patient_clocks c SET head = conclude.head",
+            "UPDATE patient_clocks SET head = conclude.head",
             f"{LINGER_ON} UPDATE patient_clocks c SET head = greatest(c.head, conclude.head)",
         ),
     ),

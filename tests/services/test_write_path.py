@@ -252,3 +252,15 @@ async def test_a_forgotten_where_shows_nobody_elses_records(settings: Settings, 
             scores = await connection.fetch("SELECT DISTINCT patient_id FROM pain_scores")
         assert [row["patient_id"] for row in owners] == [row["patient_id"] for row in scores] == [UUID(ada.patient_id)]
         assert await connection.fetchval("SELECT count(*) FROM records") == 0
+
+
+@pytest.mark.parametrize("scope", [None, "entries:write"])
+async def test_a_kind_that_nobody_declared_is_forbidden_to_everybody(
+    ada: Phone, superuser: "asyncpg.Connection[asyncpg.Record]", scope: str | None
+) -> None:
+    made = body()
+    change = record_store.RecordWrite(**{**_fields(records.change_of(ENTRY, made, made.id, 0)), "kind": "forgotten"})
+    written = "SELECT * FROM write_records_v1($1, $2, $3, 'test', $4, $5, false, NULL, NULL, NULL, true)"
+    sent = (UUID(ada.session_id), UUID(ada.patient_id), scope, *record_store.sent([change]))
+    assert [row["status"] for row in await superuser.fetch(written, *sent)] == ["forbidden"]
+    assert not await superuser.fetchval("SELECT count(*) FROM records WHERE patient_id = $1", UUID(ada.patient_id))
