@@ -6,6 +6,7 @@
 table: a table was 10 to 15 times slower to ask, and every write would have locked one row of it.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pkgutil import iter_modules
 from pydantic import ValidationError
 
 from app import models, schemas, vocabularies
+from app.domain.treatments import DOSE_STATUSES, SESSION_STATUSES, fits, flags
 from app.schemas.kinds import KINDS, NEEDS
 from app.schemas.records import AnyKind, Facts, RecordKind
 
@@ -79,7 +81,7 @@ def _functions() -> Iterator[str]:
         _case("holds", [(holds, _array(kind.name for kind in KINDS if kind.holds == holds)) for holds in HOLDS]),
     )
     opened = [(scope, [kind.name for kind in KINDS if kind.read_scope == scope]) for scope in _read_scopes()]
-    cases = (f"CASE WHEN scopes && '{{*,{scope}}}' THEN {_array(names)} ELSE '{{}}' END" for scope, names in opened)
+    cases = (f"CASE WHEN '{scope}' = ANY (scopes) THEN {_array(names)} ELSE '{{}}' END" for scope, names in opened)
     yield _function("The kinds that scopes open.", "open_kinds(scopes text[])", "text[]", "\n        || ".join(cases))
     yield _function(
         "The scope to write records of a kind; NULL, which nobody holds, of one that is not known.",
@@ -88,6 +90,30 @@ def _functions() -> Iterator[str]:
         _case("kind", [(kind.name, f"'{kind.write_scope}'") for kind in KINDS]),
     )
     yield _function("Every scope to write something.", "write_scopes()", "text[]", _array(write_scopes))
+    scopes = vocabularies.load("scopes").ordered_codes
+    yield _function("Every scope: whose diary it is has them all.", "all_scopes()", "text[]", _array(scopes))
+    yield _function(
+        "What keeps an event out of figures, as JSON: domain/treatments.py says which status fits which category.",
+        "event_flags(category text, status text)",
+        "text",
+        _event_flags(),
+    )
+
+
+def _event_flags() -> str:
+    """The rule of the domain, asked about every category and status there is."""
+    fitting: dict[str, list[str]] = {}  # the statuses, by the categories that they fit
+    for status in sorted(DOSE_STATUSES | SESSION_STATUSES):
+        categories = vocabularies.load("treatment_categories").ordered_codes
+        fitting.setdefault(_array(category for category in categories if fits(category, status)), []).append(status)
+    pairs = (f"status = ANY ({_array(statuses)}) AND category = ANY ({of})" for of, statuses in fitting.items())
+    missing, unfit = json.dumps(flags(None, "taken")), json.dumps(flags("otc_medication", "attended"))
+    fit = "\n            OR ".join(pairs)
+    return f"""CASE
+        WHEN category IS NULL THEN '{missing}'
+        WHEN {fit} THEN '[]'
+        ELSE '{unfit}'
+    END"""
 
 
 def _constraints() -> Iterator[str]:

@@ -86,10 +86,17 @@ MUTANTS = (
         MODEL,
     ),
     Mutant("the window is ignored", ACCESS, "coalesce(g.data_from, '-infinity')", "'-infinity'::timestamptz", WINDOW),
-    Mutant("treatments open entries", KINDS, "'{*,entries:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
-    Mutant("entries open treatments", KINDS, "'{*,treatments:read}'", "'{*,entries:read,treatments:read}'", WINDOW),
-    Mutant("entries open the profile", KINDS, "'{*,profile:read}'", "'{*,entries:read,profile:read}'", WINDOW),
-    # The door: enter_diary() and sessions.
+    *(
+        Mutant(
+            f"{other} open {scope}",
+            KINDS,
+            f"CASE WHEN '{scope}:read' = ANY (scopes)",
+            f"CASE WHEN scopes && '{{{scope}:read,{other}:read}}'",
+            WINDOW,
+        )
+        for scope, other in (("entries", "treatments"), ("treatments", "entries"), ("profile", "entries"))
+    ),
+    # The door: authorize() and sessions.
     Mutant(
         "a session that was ended goes on",
         ACCESS,
@@ -106,8 +113,8 @@ MUTANTS = (
     ),
     Mutant("a disabled account goes on", ACCESS, " OR u.disabled_at IS NOT NULL", "", MATRIX),
     Mutant("an erased diary opens", ACCESS, "WHEN p.erased_at IS NOT NULL THEN 'erased'", "", MATRIX),
-    Mutant("no scope is asked for", ACCESS, "WHEN NOT a.scopes && ARRAY['*', p_scope] AND", "WHEN false AND", MATRIX),
-    Mutant("everybody sees notes", ACCESS, "a.scopes && '{*,notes:read}'", "true", MATRIX + " -k notes"),
+    Mutant("no scope is asked for", ACCESS, "ELSE NOT p_scope = ANY (a.scopes) END", "ELSE false END", MATRIX),
+    Mutant("everybody sees notes", ACCESS, "'notes:read' = ANY (a.scopes)", "true", MATRIX + " -k notes"),
     Mutant(
         "a refusal is not written down",
         ACCESS,
@@ -307,9 +314,16 @@ MUTANTS = (
         "the access log hides refusals", ACCESS_LOG, "OR e.outcome IN ('not_found', 'insufficient_scope')", "", TEAM
     ),
     Mutant(
+        "any consent decides about a diary",
+        "app/models/open_own_diary_v1.sql",
+        "CASE WHEN visit.own THEN 'ok' ELSE 'insufficient_scope' END",
+        "'ok'",
+        MATRIX + " -k grant",
+    ),
+    Mutant(
         "anybody decides about a diary",
         SERVICE,
-        "await access.authorize(transaction, diary, action, OWNER)",
+        "await access.authorize_owner(transaction, diary, action)",
         "await access.authorize(transaction, diary, action)",
         MATRIX + " -k grant",
     ),
@@ -505,7 +519,7 @@ MUTANTS = (
         "a page shows every kind",
         ACCESS,
         "set_config('diary.kinds', kinds::text, true)",
-        "set_config('diary.kinds', open_kinds('{*}')::text, true)",
+        "set_config('diary.kinds', all_kinds()::text, true)",
         WINDOW,
     ),
     Mutant(
@@ -603,7 +617,7 @@ MUTANTS = (
     Mutant(
         "a push writes what is forbidden",
         WRITE_STEPS,
-        "WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', scope]",
+        "WHEN p_scope IS NULL AND NOT scope = ANY (visit.scopes)",
         "WHEN false",
         SYNC_MODEL,
     ),

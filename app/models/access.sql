@@ -1,15 +1,16 @@
 -- Who may see what: one function, asked by everything else. The context of row security is set locally, so it ends with
 -- the transaction.
 
--- The consent by which `actor` may see `patient`: no row where there is none. One's own diary needs no grant. A
--- clinician must be verified, and may also act on a grant to the organisation; a personal grant comes before it.
+-- The consent by which `actor` may see `patient`: no row where there is none. One's own diary needs no grant and opens
+-- with every scope. A clinician must be verified, and may also act on a grant to the organisation; a personal grant comes
+-- before it.
 CREATE OR REPLACE FUNCTION access(actor uuid, patient uuid)
-RETURNS TABLE (grant_id uuid, grant_version integer, scopes text[], data_from timestamptz)
+RETURNS TABLE (grant_id uuid, grant_version integer, scopes text[], data_from timestamptz, own boolean)
 LANGUAGE sql STABLE AS $$
-    SELECT NULL::uuid, 0, '{*}'::text[], '-infinity'::timestamptz
+    SELECT NULL::uuid, 0, all_scopes(), '-infinity'::timestamptz, true
     FROM patients WHERE id = patient AND user_id = actor
     UNION ALL
-    (SELECT g.id, g.version, g.scopes, coalesce(g.data_from, '-infinity')
+    (SELECT g.id, g.version, g.scopes, coalesce(g.data_from, '-infinity'), false
      FROM grants g
      JOIN users u ON u.id = actor
      LEFT JOIN clinicians c ON c.user_id = actor AND c.verified_at IS NOT NULL
@@ -29,8 +30,7 @@ RETURNS TABLE (grant_id uuid)
 LANGUAGE sql STABLE AS $$
     SELECT a.grant_id
     FROM sessions s, access(s.user_id, patient) a
-    WHERE s.id = session AND a.scopes && CASE WHEN scope IS NULL
-        THEN '{*}' || write_scopes() ELSE ARRAY['*', scope] END
+    WHERE s.id = session AND a.scopes && CASE WHEN scope IS NULL THEN write_scopes() ELSE ARRAY[scope] END
 $$;
 
 -- Checks the session and the consent behind it and sets the row-security context of this transaction.
@@ -41,21 +41,21 @@ CREATE OR REPLACE FUNCTION authorize(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
     OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT has_sent boolean,
-    OUT scopes text[]
+    OUT scopes text[], OUT own boolean
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), a.scopes && '{*,notes:read}', p.birth_date,
-           a.data_from, s.has_sent, a.scopes,
+    SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), 'notes:read' = ANY (a.scopes),
+           p.birth_date, a.data_from, s.has_sent, a.scopes, a.own,
            CASE
                WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
                    THEN 'unauthenticated'
                WHEN a.scopes IS NULL THEN 'not_found'
                WHEN p.erased_at IS NOT NULL THEN 'erased'
-               WHEN NOT a.scopes && ARRAY['*', p_scope] AND (p_scope IS NOT NULL OR open_kinds(a.scopes) = '{}')
+               WHEN CASE WHEN p_scope IS NULL THEN open_kinds(a.scopes) = '{}' ELSE NOT p_scope = ANY (a.scopes) END
                    THEN 'insufficient_scope'
                ELSE 'ok'
            END
-    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, has_sent, scopes, outcome
+    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, has_sent, scopes, own, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient

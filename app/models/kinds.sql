@@ -20,9 +20,9 @@ $$;
 -- The kinds that scopes open.
 CREATE OR REPLACE FUNCTION open_kinds(scopes text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN scopes && '{*,entries:read}' THEN '{entry}'::text[] ELSE '{}' END
-        || CASE WHEN scopes && '{*,treatments:read}' THEN '{treatment,treatment_event}'::text[] ELSE '{}' END
-        || CASE WHEN scopes && '{*,profile:read}' THEN '{profile}'::text[] ELSE '{}' END
+    SELECT CASE WHEN 'entries:read' = ANY (scopes) THEN '{entry}'::text[] ELSE '{}' END
+        || CASE WHEN 'treatments:read' = ANY (scopes) THEN '{treatment,treatment_event}'::text[] ELSE '{}' END
+        || CASE WHEN 'profile:read' = ANY (scopes) THEN '{profile}'::text[] ELSE '{}' END
 $$;
 
 -- The scope to write records of a kind; NULL, which nobody holds, of one that is not known.
@@ -40,6 +40,24 @@ $$;
 CREATE OR REPLACE FUNCTION write_scopes() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT '{entries:write,treatments:write,profile:write}'::text[]
+$$;
+
+-- Every scope: whose diary it is has them all.
+CREATE OR REPLACE FUNCTION all_scopes() RETURNS text[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '{entries:read,entries:write,notes:read,treatments:read,treatments:write,profile:read,profile:write,adherence:read}'::text[]
+$$;
+
+-- What keeps an event out of figures, as JSON: domain/treatments.py says which status fits which category.
+CREATE OR REPLACE FUNCTION event_flags(category text, status text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN category IS NULL THEN '["treatment_missing"]'
+        WHEN status = ANY ('{attended,cancelled_by_patient,cancelled_by_provider,not_attended}'::text[]) AND category = ANY ('{physical_therapy,interventional_procedure,psychological_counselling,complementary_therapy,lifestyle,self_management,education}'::text[])
+            OR status = ANY ('{held,skipped,taken}'::text[]) AND category = ANY ('{otc_medication,prescription_medication,opioid_medication}'::text[])
+            OR status = ANY ('{partial}'::text[]) AND category = ANY ('{otc_medication,prescription_medication,opioid_medication,physical_therapy,interventional_procedure,psychological_counselling,complementary_therapy,lifestyle,self_management,education}'::text[]) THEN '[]'
+        ELSE '["status_does_not_fit"]'
+    END
 $$;
 
 -- What no row may hold.

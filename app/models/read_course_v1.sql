@@ -12,7 +12,7 @@ BEGIN
     visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome = 'ok' THEN
-        PERFORM set_config('diary.kinds', open_kinds('{*}')::text, true);
+        PERFORM set_config('diary.kinds', all_kinds()::text, true);
         data_from := nullif(visit.data_from, '-infinity');
         outbox_empty_at := last_sync_confirmation(p_patient);
         SELECT patients.time_zone INTO time_zone FROM patients WHERE id = p_patient;

@@ -13,7 +13,7 @@ BEGIN
     SELECT * INTO reader FROM session_account_v1(p_session);
     FOR found IN
         SELECT p.id, p.display_name, p.birth_date, p.time_zone, clock.head, a.grant_id, a.grant_version, a.scopes,
-               a.data_from, g.expires_at
+               a.own, a.data_from, g.expires_at
         FROM (SELECT reader.patient_id AS id
               UNION SELECT grants.patient_id FROM grants WHERE grantee_id = reader.user_id
               UNION SELECT grants.patient_id FROM grants JOIN clinicians c USING (organisation_id)
@@ -43,7 +43,8 @@ BEGIN
         patient_id := found.id;
         item := convert_to(json_build_object(
             'id', found.id, 'display_name', found.display_name, 'birth_date', found.birth_date,
-            'time_zone', found.time_zone, 'head', found.head, 'grant_id', found.grant_id, 'scopes', found.scopes,
+            'time_zone', found.time_zone, 'head', found.head, 'grant_id', found.grant_id,
+            'scopes', CASE WHEN found.own THEN '{*}' ELSE found.scopes END,
             'data_from', nullif(found.data_from, '-infinity'), 'expires_at', found.expires_at,
             'last_seven_days', glance)::text, 'UTF8');
         PERFORM audit(reader.user_id, reader.role, p_session, found.grant_id, found.id, p_action, '{}', 'ok', p_request,

@@ -6,17 +6,6 @@ LANGUAGE sql STABLE AS $$
     SELECT json_build_object('name', document -> 'name', 'category', document -> 'category')
 $$;
 
--- What keeps an event out of figures: domain/treatments.py has the rule, and a test compares the two.
-CREATE OR REPLACE FUNCTION event_flags(category text, status text) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE
-        WHEN category IS NULL THEN '["treatment_missing"]'
-        WHEN status = 'partial' OR (status IN ('taken', 'skipped', 'held'))
-             = (category IN ('otc_medication', 'prescription_medication', 'opioid_medication')) THEN '[]'
-        ELSE '["status_does_not_fit"]'
-    END
-$$;
-
 -- An event's document with the name of its treatment; without a label that has not arrived or may not be seen.
 CREATE OR REPLACE FUNCTION with_treatment(document json, label jsonb) RETURNS json
 LANGUAGE plpgsql STABLE AS $$

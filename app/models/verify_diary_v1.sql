@@ -10,7 +10,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('diary.patient', p_patient::text, true), set_config('diary.data_from', '-infinity', true),
-            set_config('diary.kinds', open_kinds('{*}')::text, true);
+            set_config('diary.kinds', all_kinds()::text, true);
     RETURN QUERY
     SELECT 'change_seq is not 1 to head without a gap'
     FROM record_versions v WHERE v.patient_id = p_patient

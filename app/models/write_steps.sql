@@ -185,7 +185,7 @@ BEGIN
                                 OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
         item.status := CASE
             WHEN scope IS NULL THEN 'forbidden'  -- a kind that nobody declared
-            WHEN p_scope IS NULL AND NOT visit.scopes && ARRAY['*', scope] THEN 'forbidden'
+            WHEN p_scope IS NULL AND NOT scope = ANY (visit.scopes) THEN 'forbidden'
             WHEN item.hidden THEN CASE WHEN item.base_version = 0 THEN 'conflict' ELSE 'missing' END
             WHEN NOT sent.deleted AND greatest(sent.occurred_at, sent.valid_to) < visit.data_from THEN 'outside_window'
             ELSE decide(sent, item.base_version, item.after_refused, item.mutation_id, item.was_version,

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Gone, InsufficientScope, NotFound, Problem, ResyncRequired, Unauthenticated
 from app.postgres.database import Database, call_in
-from app.postgres.functions import Function
+from app.postgres.functions import Call, Function
 from app.security.cursors import Cursors
 
 OPEN_DIARY = Function(
     "open_diary_v1", "session uuid, patient uuid, scope text, action text, request uuid, address inet"
 )
-OWNER = "*"
+OPEN_OWN_DIARY = Function("open_own_diary_v1", "session uuid, patient uuid, action text, request uuid, address inet")
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
     "not_found": NotFound,
@@ -59,10 +59,18 @@ class Diary:
 async def authorize(transaction: AsyncSession, diary: Diary, action: str, scope: str | None = None) -> None:
     """Authorize the transaction for this diary and set the row-security context; `action` names the call in the audit.
 
-    Without a scope any consent that opens a kind of record will do; OWNER is the patient's alone. Raises
-    Unauthenticated, NotFound, Gone or InsufficientScope.
+    Without a scope any consent that opens a kind of record will do. Raises Unauthenticated, NotFound, Gone or
+    InsufficientScope.
     """
-    visit = OPEN_DIARY(**diary.asked(action), scope=scope)
+    await _enter(transaction, diary, OPEN_DIARY(**diary.asked(action), scope=scope))
+
+
+async def authorize_owner(transaction: AsyncSession, diary: Diary, action: str) -> None:
+    """The same for what only the patient decides: whoever else may see the diary gets InsufficientScope."""
+    await _enter(transaction, diary, OPEN_OWN_DIARY(**diary.asked(action)))
+
+
+async def _enter(transaction: AsyncSession, diary: Diary, visit: Call) -> None:
     outcome = (await call_in(transaction, visit)).scalar_one()
     if outcome != "ok":
         await diary.database.call(visit)  # the refusal rolls the transaction back, and its trail must stay

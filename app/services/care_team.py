@@ -33,7 +33,7 @@ from app.schemas.care_team import (
 from app.schemas.kinds import NEEDS
 from app.security.cursors import Cursors
 from app.services import access, throttle
-from app.services.access import OWNER, Caller, Diary
+from app.services.access import Caller, Diary
 
 LOCK_DIARY = Function("lock_diary_v1", "session uuid, patient uuid")
 REDEEM_SHARE_CODE = Function(
@@ -59,7 +59,7 @@ async def own(transaction: AsyncSession, diary: Diary, action: str) -> None:
     """
     # Before anything is looked at: what was read before a lock may be over by the time the lock is held.
     await call_in(transaction, LOCK_DIARY(session=diary.caller.session_id, patient=diary.patient_id))
-    await access.authorize(transaction, diary, action, OWNER)
+    await access.authorize_owner(transaction, diary, action)
 
 
 async def share(
