@@ -13,17 +13,22 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from sys import modules
 
 from pydantic import ValidationError
 
 from app import models, schemas, vocabularies
 from app.domain.treatments import DOSE_STATUSES, SESSION_STATUSES, fits, flags
+from app.schemas.base import Json, text
+from app.schemas.envelope import RecordOut
 from app.schemas.kinds import KINDS, NEEDS
-from app.schemas.records import AnyKind, Facts, RecordKind
+from app.schemas.records import AnyKind, RecordKind
 
 ROOT = Path(__file__).parents[1]
 KINDS_SQL = ROOT / "app" / "models" / "kinds.sql"
 NAME = re.compile(r"[a-z]+(_[a-z]+)*")
+NOUN = re.compile(r"(a|an|the) [a-z]+( [a-z]+)*")
+FREE_TEXT = text(1).pattern
 HOLDS = ("moment", "interval", "singleton")
 # Not a column: by it the database flags who is outside the age that a scale is validated for.
 NOT_COLUMNS = {"scale_birth_dates"}
@@ -54,6 +59,17 @@ def sql() -> str:
 
 def faults() -> Iterator[str]:
     """What a kind lacks, a sentence for each; nothing where everything is there."""
+    yield from declaration_faults()
+    for kind in KINDS:
+        tests = ROOT / "tests" / "schemas" / f"test_{kind.plural}.py"
+        if not tests.exists() or "def test_" not in tests.read_text():
+            yield f"{kind.name}: {tests.relative_to(ROOT)} is missing, or tests nothing."
+    if KINDS_SQL.read_text() != sql():
+        yield "app/models/kinds.sql is not what app/schemas/kinds.py says: `make migration NAME=…` writes both anew."
+
+
+def declaration_faults() -> Iterator[str]:
+    """What is wrong with the declarations themselves, before any SQL is written from them."""
     yield from _unlisted()
     if sum(kind.holds == "singleton" for kind in KINDS) > 1:
         yield "Two kinds are singletons, and both would have the id of the patient."
@@ -62,8 +78,6 @@ def faults() -> Iterator[str]:
         yield from (f"Two kinds have the {name} {value}." for value in set(values) if values.count(value) > 1)
     for kind in KINDS:
         yield from (f"{kind.name}: {sentence}" for sentence in _faults_of(kind))
-    if KINDS_SQL.read_text() != sql():
-        yield "app/models/kinds.sql is not what app/schemas/kinds.py says: `python -m migrations.kinds` writes it anew."
 
 
 def main() -> None:
@@ -133,16 +147,56 @@ def _constraints() -> Iterator[str]:
 def _faults_of(kind: AnyKind) -> Iterator[str]:
     if not NAME.fullmatch(kind.name) or not NAME.fullmatch(kind.plural):
         yield "name and plural are lower-case words with _ between them."
+    if not NOUN.fullmatch(kind.noun):
+        yield "its noun needs an article: a goal, an entry, the profile."
     scopes = vocabularies.load("scopes").codes
-    for scope in {kind.read_scope, kind.write_scope} - scopes:
+    for scope in sorted({kind.read_scope, kind.write_scope} - scopes):
         yield f"app/vocabularies/scopes.csv has no sentence for {scope}."
+    own_patch = getattr(modules[kind.fields.__module__], kind.patch.__name__, None) is kind.patch
+    if not kind.examples or not (kind.patches or own_patch):
+        yield "it needs an example, and one of a patch."
+    yield from _wrong_fields(kind)
     yield from _invalid_examples(kind)
-    columns = set(models.Record.__table__.columns.keys()) | NOT_COLUMNS
-    for column in _facts(kind).keys() - columns:
-        yield f"its facts name {column}, which is no column of records."
-    tests = ROOT / "tests" / "schemas" / f"test_{kind.plural}.py"
-    if not tests.exists():
-        yield f"{tests.relative_to(ROOT)} is missing."
+    yield from _wrong_facts(kind)
+
+
+def _wrong_fields(kind: AnyKind) -> Iterator[str]:
+    for name in sorted(kind.fields.model_fields.keys() & (RecordOut.model_fields.keys() - {"id"})):
+        yield f"its field {name} is one that the server adds."
+    if kind.holds == "interval" and kind.facts is None and "valid_to" not in kind.fields.model_fields:
+        yield "it holds for an interval: it needs an Instant valid_to, or facts that say until when."
+    schema = kind.fields.model_json_schema()
+    for name, member in schema["properties"].items():
+        for one in _strings(member, schema.get("$defs", {})):
+            if one.keys().isdisjoint({"maxLength", "pattern", "enum", "const", "format"}):
+                yield f"its field {name} is text without a bound: give it line(…), or a coded list."
+            elif one.get("pattern") == FREE_TEXT and name != "note":
+                yield f"its field {name} is free text, which only the note may be: `notes:read` opens that alone."
+
+
+def _strings(schema: Json, definitions: Json) -> Iterator[Json]:
+    """Every schema of a string within a schema."""
+    if schema.get("type") == "string":
+        yield schema
+    inner = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("properties", {}).values()]
+    inner += [schema["items"]] if "items" in schema else []
+    inner += [definitions[schema["$ref"].rpartition("/")[2]]] if "$ref" in schema else []
+    for one in inner:
+        yield from _strings(one, definitions)
+
+
+def _wrong_facts(kind: AnyKind) -> Iterator[str]:
+    columns = list(models.Record.__table__.columns.keys())
+    promoted = {*columns[columns.index("note") + 1 :], *NOT_COLUMNS}
+    for example in kind.examples:
+        with suppress(ValidationError):
+            facts = kind.columns(kind.create.model_validate(example))
+            for column in sorted(facts.keys() - promoted):
+                yield f"its facts name {column}, which is no promoted column of records."
+            try:
+                json.dumps(facts)
+            except TypeError:
+                yield "its facts are no JSON: dates and instants go as text."
 
 
 def _invalid_examples(kind: AnyKind) -> Iterator[str]:
@@ -158,13 +212,6 @@ def _invalid_examples(kind: AnyKind) -> Iterator[str]:
             except ValidationError as failure:
                 where = sorted({"/".join(map(str, error["loc"])) or "the whole" for error in failure.errors()})
                 yield f"example {place} is no {model.__name__}: {', '.join(where)}."
-
-
-def _facts(kind: AnyKind) -> Facts:
-    """The promoted columns of the first example; none where it is no record of its kind."""
-    with suppress(ValidationError):
-        return kind.columns(kind.create.model_validate(kind.examples[0]))
-    return {}
 
 
 def _unlisted() -> Iterator[str]:

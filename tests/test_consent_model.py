@@ -18,6 +18,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.schemas import kinds
 from tests.conftest import connect
 from tests.forms import size
 from tests.people import (
@@ -51,12 +52,7 @@ WINDOWS = (None, datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=U
 NEVER = datetime.max.replace(tzinfo=UTC)
 DAYS = {"from": "2026-03-01", "to": "2026-03-31"}
 # Terms that the API refuses, by scope: whoever has the first needs one of the others.
-NEEDS = {
-    "entries:write": {"entries:read"},
-    "treatments:write": {"treatments:read"},
-    "profile:write": {"profile:read"},
-    "notes:read": {"entries:read", "treatments:read"},
-}
+NEEDS = {needing: set(needed) for needing, needed in kinds.NEEDS.items()}
 OPENING = {"entries:read", "treatments:read", "profile:read"}
 
 

@@ -2,29 +2,45 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from app.schemas import profile
+from app.schemas.base import text
 from app.schemas.kinds import KINDS
-from app.schemas.profile import MINIMAL_PROFILE, PROFILE
+from app.schemas.profile import MINIMAL_PROFILE, PROFILE, ProfileFields
 from app.schemas.records import MADE, AnyKind
 from migrations import kinds
 
-GOAL_ID = "0195d3f4-9d77-7b12-a0c4-6e2f8b1d5c39"
+AIM_ID = "0195d3f4-9d77-7b12-a0c4-6e2f8b1d5c39"
 
 
-def goal(**differently: Any) -> AnyKind:
+class Versioned(ProfileFields):
+    version: int | None = None
+
+
+class Talkative(ProfileFields):
+    comment: Annotated[str, text(400)] | None = None
+    motto: str | None = None
+
+
+def aim(**differently: Any) -> AnyKind:
     """A kind of record like the profile, of which a diary has many."""
-    named = {"name": "goal", "plural": "goals", "noun": "a goal", "holds": "moment"}
-    made = {"create": MADE, "patch": MADE, "out": MADE, "examples": ({"id": GOAL_ID} | MINIMAL_PROFILE,)}
+    named = {"name": "aim", "plural": "aims", "noun": "an aim", "holds": "moment"}
+    made = {
+        "create": MADE,
+        "patch": MADE,
+        "out": MADE,
+        "patches": ({"conditions": []},),
+        "examples": ({"id": AIM_ID} | MINIMAL_PROFILE,),
+    }
     return replace(PROFILE, **(named | made | differently))
 
 
-def with_goal(monkeypatch: pytest.MonkeyPatch, **differently: Any) -> list[str]:
+def with_aim(monkeypatch: pytest.MonkeyPatch, **differently: Any) -> list[str]:
     """What is wrong when it is declared beside the others."""
-    monkeypatch.setattr(kinds, "KINDS", (*KINDS, goal(**differently)))
+    monkeypatch.setattr(kinds, "KINDS", (*KINDS, aim(**differently)))
     return [sentence for sentence in kinds.faults() if "kinds.sql" not in sentence]
 
 
@@ -33,40 +49,57 @@ def test_nothing_is_wrong_with_the_kinds_there_are() -> None:
 
 
 def test_a_kind_that_is_declared_and_not_listed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "GOAL", goal(), raising=False)
-    assert list(kinds.faults()) == ["goal: app/schemas/kinds.py does not list it."]
+    monkeypatch.setattr(profile, "AIM", aim(), raising=False)
+    assert list(kinds.faults()) == ["aim: app/schemas/kinds.py does not list it."]
 
 
 @pytest.mark.parametrize(
     ("differently", "sentence"),
     [
-        ({}, "goal: tests/schemas/test_goals.py is missing."),
-        ({"scope": "goals"}, "goal: app/vocabularies/scopes.csv has no sentence for goals:read."),
-        ({"scope": "goals"}, "goal: app/vocabularies/scopes.csv has no sentence for goals:write."),
-        ({"name": "Goal"}, "Goal: name and plural are lower-case words with _ between them."),
+        ({}, "aim: tests/schemas/test_aims.py is missing, or tests nothing."),
+        ({"scope": "aims"}, "aim: app/vocabularies/scopes.csv has no sentence for aims:read."),
+        ({"scope": "aims"}, "aim: app/vocabularies/scopes.csv has no sentence for aims:write."),
+        ({"name": "Aim"}, "Aim: name and plural are lower-case words with _ between them."),
         ({"name": "entry"}, "Two kinds have the name entry."),
         ({"plural": "entries"}, "Two kinds have the plural entries."),
         ({"holds": "singleton"}, "Two kinds are singletons, and both would have the id of the patient."),
-        ({"facts": lambda _: {"target": 3}}, "goal: its facts name target, which is no column of records."),
-        ({"patches": ({"weight": "heavy"},)}, "goal: example 0 is no GoalPatch: weight."),
+        ({"facts": lambda _: {"target": 3}}, "aim: its facts name target, which is no promoted column of records."),
+        (
+            {"facts": lambda _: {"change_seq": 3}},
+            "aim: its facts name change_seq, which is no promoted column of records.",
+        ),
+        ({"facts": lambda _: {"regions": {"back"}}}, "aim: its facts are no JSON: dates and instants go as text."),
+        ({"patches": ({"weight": "heavy"},)}, "aim: example 0 is no AimPatch: weight."),
+        ({"patches": ()}, "aim: it needs an example, and one of a patch."),
+        ({"noun": "aim"}, "aim: its noun needs an article: a goal, an entry, the profile."),
+        (
+            {"holds": "interval"},
+            "aim: it holds for an interval: it needs an Instant valid_to, or facts that say until when.",
+        ),
+        ({"fields": Versioned}, "aim: its field version is one that the server adds."),
+        (
+            {"fields": Talkative},
+            "aim: its field comment is free text, which only the note may be: `notes:read` opens that alone.",
+        ),
+        ({"fields": Talkative}, "aim: its field motto is text without a bound: give it line(…), or a coded list."),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_kind_lacks_is_named(
     monkeypatch: pytest.MonkeyPatch, differently: dict[str, Any], sentence: str
 ) -> None:
-    assert sentence in with_goal(monkeypatch, **differently)
+    assert sentence in with_aim(monkeypatch, **differently)
 
 
 def test_an_example_that_no_client_could_send_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = {"id": GOAL_ID} | MINIMAL_PROFILE | {"birth_date": "tomorrow"}
-    assert "goal: example 0 is no GoalIn: birth_date." in with_goal(monkeypatch, examples=(sent,))
+    sent = {"id": AIM_ID} | MINIMAL_PROFILE | {"birth_date": "tomorrow"}
+    assert "aim: example 0 is no AimIn: birth_date." in with_aim(monkeypatch, examples=(sent,))
 
 
 def test_sql_that_does_not_know_a_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "KINDS", (*KINDS, goal()))
+    monkeypatch.setattr(kinds, "KINDS", (*KINDS, aim()))
     [sentence] = [sentence for sentence in kinds.faults() if "kinds.sql" in sentence]
-    assert "`python -m migrations.kinds` writes it anew" in sentence
+    assert "`make migration NAME=…` writes both anew" in sentence
 
 
 def test_what_is_written_knows_each_kind_once_and_lets_nobody_write_another() -> None:

@@ -18,6 +18,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.engine import events, from_schema
 
+from app.schemas.kinds import BY_NAME
 from tests.forms import LONG, size
 from tests.people import Person, Phone, dose, entry, grant, make_organisation, profile, share, treatment
 from tests.serving import Served, events_of
@@ -36,7 +37,7 @@ PHASES: dict[str, dict[str, Any]] = {
     "fuzzing": {},
     "stateful": {},
 }
-KINDS = ("entry", "treatment", "treatment_event", "profile")
+KINDS = tuple(BY_NAME)
 # The coverage phase finds thousands of faults to put into a record, so it leaves these to `make fuzz`.
 # One of each sort for the short form of that phase.
 SAMPLE = [

@@ -1,6 +1,7 @@
 """What the OpenAPI document says beyond what the routes declare: the failures that belong to a kind of operation."""
 
 from collections.abc import Iterator
+from sys import modules
 from typing import NotRequired, TypedDict, cast
 
 from fastapi import FastAPI
@@ -22,7 +23,7 @@ from app.errors import (
 from app.http import problems, rate_limits
 from app.http.problems import ResponseDoc
 from app.schemas.base import Strict
-from app.schemas.kinds import OF_MANY, SINGLETONS
+from app.schemas.kinds import KINDS, OF_MANY, SINGLETONS
 
 DESCRIPTION = """\
 A pain diary: phones log where it hurts, how long, how much and of what character; whoever the patient trusts
@@ -139,16 +140,22 @@ def _examples(root: type[BaseModel] = Strict) -> Iterator[tuple[str, object]]:
     """Each body with its examples as they were written: FastAPI drops a null, and here it says something."""
     for body in root.__subclasses__():
         extra = body.model_config.get("json_schema_extra")
-        if isinstance(extra, dict):
+        if isinstance(extra, dict) and getattr(modules[body.__module__], body.__name__, None) is body:
             yield body.__name__, extra["examples"]
         yield from _examples(body)
 
 
 def _examples_of_kinds() -> Iterator[tuple[str, object]]:
-    """What PUT takes of each kind of record: its examples without their ids, which are in the path."""
-    for kind in (*OF_MANY, *SINGLETONS):
-        without_id = [{name: value for name, value in one.items() if name != "id"} for one in kind.examples]
-        yield kind.fields.__name__, without_id
+    """The same of the bodies that are made of the declaration of a kind. What PUT takes has its id in the path."""
+    for kind in KINDS:
+        yield (
+            kind.fields.__name__,
+            [{name: value for name, value in one.items() if name != "id"} for one in kind.examples],
+        )
+        for body in (kind.create, kind.patch, kind.out, kind.page, kind.history):
+            extra = body.model_config.get("json_schema_extra")
+            if body is not kind.fields and isinstance(extra, dict):
+                yield body.__name__, extra["examples"]
 
 
 def _common(path: str, operation: Operation) -> Iterator[type[Problem]]:

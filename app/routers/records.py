@@ -96,7 +96,8 @@ class _Routes:
             known = etags.known(if_none_match)
             return responses.page(await records.read_page(kind, diary, filters, limit, cursor, known))
 
-        usual = Text(f"List {kind.words}", f"{kind.words.capitalize()} that fit, newest first, a page at a time.")
+        which = " that fit" if kind.holds == "moment" else ""
+        usual = Text(f"List {kind.words}", f"{kind.words.capitalize()}{which}, newest first, a page at a time.")
         self._add("GET", "", list_, usual, responses.listing(kind.page), filters=Annotated[Filters, Depends(filters)])
 
     def read(self) -> None:

@@ -87,7 +87,7 @@ class RecordKind(Generic[Fields]):
     @property
     def one(self) -> str:
         """The noun without its article: treatment event."""
-        return self.noun.split(" ", 1)[1]
+        return self.noun.partition(" ")[2] or self.noun
 
     @property
     def words(self) -> str:

@@ -80,6 +80,8 @@ def names() -> tuple[str, ...]:
 @cache
 def load(name: str) -> Vocabulary:
     """The vocabulary of this name; LookupError when there is none."""
+    if name not in TITLES:
+        raise LookupError(f"No vocabulary {name} is known: give it a title in app/vocabularies/__init__.py.")
     title = TITLES[name]
     text = (files(__name__) / f"{name}.csv").read_text("utf-8")
     reader = csv.DictReader(text.splitlines(), strict=True)
