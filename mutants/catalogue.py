@@ -14,6 +14,7 @@ READ_CHANGES = "app/models/read_changes_v1.sql"
 READ_PAGE = "app/models/read_page_v1.sql"
 READ_PANEL = "app/models/read_panel_v1.sql"
 READ_RECORD = "app/models/read_record_v1.sql"
+READ_STEPS = "app/models/read_steps.sql"
 READ_VERSIONS = "app/models/read_versions_v1.sql"
 REDEEM_SHARE_CODE = "app/models/redeem_share_code_v1.sql"
 REVOKE_SESSIONS = "app/models/revoke_sessions_v1.sql"
@@ -433,9 +434,9 @@ MUTANTS = (
     ),
     Mutant(
         "the ETag is of any diary",
-        READ_PAGE,
-        "INTO etag\n    FROM patient_clocks WHERE patient_id = p_patient;",
-        "INTO etag\n    FROM patient_clocks LIMIT 1;",
+        READ_STEPS,
+        "FROM patient_clocks WHERE patient_id = p_patient\n",
+        "FROM patient_clocks LIMIT 1\n",
         "tests/routers/test_timeline.py",
     ),
     Mutant(
@@ -680,57 +681,57 @@ MUTANTS = (
     ),
     Mutant(
         "a page begins one too late",
-        READ_CHANGES,
-        "AND change_seq > after\n",
-        "AND change_seq > after + least(after, 1)\n",
+        READ_STEPS,
+        "AND change_seq > p_after\n",
+        "AND change_seq > p_after + least(p_after, 1)\n",
         SYNC_MODEL,
     ),
     Mutant(
         "a cursor of an epoch that is over goes on",
-        READ_CHANGES,
-        "WHEN epoch <> p_epoch THEN 'reoffer'",
+        READ_STEPS,
+        "WHEN current_epoch <> p_epoch THEN 'reoffer'",
         "WHEN false THEN 'reoffer'",
         SYNC_MODEL,
     ),
     Mutant(
         "a cursor at another change goes on",
-        READ_CHANGES,
+        READ_STEPS,
         " AND v.nonce = p_nonce)",
         ")",
         PUSHES,
     ),
     Mutant(
         "a cursor of other terms goes on",
-        READ_CHANGES,
-        " OR grant_version <> p_grant_version",
+        READ_STEPS,
+        " OR visit.grant_version <> p_grant_version",
         "",
         SYNC_MODEL,
     ),
     Mutant(
         "a cursor of another consent goes on",
-        READ_CHANGES,
-        "WHEN grant_id IS DISTINCT FROM p_grant OR grant_version",
-        "WHEN grant_version",
+        READ_STEPS,
+        "WHEN visit.grant_id IS DISTINCT FROM p_grant OR visit.grant_version",
+        "WHEN visit.grant_version",
         PUSHES,
     ),
     Mutant(
         "nobody is told what left the window",
-        READ_CHANGES,
+        READ_STEPS,
         "OR EXISTS (SELECT FROM record_versions v\n",
         "OR false AND EXISTS (SELECT FROM record_versions v\n",
         PUSHES,
     ),
     Mutant(
         "a pull shows what left the window",
-        READ_CHANGES,
-        "greatest(occurred_at, valid_to) >= visit.data_from AS visible",
+        READ_STEPS,
+        "greatest(occurred_at, valid_to) >= p_data_from AS visible",
         "true AS visible",
         PUSHES,
     ),
     Mutant(
         "a pull names what was never in the window",
-        READ_CHANGES,
-        "AND (greatest(occurred_at, valid_to) >= visit.data_from\n",
+        READ_STEPS,
+        "AND (greatest(occurred_at, valid_to) >= p_data_from\n",
         "AND (true\n",
         PUSHES,
     ),
@@ -778,8 +779,8 @@ MUTANTS = (
     Mutant("whoever waits waits for ever", GROUPS, "self._waiting[0].since <= latest", "False", TOGETHER),
     Mutant("no end of those who wait", GROUPS, "len(self._waiting) >= MOST_WAITING", "False", TOGETHER),
     # What a replica drafts, the primary signs.
-    Mutant("a draft holds whatever happened since", READ_PAGE, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
-    Mutant("a draft leaves no trail", READ_PAGE, "p_action, p_drafted, outcome,", "p_action, '{}', outcome,", REPLICA),
+    Mutant("a draft holds whatever happened since", READ_STEPS, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
+    Mutant("a draft leaves no trail", READ_STEPS, "p_action, p_drafted, 'ok',", "p_action, '{}', 'ok',", REPLICA),
     Mutant("a primary drafts", READ_PAGE, "IF p_drafting AND NOT pg_is_in_recovery()", "IF false", REPLICA),
     Mutant(
         "a draft is shown unasked", RECORDS_SERVICE, 'draft if page["outcome"] == "drafted" else page', "draft", REPLICA

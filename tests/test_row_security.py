@@ -248,9 +248,11 @@ async def test_functions_that_forget_whose_diary_it_is_still_show_and_change_nob
     assert damaged >= {
         "access_log_v1",
         "beside_treatment",
+        "changes_after",
         "course",
         "grants_of_diary_v1",
-        "read_page_v1",
+        "page_of_agreed",
+        "page_of_moments",
         "read_panel_v1",
         "read_record_v1",
         "read_versions_v1",

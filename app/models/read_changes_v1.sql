@@ -1,7 +1,9 @@
--- The changes after p_seq, oldest first, each record once as it is now. A cursor is the place (p_seq) with what makes
--- sure that it is still the same place: the epoch, the nonce of the change there, and the grant with its version.
--- outcome: ok, a refusal of authorize(), reload where the consent is another, reoffer where this is a restored
--- database. What the reader could see and no longer may is withdrawn; what was never visible is not mentioned.
+-- One page of a pull: the records that changed after p_seq, oldest change first, each once and as it is now. The sync
+-- cursor is p_seq with what shows that it is still valid: the epoch, the nonce of that change, the grant and its
+-- version. outcome: ok with the page, the cursor after it, the head and whether more follows; reload where the consent
+-- is another; reoffer where the database was restored; or a refusal of authorize(). What the reader could see and no
+-- longer may is withdrawn; what was never visible is not mentioned. Every call writes one audit row.
+-- The steps are in read_steps.sql.
 CREATE OR REPLACE FUNCTION read_changes_v1(
     p_session uuid, p_patient uuid, p_action text, p_epoch uuid, p_seq bigint, p_nonce uuid, p_grant uuid,
     p_grant_version integer, p_limit integer, p_request uuid, p_address inet
@@ -27,13 +29,7 @@ BEGIN
     grant_version := visit.grant_version;
     SELECT patient_clocks.epoch INTO epoch FROM patient_clocks WHERE patient_id = p_patient;
     IF p_seq IS NOT NULL THEN
-        outcome := CASE
-            WHEN epoch <> p_epoch THEN 'reoffer'
-            WHEN grant_id IS DISTINCT FROM p_grant OR grant_version <> p_grant_version THEN 'reload'
-            WHEN after > 0 AND NOT EXISTS (SELECT FROM record_versions v WHERE v.patient_id = p_patient
-                                           AND v.change_seq = after AND v.nonce = p_nonce) THEN 'reoffer'
-            ELSE 'ok'
-        END;
+        outcome := check_cursor(p_patient, epoch, visit, p_epoch, p_seq, p_nonce, p_grant, p_grant_version);
     END IF;
     IF outcome <> 'ok' THEN
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome,
@@ -44,36 +40,18 @@ BEGIN
     -- What is hidden now is read as well: it may have to be withdrawn.
     PERFORM set_config('diary.data_from', '-infinity', true);
 
-    -- The aggregates take the rows as they come, in the order of the places: see read_page_v1().
-    SELECT array_agg(r.id) FILTER (WHERE place <= p_limit) AS ids,
-           string_agg(r.change, ',') FILTER (WHERE place <= p_limit) AS items,
-           max(r.change_seq) FILTER (WHERE place <= p_limit) AS last, count(*) > p_limit AS more,
+    -- The aggregates take the rows as they come, in the order of their numbers: see read_page_v1().
+    SELECT array_agg(r.id) FILTER (WHERE number <= p_limit) AS ids,
+           string_agg(r.change, ',') FILTER (WHERE number <= p_limit) AS items,
+           max(r.change_seq) FILTER (WHERE number <= p_limit) AS last, count(*) > p_limit AS more,
            -- In the same statement, so of the same moment.
            (SELECT patient_clocks.head FROM patient_clocks WHERE patient_id = p_patient) AS head
     INTO page
     FROM (
-        SELECT id, change_seq, row_number() OVER () AS place,
-               convert_to('{"kind":"' || kind || '","id":"' || id || '","version":' || version || ',"change_seq":'
-                          || change_seq, 'UTF8')
-               || CASE
-                   WHEN NOT visible THEN ',"deleted":true,"reason":"withdrawn"'::bytea
-                   WHEN deleted THEN ',"deleted":true,"reason":"deleted"'::bytea
-                   ELSE ',"deleted":false,"record":'::bytea || wire(document, CASE WHEN visit.notes THEN note END)
-               END || '}'::bytea AS change
-        FROM (
-            SELECT id, kind, version, change_seq, deleted, document, note,
-                   greatest(occurred_at, valid_to) >= visit.data_from AS visible
-            FROM records
-            WHERE patient_id = p_patient AND change_seq > after
-              AND (greatest(occurred_at, valid_to) >= visit.data_from
-                   OR EXISTS (SELECT FROM record_versions v
-                              WHERE v.patient_id = p_patient AND v.record_id = records.id AND v.document IS NOT NULL
-                                AND visit.data_from <= greatest((v.document ->> 'occurred_at')::timestamptz,
-                                    CASE kind WHEN 'treatment' THEN coalesce(
-                                        (v.document #>> '{regimens,-1,valid_to}')::timestamptz, 'infinity') END)))
-            ORDER BY change_seq
-            LIMIT p_limit + 1
-        ) next
+        SELECT id, change_seq, row_number() OVER () AS number,
+               wire_change(kind, id, version, change_seq, visible, deleted, document,
+                           CASE WHEN visit.notes THEN note END) AS change
+        FROM changes_after(p_patient, after, visit.data_from, p_limit)
     ) r;
 
     changes := coalesce(page.items, '');

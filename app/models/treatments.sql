@@ -24,6 +24,17 @@ BEGIN
           AND greatest(occurred_at, valid_to) >= p_data_from)::jsonb);
 END $$;
 
+-- What a page needs to know of a diary's plans: the label of each treatment by its id, whether anything is agreed and
+-- whether that is a treatment (NULL where nothing is). It reads few records, along an index of their own.
+-- (Of SQL and STABLE: PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION treatment_labels(p_patient uuid)
+RETURNS TABLE (labels jsonb, any_agreed boolean, any_treatment boolean)
+LANGUAGE sql STABLE AS $$
+    SELECT jsonb_object_agg(id, treatment_label(document)) FILTER (WHERE kind = 'treatment'), count(*) > 0,
+           bool_or(kind = 'treatment')
+    FROM records WHERE patient_id = p_patient AND valid_to IS NOT NULL AND NOT deleted
+$$;
+
 -- Every change of a patient's plans as an item of the timeline, at the instant from which it applies: started,
 -- regimen_changed, ended; paused, resumed. It follows from the plan as it is now, so it cannot disagree with figures.
 CREATE OR REPLACE FUNCTION treatment_changes(p_patient uuid)
@@ -70,3 +81,18 @@ BEGIN
                'regimen', regimen, 'previous', CASE WHEN change <> 'started' THEN previous END))
     FROM identified JOIN plans ON plans.id = identified.id;
 END $$;
+
+-- Of a page, the changes of plans: all that are in its range, since a plan has few; see page_of_moments().
+CREATE OR REPLACE FUNCTION page_of_treatment_changes(
+    p_wanted boolean, p_patient uuid, p_before_at timestamptz, p_before_id uuid, p_since timestamptz, p_first_day date,
+    p_last_day date
+) RETURNS TABLE (id uuid, record_id uuid, occurred_at timestamptz, note text, document json)
+LANGUAGE sql STABLE AS $$
+    SELECT id, treatment_id, occurred_at, NULL::text, document
+    FROM treatment_changes(p_patient)
+    WHERE p_wanted
+      AND (occurred_at, id) < (p_before_at, p_before_id)
+      AND occurred_at >= p_since
+      AND (p_first_day IS NULL OR local_date >= p_first_day)
+      AND (p_last_day IS NULL OR local_date <= p_last_day)
+$$;

@@ -64,7 +64,7 @@ LATE_UPLOADS = Plant(
     ),
 )
 ENDLESS_PAGES = Plant(
-    (("read_changes_v1", "AND change_seq > after", "AND change_seq >= after"),),
+    (("changes_after", "AND change_seq > p_after", "AND change_seq >= p_after"),),
 )
 CARELESS_COMMITS = Plant(
     (("store", "BEGIN\n", "BEGIN\n    PERFORM set_config('synchronous_commit', 'off', true);\n"),),
