@@ -80,6 +80,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("scaled")
+        if item.get_closest_marker("scaled"):
+            item.add_marker("no_cover")  # measuring doubles the time of what goes the same ways again and again
     order = config.option.order
     if not order:
         return

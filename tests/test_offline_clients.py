@@ -25,7 +25,7 @@ from tests.routers.test_sync import pull_all
 from tests.serving import ROOT, Served
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

@@ -20,7 +20,7 @@ from app.main import create_app
 from tests.conftest import connect, make_database, url_of
 from tests.people import Person, Phone, consent, dose, entry, make_clinician, profile, share, treatment, without_id
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

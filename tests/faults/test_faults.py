@@ -8,7 +8,7 @@ from tests.faults.catalogue import EXPERIMENTS, Experiment, Mutant
 from tests.faults.disks import CannotMount
 from tests.faults.servers import Postgres, postgres
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 SEED = 1
 SOUND = [pytest.param(one, id=one.name, marks=() if one.quick else pytest.mark.long) for one in EXPERIMENTS]

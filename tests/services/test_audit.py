@@ -36,7 +36,7 @@ from tests.people import (
 )
 from tests.waiting import until_locked_out
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Call: TypeAlias = Callable[[Phone, str], Awaitable[httpx.Response]]
