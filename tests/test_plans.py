@@ -59,7 +59,7 @@ PAGE = """
                             NULL, NULL, NULL, NULL)
 """
 READ = "SELECT * FROM read_record_v1($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
-WRITE = "SELECT * FROM write_records_v1($1, $2, '*', 'test', $3, $4, false, NULL, NULL, NULL, true)"
+WRITE = "SELECT * FROM write_records_v1($1, $2, $5, 'test', $3, $4, false, NULL, NULL, NULL, true)"
 COURSE = "SELECT * FROM read_course_v1($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
 EXPLAIN = """
     LOAD 'auto_explain';
@@ -248,7 +248,8 @@ async def _check_course(history: History) -> None:
 
 async def _check_one_record(history: History, kind: RecordKind[Any], body: Any) -> None:
     """It read one row by the primary key; and the treatment beside an event by that, or among the few treatments."""
-    row, written = await history.call(WRITE, *record_store.sent([records.change_of(kind, body, body.id, 0)]))
+    sent = record_store.sent([records.change_of(kind, body, body.id, 0)])
+    row, written = await history.call(WRITE, *sent, kind.write_scope)
     assert row["status"] == "created"
     row, read = await history.call(READ, kind.name, UUID(body.id))
     assert row["outcome"] == "ok"
