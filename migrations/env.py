@@ -1,11 +1,15 @@
-"""Alembic's environment: the owner's connection, asyncpg, one transaction for all pending migrations."""
+"""Alembic's environment: the owner's connection, asyncpg, one transaction for all pending migrations.
+
+A migration never lets those who write wait longer than they do (`SESSION_SETTINGS`): what it cannot lock soon it
+leaves, and begins anew. It waits long enough for PostgreSQL to end an autovacuum in its way, after a second.
+"""
 
 import asyncio
 import warnings
 
 from alembic import context
 from sqlalchemy import Connection, NullPool, text
-from sqlalchemy.exc import SAWarning
+from sqlalchemy.exc import DBAPIError, SAWarning
 
 from app.models import Base
 from app.postgres.database import make_engine
@@ -17,10 +21,15 @@ BECOME_OWNER = (
     "SELECT set_config('role', tableowner, false) FROM pg_tables"
     " WHERE schemaname = 'public' AND tablename = 'alembic_version'"
 )
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '1200ms'"
+LOCK_NOT_AVAILABLE = "55P03"
+ATTEMPTS = 10
+PAUSE_SECONDS = 1
 
 
 def migrate(connection: Connection) -> None:
     connection.execute(text(LOCK))
+    connection.execute(text(LOCK_TIMEOUT))
     connection.execute(text(BECOME_OWNER))
     context.configure(
         connection=connection,
@@ -34,11 +43,17 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-async def main(url: str) -> None:
+async def main(url: str, attempts: int) -> None:
     engine = make_engine(url, poolclass=NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(migrate)
-        await connection.commit()
+    for left in reversed(range(attempts)):
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(migrate)
+                return
+        except DBAPIError as error:
+            if not left or getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
-asyncio.run(main(context.config.attributes["url"]))
+asyncio.run(main(context.config.attributes["url"], context.config.attributes.get("attempts", ATTEMPTS)))

@@ -37,7 +37,6 @@ GONE = ${repr(removed)}
 
 # Expand first: tables, then what uses them. Whoever takes a column away turns the order round, both ways.
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '3s'")  # rather fail than queue everybody behind us
     ${upgrades if upgrades else "pass"}
 % for routine in dropped:
     op.execute("DROP FUNCTION ${routine}")
@@ -48,7 +47,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '3s'")
 % for routine in made:
     op.execute("DROP FUNCTION ${routine}")
 % endfor

@@ -5,6 +5,7 @@ and the newer is made up: with one argument more to what every write calls, and 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,11 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 @dataclass
 class Load:
-    """Phones that push, log and read all the time, each time at another of the workers that serve."""
+    """Phones that push, log and read all the time, each time at another of the workers that serve.
+
+    Told "not now", they send it again after a while, as docs/sync.md asks of them: a slow machine may hold a lock for
+    longer than a worker waits for it.
+    """
 
     workers: list[str] = field(default_factory=list)
     acknowledged: dict[str, list[str]] = field(default_factory=dict)  # ids of records, by patient
@@ -77,10 +82,11 @@ class Load:
             phone.http.base_url = self.workers[self.done % len(self.workers)]
             self.done += 1
             pushed, logged = [entry() for _ in range(3)], entry()
+            mutations = [put("entry", one) for one in pushed]
             for sent, answer in (
-                (pushed, await push(phone, *(put("entry", one) for one in pushed))),
-                ([logged], await phone.post("/entries", logged)),
-                ([], await phone.get("/timeline")),
+                (pushed, await patiently(lambda: push(phone, *mutations))),  # noqa: B023 - called at once
+                ([logged], await patiently(lambda: phone.post("/entries", logged))),  # noqa: B023
+                ([], await patiently(lambda: phone.get("/timeline"))),
             ):
                 if answer.is_success:
                     known += [one["id"] for one in sent]
@@ -95,6 +101,16 @@ class Load:
             return self.done >= enough
 
         await until(reached)
+
+
+async def patiently(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """The answer, once it is not "not now"; that only, where it stays so."""
+    for _ in range(PATIENCE):
+        answer = await send()
+        if answer.status_code != 503:
+            break
+        await asyncio.sleep(float(answer.headers["Retry-After"]))
+    return answer
 
 
 @dataclass

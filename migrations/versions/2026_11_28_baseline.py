@@ -86,7 +86,6 @@ def become_owner() -> None:
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '3s'")  # rather fail than queue everybody behind us
     become_owner()
     op.create_table(
         "audit_events",
@@ -402,7 +401,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '3s'")
     op.execute("DROP VIEW treatment_events, pain_scores, diary_entries")
     op.execute("""
         DO $$
