@@ -1,7 +1,6 @@
 """The diary entry on the wire: how it hurts, where, and what came with it."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -305,7 +304,7 @@ def _answered(group: Strict | None) -> Iterator[bool]:
 def _facts(entry: EntryFields) -> Facts:
     """Regions, characters, scale, score and minutes; the birth dates let the database flag an age."""
     ages = scale_ages(entry, SCALES)
-    return asdict(facts(entry)) | {
+    return vars(facts(entry)) | {
         "scale_birth_dates": {code: (first.isoformat(), last.isoformat()) for code, (first, last) in ages.items()}
     }
 

@@ -144,9 +144,7 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     if not EARLIEST <= body.occurred_at <= now + AHEAD:
         sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
-    if (
-        kind.author_rule is not None
-    ):  # of most kinds anybody may write anything: a push of a hundred need not ask for each
+    if kind.author_rule is not None:  # of most kinds anybody may write anything: a push of a hundred asks for none
         with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
             await _check_author(kind, diary, mutation, body)
     known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
