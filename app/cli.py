@@ -17,15 +17,25 @@ from pydantic import SecretStr, ValidationError
 from app.config import Settings
 from app.demo import seed as demo_data
 from app.http import server
-from app.main import create_app
+from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
-from app.postgres import distribution, embedded
+from app.models.revision import REVISION
+from app.postgres import connections, distribution, embedded
 from app.postgres import migrate as migrations
+from app.postgres.database import CannotServe
 from app.security import tokens
 from app.services import invitations
 from app.services import verify as verification
 
 DATABASE = "diary"
+# Their text is one sentence for whoever runs the command.
+SAYING_WHY = (
+    server.CannotListen,
+    embedded.CannotStart,
+    embedded.StillRunning,
+    migrations.UnknownRevision,
+    CannotServe,
+)
 Result = TypeVar("Result")
 
 cli = typer.Typer(
@@ -52,8 +62,9 @@ def serve() -> None:
     settings = _settings()
     if settings.database_url is None:
         _fail("DIARY_DATABASE_URL is not set. `pain-diary demo` brings a database of its own.", 2)
-    with _said_plainly():
-        server.run(settings, "app.main:create_app")
+    with _said_plainly(), closing(server.bind(settings)) as listener:
+        asyncio.run(check_start(settings))
+        server.run(settings, "app.main:create_app", listener)
 
 
 @cli.command()
@@ -111,7 +122,8 @@ def migrate() -> None:
     """Bring the database to the newest migration."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
-        migrations.migrate(url)
+        applied = migrations.migrate(url)
+    typer.echo("\n".join(f"Migrated to {revision}." for revision in applied) or f"It stands at {REVISION} already.")
 
 
 @cli.command()
@@ -239,10 +251,25 @@ def _said_plainly() -> Iterator[None]:
     """Ends the command with one sentence where the machine or the operator, not the program, is at fault."""
     try:
         yield
-    except (server.PortTaken, embedded.CannotStart, embedded.StillRunning, migrations.UnknownRevision) as error:
-        _fail(str(error), 1)
     except invitations.Refused as error:
         _fail(str(error), 2)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _fail(sentence, 1)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What the machine or the operator has to mend; None for a fault of the program."""
+    if isinstance(error, SAYING_WHY):
+        return str(error)
+    if isinstance(error, tokens.UnusableKeys):
+        return f"DIARY_SIGNING_KEYS_DIRECTORY: {error}."
+    from_database = connections.sentence(error)
+    if from_database is None and isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return from_database
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+URL_SCHEMES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+
 
 class Settings(BaseSettings):
     """Everything that differs between installations. Production is the default once a database is named."""
@@ -18,6 +20,7 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] | None = None
     database_url: SecretStr | None = None  # serves, as a member of diary_app only
     replica_database_url: SecretStr | None = None  # drafts what clinicians read, as the same role; may be behind
+    database_password_file: Path | None = None  # of the serving role; read for each connection, so it may change
     database_distributed: bool = False  # over nodes, by patient: docs/scale.md
     migration_database_url: SecretStr | None = None  # migrates, as a member of diary_owner; default: database_url
     database_pool_size: int = Field(default=4, ge=1, le=200)  # connections per worker; more cost more: performance.md
@@ -58,8 +61,18 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            ip_network(part)  # "*" is refused: a proxy has a name
+        try:
+            for part in value:
+                ip_network(part)  # "*" is refused: a proxy has a name
+        except ValueError:
+            raise ValueError("give addresses or networks, separated by commas") from None
+        return value
+
+    @field_validator("database_url", "replica_database_url", "migration_database_url")
+    @classmethod
+    def _of_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(URL_SCHEMES):
+            raise ValueError("it begins with postgresql://")
         return value
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@
     ├── TooManyRequests          429  carries Retry-After
     ├── Internal                 500
     └── Unavailable              503  carries Retry-After
+        └── NotReady             503  of /readyz only; carries `reads` and `writes`
 
 No class takes a caller's value: a problem says what is wrong and where, never what was sent.
 """
@@ -240,3 +241,16 @@ class Unavailable(Problem):
         super().__init__(detail, **extras)
         if self.retry_after is None:
             self.retry_after = randint(1, 5)  # noqa: S311 - different for each, or all come back at once
+
+
+class NotReady(Unavailable):
+    slug = "not-ready"
+    title = "The service cannot do everything now"
+    advice = "Send no requests here until this address answers 200; `reads` and `writes` say what is served meanwhile."
+
+    def __init__(
+        self, detail: str | None = None, *, reads: bool = False, writes: bool = False, **extras: Unpack[Extras]
+    ) -> None:
+        super().__init__(detail, **extras)
+        self.reads = reads
+        self.writes = writes

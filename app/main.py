@@ -32,7 +32,7 @@ from app.routers.records import record_routes
 from app.schemas.kinds import KINDS
 from app.security import passwords, tokens
 from app.security.cursors import Cursors, ensure_secret
-from app.services import audit
+from app.services import audit, readiness
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
 SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, sync, me)
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.diary = parts
     app.state.lifecycle = Lifecycle()
-    app.state.ready = parts.database.ready
+    app.state.readiness = readiness.Readiness(parts.database)
     for router in signed_in_routers():
         app.include_router(router)
     for module in OPEN:
@@ -97,16 +97,31 @@ def assemble(settings: Settings) -> deps.State:
     )
 
 
+async def check_start(settings: Settings) -> None:
+    """Starts and stops what the application starts with; raises what would keep it from serving."""
+    async with _database(assemble(settings)):
+        pass
+
+
+@asynccontextmanager
+async def _database(parts: deps.State) -> AsyncIterator[None]:
+    await parts.database.start()
+    try:
+        await readiness.require_schema(parts.database)
+        yield
+    finally:
+        await parts.database.stop()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: deps.State = app.state.diary
     passwords.prepare()
-    await parts.database.start()
-    gc.collect()
-    gc.freeze()  # what lives now lives for ever: collections leave it out
-    sealing = asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds))
-    try:
-        yield
-    finally:
-        sealing.cancel()
-        await parts.database.stop()
+    async with _database(parts):
+        gc.collect()
+        gc.freeze()  # what lives now lives for ever: collections leave it out
+        sealing = asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds))
+        try:
+            yield
+        finally:
+            sealing.cancel()

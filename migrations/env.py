@@ -21,6 +21,7 @@ BECOME_OWNER = (
     "SELECT set_config('role', tableowner, false) FROM pg_tables"
     " WHERE schemaname = 'public' AND tablename = 'alembic_version'"
 )
+READ_HISTORY = "SELECT obj_description('alembic_version'::regclass, 'pg_class')"
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '1200ms'"
 LOCK_NOT_AVAILABLE = "55P03"
 ATTEMPTS = 10
@@ -28,6 +29,7 @@ PAUSE_SECONDS = 1
 
 
 def migrate(connection: Connection) -> None:
+    done = context.config.attributes["applied"] = []  # each attempt begins anew
     connection.execute(text(LOCK))
     connection.execute(text(LOCK_TIMEOUT))
     connection.execute(text(BECOME_OWNER))
@@ -36,11 +38,22 @@ def migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         compare_server_default=True,
         template_args=context.config.attributes.get("template", {}),  # of `migrations.new`
+        on_version_apply=lambda step, **_: done.append(step.up_revision_id),
     )
     with context.begin_transaction(), warnings.catch_warnings():
         # SQLAlchemy reads a constraint that is NOT VALID with an option that it then does not know itself.
         warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'", SAWarning)
         context.run_migrations()
+    write_history(connection)
+
+
+def write_history(connection: Connection) -> None:
+    """Writes the migrations that led here into the table's comment: an older worker then finds its own among them."""
+    heads = context.get_context().get_current_heads()
+    newest_first = [step.revision for step in context.script.iterate_revisions(heads, "base")]
+    wanted = " ".join(reversed(newest_first))
+    if heads and connection.scalar(text(READ_HISTORY)) != wanted:
+        connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{wanted}'"))  # our own names
 
 
 async def main(url: str, attempts: int) -> None:

@@ -2,13 +2,16 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from random import Random, randrange
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import anyio.to_thread
@@ -21,6 +24,7 @@ from fastapi import FastAPI
 from hypothesis import is_hypothesis_test
 from pydantic import SecretStr
 
+from app import cli
 from app.config import Settings
 from app.main import create_app
 from app.postgres import database, embedded, migrate
@@ -30,6 +34,7 @@ from tests.people import Person, Phone
 from tests.serving import Served, serve
 
 ROOT = Path(__file__).parent.parent
+Run = Callable[..., tuple[int, str, str]]
 SERVER = pytest.StashKey[str]()
 TEMPLATE = "diary_template"
 REAL_HASHER, REAL_NOBODY = passwords._hasher, passwords.NOBODY
@@ -64,9 +69,19 @@ def pytest_configure(config: pytest.Config) -> None:
     directory.chmod(0o755)
     binaries = os.environ.get("DIARY_POSTGRES_BINARIES")
     server = embedded.start(directory, Path(binaries) if binaries else None)
+    _guard(server)
     config.stash[SERVER] = server.url()
     config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
     config.add_cleanup(server.stop)
+
+
+def _guard(server: embedded.Server) -> None:
+    """Asks members of the role `guarded` for a password; everybody else is let in."""
+    rules = server.data_directory / "pg_hba.conf"
+    rules.write_text(f"local all +guarded scram-sha-256\n{rules.read_text()}")
+    psql = (server.binaries / "psql", "-Xq", "-d", server.url())
+    make = ("-c", "CREATE ROLE guarded", "-c", "SELECT pg_reload_conf()")
+    subprocess.run([*psql, *make], check=True, stdout=subprocess.DEVNULL)
 
 
 def pytest_configure_node(node: Any) -> None:
@@ -232,6 +247,24 @@ async def bob(app: FastAPI) -> AsyncIterator[Phone]:
     """Bob, another patient, who has nothing to do with Ada."""
     async with connect(app) as http:
         yield await Person().register_and_sign_in(http)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+    """The exit code, output and complaints of `pain-diary …`, started where no .env lies."""
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pain-diary", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        output = capfd.readouterr()
+        return cast(int, end.value.code or 0), output.out, output.err
+
+    yield command
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ import json
 import os
 import re
 import shlex
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,32 +21,15 @@ import pytest
 
 from app import cli
 from app.config import Settings
+from app.models.revision import REVISION
 from app.postgres import embedded
 from app.services import verify
-from tests.conftest import create_database, url_of
+from tests.conftest import Run, create_database, url_of
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hunter2"
-Run = Callable[..., tuple[int, str, str]]
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
-    """The exit code, output and complaints of `pain-diary …`, started where no .env lies."""
-    monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pain-diary", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        output = capfd.readouterr()
-        return cast(int, end.value.code or 0), output.out, output.err
-
-    yield command
-    signal.signal(signal.SIGTERM, handler)
 
 
 def test_help_names_every_command(run: Run) -> None:
@@ -103,8 +84,9 @@ def test_serve_says_that_its_port_is_taken(run: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DIARY_DATABASE_URL", "postgresql://")
     monkeypatch.setenv("DIARY_ENVIRONMENT", "development")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setenv("DIARY_PORT", str(taken.getsockname()[1]))
-        assert run("serve")[0] == 1
+        port = str(taken.getsockname()[1])
+        monkeypatch.setenv("DIARY_PORT", port)
+        assert run("serve") == (1, "", f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n")
 
 
 def test_an_embedded_database_that_cannot_start_is_said_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,8 +151,8 @@ def database_url(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_migrate_can_be_repeated_and_verify_then_finds_nothing(run: Run, database_url: str) -> None:
-    assert run("migrate")[0] == 0
-    assert run("migrate")[0] == 0
+    assert run("migrate") == (0, f"Migrated to {REVISION}.\n", "")
+    assert run("migrate") == (0, f"It stands at {REVISION} already.\n", "")
     assert run("verify") == (0, "", "")
 
 

@@ -79,7 +79,7 @@ async def test_a_stopped_application_leaves_no_task_and_no_connection(
     held = await superuser.fetchval(connections)
     application = create_app(in_state(settings, tmp_path))
     async with application.router.lifespan_context(application):
-        assert await application.state.ready()
+        assert (await application.state.readiness.look()).writes
         assert await superuser.fetchval(connections) > held
     await until(lambda: superuser.fetchval(f"SELECT ({connections}) <= $1", held))
     assert asyncio.all_tasks() <= before

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import errors
-from app.errors import Fault, Problem, ResyncRequired
+from app.errors import Fault, NotReady, Problem, ResyncRequired
 from app.http import validation
 from app.http.validation import MAX_FAULTS
 
@@ -76,6 +76,8 @@ PROBLEM_SCHEMA: dict[str, object] = {
         },
         "action": {"type": "string", "enum": ["reload", "reoffer"], "description": "How to sync again."},
         "current": {"type": "object", "description": "The record as the server has it now."},
+        "reads": {"type": "boolean", "description": "Whether diaries can be read now."},
+        "writes": {"type": "boolean", "description": "Whether diaries can be written to now."},
     },
 }
 
@@ -110,6 +112,8 @@ def respond(problem: Problem, request_id: UUID) -> Response:
     }
     if isinstance(problem, ResyncRequired):
         members["action"] = problem.action
+    if isinstance(problem, NotReady):
+        members |= {"reads": problem.reads, "writes": problem.writes}
     if problem.faults:
         members["errors"] = [vars(fault) for fault in problem.faults]
     body = json.dumps(members, ensure_ascii=False).encode()

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import multiprocess
 from uvloop import Loop as UvLoop
 
@@ -28,11 +30,15 @@ TLS_HANDSHAKE_SECONDS = 5
 TLS_CLOSE_SECONDS = 1
 DRAIN_POLL_SECONDS = 0.1
 
+PLAIN_HTTP = (
+    "Plain HTTP is refused in production: set DIARY_TLS_CERT and DIARY_TLS_KEY, or DIARY_TRUSTED_PROXIES where a proxy"
+    " ends TLS."
+)
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2 with forward secrecy and authenticated encryption only, as in 1.3
 
 
-class PortTaken(Exception):
-    """Nobody can listen at the configured address; the text says why."""
+class CannotListen(Exception):
+    """The service cannot be offered as it is configured; the text says why in one sentence."""
 
 
 def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None = None) -> None:
@@ -49,18 +55,23 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
         rate_limits.create(shared)
         # Workers are spawned: what they share they find through the environment, before they import prometheus_client.
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, rate_limits.FILE: str(shared)}
-        Supervisor(config, duplicated(listener)).run()
+        supervisor = Supervisor(config, duplicated(listener))
+        supervisor.run()
+        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            sys.exit(STARTUP_FAILURE)  # as a single one ends; the log has said why
 
 
 def bind(settings: Settings) -> socket.socket:
-    """The socket for the configured address, not listening yet; raises PortTaken."""
+    """The socket for the configured address, not listening yet; raises CannotListen."""
+    if not (settings.development or settings.tls_cert or settings.trusted_proxies):
+        raise CannotListen(PLAIN_HTTP)
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a restart waits for TIME_WAIT to pass
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
-        raise PortTaken(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
+        raise CannotListen(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
     return listener
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app.config import Settings
 from app.errors import Unavailable
+from app.postgres import connections
 from app.postgres.functions import Call
 from app.postgres.group_commit import GroupCommit
 
@@ -34,22 +35,28 @@ PASSING = ("08", "53", "57", "58", "40P01", "40001", "55P03", "25006", "25P03")
 IN_AUDIT = "PL/pgSQL function audit("  # in an error's context
 
 
+class CannotServe(RuntimeError):
+    """The database is not one to serve from; the text says why in one sentence."""
+
+
 class Calls:
     """Single statements on the bare driver, each its own transaction."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self._url = driver_url(url)
+        self._url = url
         self._settings = settings
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._group_commit = GroupCommit(self.fetch, settings.database_pool_size, settings.database_wait_seconds)
 
     async def start(self, at_once: int) -> None:
         """Opens so many connections; the others as they are needed."""
+        connect: Any = connections.connect  # any function will do, whatever the stubs ask for
         self._pool = await asyncpg.create_pool(
             self._url,
             min_size=at_once,
             max_size=self._settings.database_pool_size,
             reset=_keep,
+            connect=connect,
             **connecting(self._settings),
         )
 
@@ -146,14 +153,6 @@ class Database:
             async with self._transactions.begin() as transaction:
                 yield transaction
 
-    async def ready(self) -> bool:
-        """Whether the database answers."""
-        try:
-            await self.execute("SELECT 1")
-        except Unavailable:
-            return False
-        return True
-
     async def _refuse_weakness(self) -> None:
         [row] = await self.execute(
             "SELECT current_setting('server_version_num')::int AS version,"
@@ -163,11 +162,11 @@ class Database:
             " FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')) AS mighty"
         )
         if row["version"] < MINIMUM_VERSION:
-            raise RuntimeError("PostgreSQL 15 or newer is needed")
+            raise CannotServe("PostgreSQL 15 or newer is needed.")
         if row["durability"] == "off" or row["fsync"] == "off":
-            raise RuntimeError("synchronous_commit and fsync must be on: an acknowledged entry must survive a crash")
+            raise CannotServe("synchronous_commit and fsync must be on: an acknowledged entry must survive a crash.")
         if row["mighty"]:
-            raise RuntimeError("the serving role must be a plain member of diary_app, not an owner or superuser")
+            raise CannotServe("The serving role must be a plain member of diary_app, not an owner or superuser.")
 
 
 async def call_in(session: AsyncSession, call: Call) -> CursorResult[Any]:
@@ -212,21 +211,20 @@ def passes(sqlstate: str | None) -> bool:
 
 
 def connecting(settings: Settings) -> dict[str, Any]:
-    """How a connection is made: its settings, and how long that may take."""
+    """How a connection is made: its settings, how long that may take, and where the password is."""
     chosen = SESSION_SETTINGS
     if settings.database_distributed:  # a plan for all patients is no plan for the node of one
         chosen = chosen | {"plan_cache_mode": "auto"}
-    return {"server_settings": chosen, "timeout": settings.database_wait_seconds}
-
-
-def driver_url(url: str) -> str:
-    """The URL as asyncpg takes it."""
-    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    return {
+        "server_settings": chosen,
+        "timeout": settings.database_wait_seconds,
+        "password_file": settings.database_password_file,
+    }
 
 
 def make_engine(url: str, connecting: dict[str, Any] | None = None, **options: Any) -> AsyncEngine:
     """An engine that leaves the URL to asyncpg: `?sslmode=` and the like mean the same wherever we connect."""
-    connect = partial(asyncpg.connect, driver_url(url), **(connecting or {}))
+    connect = partial(connections.connect, url, **(connecting or {}))
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)
 
 

@@ -27,15 +27,21 @@ def alembic_config(url: str) -> "Config":
     return config
 
 
-def migrate(url: str) -> None:
-    """Brings the database to the newest migration; raises UnknownRevision where it stands at one that is not here."""
+def migrate(url: str) -> list[str]:
+    """Brings the database to the newest migration; returns those that were run, in their order.
+
+    Raises UnknownRevision where it stands at a migration that is not here.
+    """
     from alembic import command
     from alembic.script.revision import ResolutionError
     from alembic.util import CommandError
 
     try:
-        command.upgrade(alembic_config(url), "head")
+        config = alembic_config(url)
+        command.upgrade(config, "head")
     except CommandError as error:
         if isinstance(error.__cause__, ResolutionError):
             raise UnknownRevision(error.__cause__.argument) from error
         raise
+    applied: list[str] = config.attributes["applied"]
+    return applied

@@ -1,15 +1,19 @@
 """For those who run the service: is it alive, is it ready, what does it count."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from app.errors import Unavailable
+from app.errors import NotReady
 from app.http import metrics
 from app.http.problems import responses
 
 router = APIRouter(tags=["operations"])
+Asked = Annotated[
+    Literal["reads", "writes"],
+    Query(alias="for", description="What has to work; writing takes more than reading."),
+]
 
 
 class Alive(BaseModel):
@@ -21,11 +25,13 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The service accepts requests and reaches its database."""
+    """The service accepts requests, and its database is the one of this release."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "reads": True, "writes": True}]})
 
     status: Literal["ready"] = "ready"
+    reads: bool
+    writes: bool
 
 
 @router.get("/livez", summary="Is the process alive?")
@@ -37,14 +43,20 @@ async def read_liveness() -> Alive:
 @router.get(
     "/readyz",
     summary="Is the service ready for requests?",
-    responses=responses(Unavailable),
+    responses=responses(NotReady),
 )
-async def read_readiness(request: Request) -> Ready:
-    """Answers 200 when requests can be served, 503 while it closes down or cannot reach its database."""
+async def read_readiness(request: Request, asked: Asked = "writes") -> Ready:
+    """Answers 200 when requests can be served, 503 while it closes down or its database cannot do what is asked for.
+
+    With `for=reads` it stays 200 while diaries can be read and not written to: where the disk of the database is full.
+    """
     state = request.app.state
-    if state.lifecycle.draining or not await state.ready():
-        raise Unavailable
-    return Ready()
+    if state.lifecycle.draining:
+        raise NotReady("The service is closing down.")
+    seen = await state.readiness.look()
+    if not (seen.reads if asked == "reads" else seen.writes):
+        raise NotReady(seen.reason, reads=seen.reads, writes=seen.writes)
+    return Ready(reads=seen.reads, writes=seen.writes)
 
 
 @router.get(

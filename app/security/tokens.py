@@ -47,6 +47,10 @@ KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 logger = logging.getLogger("diary.tokens")
 
 
+class UnusableKeys(ValueError):
+    """The directory holds no key, or what is none; the text says which file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """Who a verified token speaks for, and the second (Unix time) at which it ends."""
@@ -113,7 +117,7 @@ class Keyring:
     def _rescan(self) -> None:
         try:
             self._keys = _load(self._directory, self._keys)
-        except ValueError as fault:
+        except UnusableKeys as fault:
             logger.error("signing keys stay as they were: %s", fault)
 
 
@@ -219,7 +223,7 @@ def create_signing_key(directory: Path) -> str:
 def _load(directory: Path, known: dict[str, _KeyPair]) -> dict[str, _KeyPair]:
     files = {path.stem: path for path in directory.glob("*.pem")}
     if not files:
-        raise ValueError("the signing keys directory holds no <kid>.pem")
+        raise UnusableKeys("the signing keys directory holds no <kid>.pem")
     if files.keys() == known.keys():
         return known
     return {kid: known.get(kid) or _read(path) for kid, path in files.items()}
@@ -229,11 +233,11 @@ def _read(path: Path) -> _KeyPair:
     try:
         private_key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, OSError, UnsupportedAlgorithm):
-        raise ValueError(f"{path.name} is not a readable, unencrypted private key in PEM") from None
+        raise UnusableKeys(f"{path.name} is not a readable, unencrypted private key in PEM") from None
     if not isinstance(private_key, ec.EllipticCurvePrivateKey) or private_key.curve.name != "secp256r1":
-        raise ValueError(f"{path.name} is not a P-256 key")
+        raise UnusableKeys(f"{path.name} is not a P-256 key")
     if not KID.fullmatch(path.stem):
-        raise ValueError(f"{path.name} is no kid: letters, digits, - and _, at most 64 before .pem")
+        raise UnusableKeys(f"{path.name} is no kid: letters, digits, - and _, at most 64 before .pem")
     private = jwk.construct(_pem(private_key), ALGORITHM)
     return _KeyPair(private, private.public_key())
 

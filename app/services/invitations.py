@@ -10,7 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.errors import Fault, Invalid, NotFound
 from app.models import Clinician, DeviceSession, Invitation, Organisation, User
 from app.models.care_team import PROFESSIONS
+from app.postgres import connections
 from app.postgres.database import Database, call_in, owner_transaction
 from app.schemas.auth import Email
 from app.schemas.base import line
@@ -27,10 +28,6 @@ from app.services.auth import REVOKE_SESSIONS
 LIFE = timedelta(days=7)
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 _NAME: TypeAdapter[str] = TypeAdapter(Annotated[str, line(120)])
-_NOT_OURS = {
-    "42P01": "The database is not migrated yet: `pain-diary migrate` comes first.",
-    "42501": "This takes the owner's rights: set DIARY_MIGRATION_DATABASE_URL.",
-}
 
 
 class Refused(Exception):
@@ -125,12 +122,14 @@ async def _as_owner(url: str) -> AsyncIterator[AsyncConnection]:
     """One transaction at this URL; raises Refused where the database is not migrated, or the URL not its owner's."""
     try:
         async with owner_transaction(url) as connection:
+            if not await connection.scalar(text(connections.IS_OWNER)):
+                raise Refused(connections.REFUSALS["42501"])
             yield connection
     except DBAPIError as failure:
-        sentence = _NOT_OURS.get(getattr(failure.orig, "sqlstate", ""))
-        if sentence is None:
+        sqlstate = getattr(failure.orig, "sqlstate", "")
+        if sqlstate not in ("42P01", "42501"):
             raise
-        raise Refused(sentence) from None
+        raise Refused(connections.REFUSALS[sqlstate]) from None
 
 
 async def _account(connection: AsyncConnection, role: str, email: str, name: str | None) -> UUID:

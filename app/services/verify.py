@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.postgres.database import driver_url
+from app.postgres import connections
 from app.postgres.functions import Function
 
 BROKEN_AUDIT_SEGMENTS = Function("broken_audit_segments_v1", "")
@@ -34,7 +34,7 @@ def rotate_epochs(url: str) -> int:
 
 
 async def _run(url: str, report: Report | None) -> list[str]:
-    connection = await asyncpg.connect(driver_url(url))
+    connection = await connections.connect(url)
     try:
         diaries = await _diaries(connection, report)
         segments = await connection.fetch(BROKEN_AUDIT_SEGMENTS.statement)
@@ -58,7 +58,7 @@ async def _diaries(connection: "asyncpg.Connection[asyncpg.Record]", report: Rep
 
 
 async def _rotate_epochs(url: str) -> int:
-    connection = await asyncpg.connect(driver_url(url))
+    connection = await connections.connect(url)
     try:
         done = await connection.execute(NEW_EPOCHS)
     finally:

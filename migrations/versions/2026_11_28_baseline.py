@@ -30,6 +30,7 @@ SQL = {
     "open_diary_v1.sql": "47a959a1f75ddc447810ded1215ec528c146d96515574f452a0dfcdafff71eb1",
     "open_own_diary_v1.sql": "abca3124c5d623b7e21849e1cda611c7d63ac6710615b48163b5dd39cb8fee51",
     "policies.sql": "2419b14344cab035116f966bd0e04ba284813f90f8b7569c6c45051f4edb2be1",
+    "probe_disk_v1.sql": "ffb892fa0f0ca5df6c2f891515e5ca1b670bfaec5aaab134034191d9f72232b7",
     "read_changes_v1.sql": "437544d590ee15e01903baed176aae9a7522d864b23b6e86feeef4e636928bc1",
     "read_course_v1.sql": "aac8fbec5a3f3d39f0d04681dfc0ad600c7207793e0ee2e6ca71606fc5edba71",
     "read_heads_v1.sql": "6c875175d61716e73c0140b820dd746d873fc7d4db040c3a044f79f982320643",
@@ -48,7 +49,7 @@ SQL = {
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "9158abea49b2c6fe6b4cc4ade6f41d80b577c2654b77722501f54be577679881",
     "write_steps.sql": "dce803aeaab05763545bf6fdb3582fec50fe28105e0e281f2b0bb01ad9c42d2c",
-    "privileges.sql": "33322b7f8582eb90f7cdd5d08c843059335890ec499b3fb4ae309ca248bdc885",
+    "privileges.sql": "576969c3c23c24f60fc8a9263ed43080d8d57a06ddfeecdf8c50379b5b095d0b",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.

@@ -19,7 +19,7 @@ class CannotMount(Exception):
 
 async def disk_full(postgres: Postgres, seed: int, *, times: int, program: str = SOUND) -> Verdict:
     """The disk of the records fills up and is emptied again, under neither server's eyes."""
-    with small_disk(postgres) as disk, diary(postgres, program) as server:
+    with small_disk(postgres.server.data_directory) as disk, diary(postgres, program) as server:
         await asyncio.to_thread(move_records, postgres, server.name, disk)
         url = f"http://127.0.0.1:{server.port}"
         patients = await enrol(url, 1)
@@ -55,9 +55,9 @@ async def refused_for_want_of_room(writer: Writer) -> list[str]:
 
 
 @contextmanager
-def small_disk(postgres: Postgres) -> Iterator[Path]:
-    """A file system of its own for PostgreSQL; only root may mount one."""
-    account = postgres.server.data_directory.stat()
+def small_disk(data_directory: Path) -> Iterator[Path]:
+    """A file system of its own for the PostgreSQL of this directory; only root may mount one."""
+    account = data_directory.stat()
     with tempfile.TemporaryDirectory(prefix="diary_disk_") as name:
         directory = Path(name)
         options = f"size=16m,mode=0700,uid={account.st_uid},gid={account.st_gid}"

@@ -464,7 +464,7 @@ def test_a_client_that_pauses_reading_gets_everything(port: int, app: TinyApp) -
 
 
 def test_a_taken_port_is_said_plainly(port: int) -> None:
-    with pytest.raises(server.PortTaken, match=f"Cannot listen on 127.0.0.1:{port}: Address already in use"):
+    with pytest.raises(server.CannotListen, match=f"Cannot listen on 127.0.0.1:{port}: Address already in use"):
         server.bind(settings(port=port))
 
 

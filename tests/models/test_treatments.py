@@ -15,7 +15,7 @@ from app import vocabularies
 from app.config import Settings
 from app.domain.regimens import margin
 from app.domain.treatments import flags
-from app.postgres.database import driver_url
+from app.postgres.connections import driver_url
 from app.schemas.slots import plan_of
 from app.schemas.timeline import TreatmentChangeOut
 from app.schemas.treatment_events import EventStatus

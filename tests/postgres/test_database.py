@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -187,9 +186,3 @@ async def test_a_failed_statement_does_not_show_its_values(own: Database) -> Non
         async with own.open_transaction() as transaction:
             await transaction.execute(text("SELECT CAST(:note AS text), 1 / :zero"), {"note": "canary", "zero": 0})
     assert "canary" not in str(failure.value)
-
-
-async def test_the_application_is_ready_while_its_database_answers(app: FastAPI, own: Database) -> None:
-    assert await app.state.ready()
-    await own.stop()
-    assert not await own.ready()

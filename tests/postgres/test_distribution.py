@@ -58,6 +58,7 @@ WITHOUT_PATIENT = {
     "grants_of_session_v1": "asks all shards",
     "grants_of_diary_v1": "row security names the patient",
     "access_log_v1": "row security names the patient",
+    "probe_disk_v1": "the disk of the node that is asked",
     "settle_audit_v1": "one trail over all shards",
     "seal_audit_v1": "one trail over all shards",
     "broken_audit_segments_v1": "one trail over all shards",

@@ -306,6 +306,7 @@ async def test_a_stopped_database_answers_503_and_is_found_again_without_a_resta
         ada = await Person().register_and_sign_in(http)
         assert (await ada.log()).status_code == 201
         cluster.server.stop()
+        await until(lambda: _is_not_ready(http))  # it looks once a second
         for answer in (await ada.log(), await ada.get(), await http.get("/v1/me"), await http.get("/readyz")):
             assert answer.status_code == 503
             assert "retry-after" in answer.headers
@@ -318,6 +319,10 @@ async def test_a_stopped_database_answers_503_and_is_found_again_without_a_resta
 
 async def _is_ready(http: httpx.AsyncClient) -> bool:
     return (await http.get("/readyz")).status_code == 200
+
+
+async def _is_not_ready(http: httpx.AsyncClient) -> bool:
+    return not await _is_ready(http)
 
 
 async def test_nothing_acknowledged_is_lost_when_the_database_is_killed(own: FastAPI, cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.http import middleware, problems
 from app.routers import operations
+from app.services.readiness import State
 
 pytestmark = pytest.mark.anyio
 
@@ -21,15 +22,17 @@ def service() -> FastAPI:
     problems.install(app)
     middleware.install(app, Settings(environment="development"))
     app.state.lifecycle = SimpleNamespace(draining=False)
-    set_ready(app, True)
+    see(app, State(True, True))
     return app
 
 
-def set_ready(app: FastAPI, value: bool) -> None:
-    async def ready() -> bool:
-        return value
+def see(app: FastAPI, state: State) -> None:
+    """Lets the service see its database in this state."""
 
-    app.state.ready = ready
+    async def look() -> State:
+        return state
+
+    app.state.readiness = SimpleNamespace(look=look)
 
 
 async def get(app: FastAPI, path: str) -> httpx.Response:
@@ -39,21 +42,34 @@ async def get(app: FastAPI, path: str) -> httpx.Response:
 
 async def test_a_working_service_is_alive_and_ready(service: FastAPI) -> None:
     assert (await get(service, "/livez")).json() == {"status": "alive"}
-    assert (await get(service, "/readyz")).json() == {"status": "ready"}
+    assert (await get(service, "/readyz")).json() == {"status": "ready", "reads": True, "writes": True}
 
 
 async def test_a_draining_service_is_alive_but_not_ready(service: FastAPI) -> None:
     service.state.lifecycle.draining = True
     assert (await get(service, "/livez")).status_code == 200
     refused = await get(service, "/readyz")
-    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")
     assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_a_service_without_its_database_is_alive_but_not_ready(service: FastAPI) -> None:
-    set_ready(service, False)
+    see(service, State(False, False, "The database does not answer."))
     assert (await get(service, "/livez")).status_code == 200
-    assert (await get(service, "/readyz")).status_code == 503
+    for path in ("/readyz", "/readyz?for=reads", "/readyz?for=writes"):
+        refused = await get(service, path)
+        body = refused.json()
+        assert (refused.status_code, body["reads"], body["writes"]) == (503, False, False)
+        assert body["detail"] == "The database does not answer."
+
+
+async def test_a_service_that_can_only_read_is_ready_for_reads_only(service: FastAPI) -> None:
+    see(service, State(True, False, "The disk of the database is full."))
+    assert (await get(service, "/readyz?for=reads")).json() == {"status": "ready", "reads": True, "writes": False}
+    refused = await get(service, "/readyz")
+    body = refused.json()
+    assert (refused.status_code, body["reads"], body["writes"]) == (503, True, False)
+    assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_metrics_count_what_was_answered(service: FastAPI) -> None:

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.errors import NotFound
+from app.postgres.connections import NotConnected
 from app.postgres.database import Database
 from app.services import invitations
 from app.services.invitations import Refused
@@ -259,5 +259,5 @@ async def test_a_database_that_is_not_migrated_is_said_plainly(server_url: str) 
 
 async def test_another_failure_of_the_database_is_no_refusal(owner_url: str) -> None:
     nowhere = owner_url.replace("/diary_", "/nowhere_")
-    with pytest.raises(DBAPIError, match="does not exist"):
+    with pytest.raises(NotConnected, match="no database of this name"):
         await invitations.add_organisation(nowhere, "Clinic")

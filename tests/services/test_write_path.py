@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.postgres.database import driver_url
+from app.postgres.connections import driver_url
 from app.schemas.entries import ENTRY, EntryIn
 from app.services import auth, record_store, records
 from app.services.access import Caller, Diary
