@@ -17,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 from app.config import Settings
 from app.demo import seed as demo_data
 from app.http import server
+from app.http.tls import UnfitCertificate
 from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
 from app.models.revision import REVISION
@@ -31,6 +32,7 @@ DATABASE = "diary"
 # Their text is one sentence for whoever runs the command.
 SAYING_WHY = (
     server.CannotListen,
+    UnfitCertificate,
     embedded.CannotStart,
     embedded.StillRunning,
     migrations.UnknownRevision,

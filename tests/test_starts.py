@@ -10,9 +10,11 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from app.models.revision import REVISION
 from app.postgres import connections, database
+from tests.authority import Authority
 from tests.conftest import ROOT, Run, create_database, make_database, url_of
 
 PASSWORD = "canary-of-a-password"
@@ -215,6 +217,30 @@ def test_serve_refuses_a_database_without_the_migrations(
 def test_serve_refuses_a_server_that_is_too_old(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "MINIMUM_VERSION", 990000)
     assert fails(run, "serve") == "PostgreSQL 15 or newer is needed."
+
+
+def test_serve_refuses_a_certificate_that_it_cannot_speak_tls_with(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = Authority(tmp_path, "ours").issue()
+    _, another = Authority(tmp_path, "ours").issue("another")
+    encrypted = serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "encrypted.pem").write_bytes(encrypted)
+    pem = "DIARY_TLS_CERT and DIARY_TLS_KEY have to hold a certificate chain and its key, in PEM, without a passphrase."
+    for chain, secret, sentence in (
+        (tmp_path / "nothing", key, f"No such file or directory: {tmp_path / 'nothing'}"),
+        (certificate, another, "DIARY_TLS_KEY is not the key of the certificate in DIARY_TLS_CERT."),
+        (key, key, pem),
+        (certificate, certificate, pem),
+        (certificate, tmp_path / "encrypted.pem", pem),
+    ):
+        monkeypatch.setenv("DIARY_TLS_CERT", str(chain))
+        monkeypatch.setenv("DIARY_TLS_KEY", str(secret))
+        for workers in ("1", "2"):
+            monkeypatch.setenv("DIARY_WORKERS", workers)
+            assert fails(run, "serve") == sentence
 
 
 def test_production_refuses_plain_http(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """uvicorn with our settings: listeners, workers, TLS, and a drain before the listeners close."""
 
 import asyncio
+import logging
 import os
 import resource
+import signal
 import socket
 import ssl
 import sys
@@ -23,6 +25,7 @@ from app.config import Settings
 from app.http import rate_limits
 from app.http.lifecycle import Lifecycle
 from app.http.protocol import HttpProtocol, ReceivingConfig
+from app.http.tls import Certificate, UnfitCertificate
 
 MAX_OPEN_FILES = 65_536
 ACCEPTS_PER_ITERATION = 8
@@ -30,11 +33,12 @@ TLS_HANDSHAKE_SECONDS = 5
 TLS_CLOSE_SECONDS = 1
 DRAIN_POLL_SECONDS = 0.1
 
+logger = logging.getLogger("diary.server")
+
 PLAIN_HTTP = (
     "Plain HTTP is refused in production: set DIARY_TLS_CERT and DIARY_TLS_KEY, or DIARY_TRUSTED_PROXIES where a proxy"
     " ends TLS."
 )
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2 with forward secrecy and authenticated encryption only, as in 1.3
 
 
 class CannotListen(Exception):
@@ -42,10 +46,16 @@ class CannotListen(Exception):
 
 
 def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None = None) -> None:
-    """Serves until SIGTERM or Ctrl-C; `app` is an ASGI app or, for several workers, "module:factory"."""
+    """Serves until SIGTERM or Ctrl-C; `app` is an ASGI app or, for several workers, "module:factory".
+
+    By its name it is a service, which SIGHUP does not end: its workers go on with a renewed certificate. Raises
+    UnfitCertificate where they could not begin.
+    """
     listener = listener or bind(settings)
     _raise_file_limit()
     config = Config(settings, app)
+    if isinstance(app, str):  # a service; what ends with its terminal is not one
+        signal.signal(signal.SIGHUP, config.renew_certificate)
     logs.info("listening", host=settings.host, port=listener.getsockname()[1], workers=config.workers)
     if config.workers == 1:
         DrainingServer(config).run(duplicated(listener))
@@ -91,6 +101,9 @@ class Config(ReceivingConfig):
         self.receive_seconds = settings.receive_seconds
         self.drain_seconds = settings.drain_seconds or 0
         self.lifecycle = Lifecycle()
+        self.certificate = None
+        if settings.tls_cert and settings.tls_key:
+            self.certificate = Certificate(settings.tls_cert, settings.tls_key)
         super().__init__(
             app,
             workers=settings.workers if isinstance(app, str) else 1,
@@ -104,10 +117,20 @@ class Config(ReceivingConfig):
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=settings.shutdown_seconds,
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-            ssl_context_factory=_tls if settings.tls_cert else None,
+            ssl_context_factory=_listening if self.certificate else None,
         )
+
+    def renew_certificate(self, *_: object) -> None:
+        """Takes up a renewed certificate; keeps the old one, and says why, where the new one cannot be used."""
+        if self.certificate is None:
+            return logger.info("there is no certificate to read anew")
+        try:
+            self.certificate.reload()
+        except UnfitCertificate as reason:
+            logger.error("the certificate stays as it was: %s", reason)
+        else:
+            logger.info("the certificate was read anew")
+        return None
 
     def configure_logging(self) -> None:
         """Called here and again in each worker."""
@@ -140,6 +163,7 @@ class DrainingServer(uvicorn.Server):
 class Worker(multiprocess.Process):
     """A worker process with our server."""
 
+    config: Config
     _server: DrainingServer | None
 
     @property
@@ -149,13 +173,27 @@ class Worker(multiprocess.Process):
             self._server = DrainingServer(self.config)
         return self._server
 
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """What the worker's process does."""
+        signal.signal(signal.SIGHUP, self.config.renew_certificate)
+        super().target(sockets)
+
 
 class Supervisor(multiprocess.Multiprocess):
     """Keeps the workers alive. uvicorn makes its Process in four methods of this class and takes no other one."""
 
+    config: Config
+
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         multiprocess.Process = Worker  # type: ignore[misc]  # there is no other way to name it
         super().__init__(config, sockets)
+
+    def handle_hup(self) -> None:
+        """Lets the workers, and those that may take their place, go on with a renewed certificate."""
+        self.config.renew_certificate()
+        for worker in self.processes:
+            if worker.pid is not None and worker.exitcode is None:
+                os.kill(worker.pid, signal.SIGHUP)
 
 
 class Loop(UvLoop):
@@ -169,12 +207,10 @@ class Loop(UvLoop):
         return await super().create_server(*args, **options)
 
 
-def _tls(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(CIPHERS)
-    context.options |= ssl.OP_NO_RENEGOTIATION  # TLS 1.2: each would cost us far more than the client
-    return context
+def _listening(config: uvicorn.Config, _: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    assert isinstance(config, Config)  # noqa: S101 - for the type checker
+    assert config.certificate is not None  # noqa: S101
+    return config.certificate.listening()
 
 
 def _raise_file_limit() -> None:
