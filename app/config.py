@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # addresses whose X-Forwarded-* is believed
+    metrics_addresses: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1", "::1")  # who may read /metrics
+    metrics_token: SecretStr | None = None  # and whoever bears it
     max_body_bytes: int = Field(default=512 * 1024, ge=1024)
     requests_in_progress: int = Field(default=1000, ge=1)  # per worker: about a second's work; more are refused
     requests_per_session: int = Field(default=600, ge=0, le=1_000_000)  # in 10 seconds; 0: no limit
@@ -53,12 +55,12 @@ class Settings(BaseSettings):
     drain_seconds: float | None = Field(default=None, ge=0, le=60)  # ready says 503 so long before closing
     shutdown_seconds: int = Field(default=30, ge=1)  # for requests in flight
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "metrics_addresses", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "metrics_addresses")
     @classmethod
     def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
@@ -100,6 +102,8 @@ class Settings(BaseSettings):
         secret = self.secret_key.get_secret_value() if self.secret_key else ""
         if len(secret) < 32 or len(set(secret)) < 10:
             raise ValueError("DIARY_SECRET_KEY must hold at least 32 random characters in production")
+        if self.metrics_token is not None and len(self.metrics_token.get_secret_value()) < 32:
+            raise ValueError("DIARY_METRICS_TOKEN must hold at least 32 random characters in production")
         if not self.require_verified_email or not self.require_second_factor:
             raise ValueError("DIARY_REQUIRE_VERIFIED_EMAIL and DIARY_REQUIRE_SECOND_FACTOR stay on in production")
         if not self.public_url.startswith("https://"):

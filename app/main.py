@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from app import __version__
 from app.config import Settings
-from app.http import deps, middleware, openapi, problems
+from app.http import deps, metrics, middleware, openapi, problems
 from app.http.lifecycle import Lifecycle
 from app.postgres.database import Database
 from app.routers import (
@@ -37,6 +37,7 @@ from app.services import audit, readiness
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
 SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, sync, me)
 OPEN = (auth, vocabularies, operations, pages)
+SAMPLE_SECONDS = 10
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.diary = parts
     app.state.lifecycle = Lifecycle()
     app.state.readiness = readiness.Readiness(parts.database)
+    app.state.sampler = metrics.Sampler(parts.database, app.state.readiness)
     for router in signed_in_routers():
         app.include_router(router)
     for module in OPEN:
@@ -121,7 +123,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()  # what lives now lives for ever: collections leave it out
         sealing = asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds))
+        sampling = asyncio.create_task(app.state.sampler.sample_regularly(SAMPLE_SECONDS))
         try:
             yield
         finally:
             sealing.cancel()
+            sampling.cancel()

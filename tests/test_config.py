@@ -54,6 +54,8 @@ def test_development_on_a_named_database_has_to_be_said() -> None:
         ({"secret_key": "canary" * 10}, "DIARY_SECRET_KEY must hold"),
         ({"require_verified_email": False}, "stay on"),
         ({"require_second_factor": False}, "stay on"),
+        ({"metrics_token": "canary"}, "DIARY_METRICS_TOKEN must hold"),
+        ({"metrics_addresses": "everybody"}, "metrics_addresses"),
         ({"public_url": "http://diary.example.org"}, "DIARY_PUBLIC_URL must begin with https"),
         ({"tls_cert": "/cert.pem"}, "go together"),
         ({"tls_key": "/key.pem"}, "go together"),

@@ -65,7 +65,7 @@ STATUSES = {
     "read_vocabulary": "200 304 400 404 422 429",
     "read_liveness": "200 400 422",
     "read_readiness": "200 400 422 503",
-    "read_metrics": "200 400 422",
+    "read_metrics": "200 400 403 422",
 }
 OPEN = {
     "register",

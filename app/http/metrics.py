@@ -1,5 +1,10 @@
-"""Prometheus metrics of the HTTP edge, labelled by method, route template and status only."""
+"""Prometheus metrics: of the HTTP edge by method, route template and status, and of what stands behind it.
 
+What happens behind the edge is counted there in plain numbers, where each microsecond is dear, and copied from time to
+time. All workers of one service are one in what is answered.
+"""
+
+import asyncio
 import os
 from functools import cache
 
@@ -14,12 +19,62 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from app import __version__
+from app.models.revision import REVISION
+from app.postgres.database import Database
+from app.services.readiness import Readiness
+
 # Labels are chosen by us: each new value is a series that Prometheus keeps for ever, and a caller can invent methods.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 IN_PROGRESS = Gauge("diary_http_requests_in_progress", "Requests being answered now", multiprocess_mode="livesum")
 _REQUESTS = Counter("diary_http_requests", "Requests answered", ["method", "route", "status"])
 _SECONDS = Histogram("diary_http_request_seconds", "Time to answer a request", ["method", "route"])
+
+_RELEASE = Gauge("diary_release", "Always 1; see the labels", ["version", "migration"], multiprocess_mode="livemax")
+_READY = Gauge("diary_ready", "1 while the database lets the service do it", ["what"], multiprocess_mode="livemin")
+_CONNECTIONS = Gauge(
+    "diary_database_connections", "Connections to the database", ["pool", "state"], multiprocess_mode="livesum"
+)
+_WAITING = Gauge("diary_database_calls_waiting", "Calls that have not left yet", multiprocess_mode="livesum")
+_TALLIED = {
+    "calls": Counter("diary_database_calls", "Calls by group commit: how each went, or that it was refused", ["way"]),
+    "statements": Counter("diary_database_statements", "Statements that carried these calls", ["way"]),
+    "mutations": Counter("diary_sync_mutations", "Mutations that phones pushed, by outcome", ["outcome"]),
+    "seals": Counter("diary_audit_seals", "Attempts to seal the audit trail", ["outcome"]),
+}
+
+
+class Sampler:
+    """Copies what one application has counted, and how its database is, into the metrics."""
+
+    def __init__(self, database: Database, readiness: Readiness) -> None:
+        self._database = database
+        self._readiness = readiness
+        self._copied: dict[tuple[str, str], int] = {}
+
+    def sample(self) -> None:
+        """Copies what is known now."""
+        _RELEASE.labels(__version__, REVISION).set(1)
+        _WAITING.set(self._database.waiting)
+        for pool, (opened, busy) in self._database.connections().items():
+            _CONNECTIONS.labels(pool, "busy").set(busy)
+            _CONNECTIONS.labels(pool, "idle").set(opened - busy)
+        for name, counter in _TALLIED.items():
+            for label, count in getattr(self._database.tally, name).items():
+                counter.labels(label).inc(count - self._copied.get((name, label), 0))
+                self._copied[name, label] = count
+        seen = self._readiness.last
+        if seen is not None:
+            _READY.labels("reads").set(seen.reads)
+            _READY.labels("writes").set(seen.writes)
+
+    async def sample_regularly(self, seconds: float) -> None:
+        """Looks at the database and copies, again and again until it is cancelled."""
+        while True:
+            await self._readiness.look()
+            self.sample()
+            await asyncio.sleep(seconds)
 
 
 def observe(method: str, route: str | None, status: int, seconds: float) -> None:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
+from prometheus_client import multiprocess as multiprocess_metrics
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import multiprocess
@@ -177,6 +178,11 @@ class Worker(multiprocess.Process):
         """What the worker's process does."""
         signal.signal(signal.SIGHUP, self.config.renew_certificate)
         super().target(sockets)
+
+    def join(self) -> None:
+        """Waits for the end of the process, whose gauges count no longer then."""
+        super().join()
+        multiprocess_metrics.mark_process_dead(self.pid)  # type: ignore[no-untyped-call]  # the package leaves it untyped
 
 
 class Supervisor(multiprocess.Multiprocess):

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 import asyncpg
-from sqlalchemy import CursorResult, NullPool
+from sqlalchemy import CursorResult, NullPool, QueuePool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -16,7 +16,7 @@ from app.config import Settings
 from app.errors import Unavailable
 from app.postgres import connections
 from app.postgres.functions import Call
-from app.postgres.group_commit import GroupCommit
+from app.postgres.group_commit import GroupCommit, Tally
 
 MINIMUM_VERSION = 150000
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
@@ -42,11 +42,12 @@ class CannotServe(RuntimeError):
 class Calls:
     """Single statements on the bare driver, each its own transaction."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, tally: Tally | None = None) -> None:
         self._url = url
         self._settings = settings
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._group_commit = GroupCommit(self.fetch, settings.database_pool_size, settings.database_wait_seconds)
+        carried, patience = settings.database_pool_size, settings.database_wait_seconds
+        self._group_commit = GroupCommit(self.fetch, carried, patience, tally)
 
     async def start(self, at_once: int) -> None:
         """Opens so many connections; the others as they are needed."""
@@ -75,6 +76,17 @@ class Calls:
                 connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for others to come back."""
+        return self._group_commit.waiting
+
+    def connections(self) -> tuple[int, int]:
+        """How many are open, and how many of them are busy."""
+        if self._pool is None:
+            return 0, 0
+        return self._pool.get_size(), self._pool.get_size() - self._pool.get_idle_size()
+
     async def call(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record]:
         """The rows of a call, by group commit; alone where only that finds the patient's node."""
         return await self._group_commit.call(call, cost=cost, alone=alone or self._settings.database_distributed)
@@ -97,7 +109,8 @@ class Database:
             pool_pre_ping=True,
         )
         self._transactions = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._calls = Calls(url, settings)
+        self.tally = Tally()
+        self._calls = Calls(url, settings, self.tally)
         replica = settings.replica_database_url
         self._replica = None if replica is None else Calls(replica.get_secret_value(), settings)
         self._replica_rests_until = 0.0
@@ -119,6 +132,18 @@ class Database:
         if self._replica is not None:
             await self._replica.stop()
         await self.engine.dispose()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for others to come back."""
+        return self._calls.waiting
+
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """How many are open and how many of them are busy: of those for calls, and of those for transactions."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 - for the type checker
+        busy = pool.checkedout()
+        return {"calls": self._calls.connections(), "transactions": (pool.checkedin() + busy, busy)}
 
     async def execute(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement, which is its own transaction: durable once this returns."""

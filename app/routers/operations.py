@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from app.errors import NotReady
+from app.errors import Forbidden, NotReady
 from app.http import metrics
+from app.http.deps import Parts
 from app.http.problems import responses
+from app.security import client_address, opaque_tokens
 
 router = APIRouter(tags=["operations"])
 Asked = Annotated[
@@ -63,9 +65,18 @@ async def read_readiness(request: Request, asked: Asked = "writes") -> Ready:
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(Forbidden)},
 )
-async def read_metrics() -> Response:
-    """Counters, durations and requests in progress, by method, route template and status."""
+async def read_metrics(request: Request, parts: Parts) -> Response:
+    """Requests by method, route template and status; the database's pool and group commit; sync, sealing, version.
+
+    Only for the addresses in `DIARY_METRICS_ADDRESSES`, and for whoever bears `DIARY_METRICS_TOKEN`.
+    """
+    token = parts.settings.metrics_token
+    named = client_address.within(request.scope["state"]["address"], parts.settings.metrics_addresses)
+    authorization = request.headers.get("Authorization", "")
+    if not named and not (token and opaque_tokens.bears(authorization, token.get_secret_value())):
+        raise Forbidden("Metrics are for named addresses, and for the bearer of their token.")
+    request.app.state.sampler.sample()
     text, media_type = metrics.exposition()
     return Response(text, media_type=media_type)

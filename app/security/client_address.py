@@ -1,7 +1,7 @@
 """The address a request comes from: as one host, and as the network that one subscriber holds."""
 
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 
 @lru_cache(4096)
@@ -24,3 +24,12 @@ def network(address: str | None) -> bytes:
     found = ip_address(address)
     # A socket that speaks both protocols shows an IPv4 client as ::ffff:192.0.2.1.
     return (getattr(found, "ipv4_mapped", None) or found).packed[:8]
+
+
+def within(address: str | None, networks: tuple[str, ...]) -> bool:
+    """Whether an address is one of these, or in one of these networks."""
+    if address is None:
+        return False
+    found = ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in ip_network(network) for network in networks)

@@ -26,7 +26,11 @@ async def seal_regularly(database: Database, seconds: float) -> None:
         await asyncio.sleep(seconds)
         try:
             sealed = await seal(database)
-        except Unavailable:
-            continue  # the next round seals what this one could not
+        except Exception as failure:  # whatever it is, the next round seals what this one could not
+            database.tally.seals["failed"] += 1
+            if not isinstance(failure, Unavailable):
+                logs.error("audit not sealed", failure)
+            continue
+        database.tally.seals["nothing_new" if sealed is None else "sealed"] += 1
         if sealed is not None:
             logs.info("audit sealed", segment=sealed[0], digest=sealed[1])

@@ -69,6 +69,7 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
         _invalid(mutation, refused[place]) if place in refused else _result(mutation, next(written))
         for place, mutation in enumerate(body.mutations)
     ]
+    diary.database.tally.mutations.update([result["status"] for result in results])
     return {
         "server_now": render_instant(now),
         "clock_skew_seconds": skew,

@@ -1,15 +1,25 @@
 """Liveness, readiness and metrics."""
 
+import asyncio
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
+from app import __version__
 from app.config import Settings
+from app.errors import Unavailable
 from app.http import middleware, problems
+from app.models.revision import REVISION
+from app.postgres.database import Database
 from app.routers import operations
+from app.services import audit
 from app.services.readiness import State
+from tests.people import Phone, entry
+from tests.routers.test_sync import push, put
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +33,8 @@ def service() -> FastAPI:
     middleware.install(app, Settings(environment="development"))
     app.state.lifecycle = SimpleNamespace(draining=False)
     see(app, State(True, True))
+    app.state.diary = SimpleNamespace(settings=Settings(environment="development"))
+    app.state.sampler = SimpleNamespace(sample=lambda: None)
     return app
 
 
@@ -78,3 +90,88 @@ async def test_metrics_count_what_was_answered(service: FastAPI) -> None:
     assert response.headers["content-type"].startswith("text/plain")
     assert 'diary_http_requests_total{method="GET",route="/livez",status="200"}' in response.text
     assert 'diary_http_request_seconds_bucket{le="0.005",method="GET",route="/livez"}' in response.text
+
+
+TOKEN = "a token that only the monitoring knows"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "authorization", "status"),
+    [
+        (("127.0.0.1",), "", 200),
+        (("127.0.0.0/8",), "", 200),
+        (("10.0.0.0/8", "::1"), "", 403),
+        ((), "", 403),
+        ((), f"Bearer {TOKEN}", 200),
+        ((), f"bearer {TOKEN}", 200),
+        ((), f"Bearer {TOKEN}r", 403),
+        ((), f"Basic {TOKEN}", 403),
+        ((), "Bearer", 403),
+    ],
+)
+async def test_metrics_are_for_named_addresses_or_a_token(
+    service: FastAPI, addresses: tuple[str, ...], authorization: str, status: int
+) -> None:
+    chosen = {"metrics_addresses": addresses, "metrics_token": SecretStr(TOKEN)}
+    service.state.diary.settings = Settings(environment="development").model_copy(update=chosen)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://test") as client:
+        answer = await client.get("/metrics", headers={"Authorization": authorization})
+    assert answer.status_code == status
+    assert ("diary_http" in answer.text) is (status == 200)
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer None"])
+async def test_without_a_token_nobody_bears_it(service: FastAPI, authorization: str) -> None:
+    service.state.diary.settings = Settings(environment="development").model_copy(update={"metrics_addresses": ()})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://test") as client:
+        assert (await client.get("/metrics", headers={"Authorization": authorization})).status_code == 403
+
+
+def value(metrics: str, name: str) -> float:
+    """The value of one series."""
+    [line] = [line for line in metrics.splitlines() if line.startswith(f"{name} ")]
+    return float(line.rpartition(" ")[2])
+
+
+async def test_metrics_tell_of_the_pool_group_commit_sync_sealing_and_the_release(
+    app: FastAPI, ada: Phone, client: httpx.AsyncClient
+) -> None:
+    created, invalid = 'diary_sync_mutations_total{outcome="created"}', 'diary_sync_mutations_total{outcome="invalid"}'
+    assert (await push(ada, put("entry", entry()), put("entry", entry(mood=99)))).status_code == 200
+    before = (await client.get("/metrics")).text
+    assert (await push(ada, put("entry", entry()), put("entry", entry()), put("entry", entry(mood=99)))).is_success
+    after = (await client.get("/metrics")).text
+    assert value(after, created) == value(before, created) + 2
+    assert value(after, invalid) == value(before, invalid) + 1
+    grouped = 'diary_database_calls_total{way="grouped"}'
+    assert value(after, grouped) > value(before, grouped)
+    assert value(after, 'diary_database_statements_total{way="grouped"}') <= value(after, grouped)
+    assert value(after, 'diary_database_connections{pool="calls",state="busy"}') == 0
+    assert value(after, 'diary_database_connections{pool="calls",state="idle"}') >= 1
+    assert value(after, "diary_database_calls_waiting") == 0
+    assert value(after, f'diary_release{{migration="{REVISION}",version="{__version__}"}}') == 1
+    assert await app.state.readiness.look() == State(True, True)
+    ready = (await client.get("/metrics")).text
+    assert value(ready, 'diary_ready{what="writes"}') == 1
+
+
+async def test_sealing_that_fails_is_counted_and_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = iter([Unavailable(), KeyError(), None, (7, "digest")])
+
+    async def seal(_: Database) -> object:
+        outcome = next(outcomes, None)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(audit, "seal", seal)
+    database = Database(settings)
+    sealing = asyncio.create_task(audit.seal_regularly(database, 0))
+
+    async def counted() -> bool:
+        return database.tally.seals["sealed"] == 1
+
+    await until(counted)
+    sealing.cancel()
+    assert database.tally.seals["failed"] == 2
+    assert database.tally.seals["nothing_new"] >= 1
