@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -16,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.config import Settings
 from app.demo import seed as demo_data
+from app.domain.people import ROLES
 from app.http import server
 from app.http.tls import UnfitCertificate
 from app.main import check_start, create_app
@@ -25,7 +27,7 @@ from app.postgres import connections, distribution, embedded
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
-from app.services import invitations
+from app.services import accounts, invitations
 from app.services import verify as verification
 
 DATABASE = "diary"
@@ -48,6 +50,10 @@ cli = typer.Typer(
 )
 admin = typer.Typer(help="Work on keys and accounts.", no_args_is_help=True)
 cli.add_typer(admin, name="admin")
+keys = typer.Typer(help="Look at signing keys, and take old ones away.", no_args_is_help=True)
+admin.add_typer(keys, name="keys")
+people = typer.Typer(help="List accounts, disable and enable them.", no_args_is_help=True)
+admin.add_typer(people, name="people")
 
 
 def main() -> None:
@@ -174,8 +180,64 @@ def restored() -> None:
 @admin.command()
 def rotate_keys() -> None:
     """Make a new signing key; running workers take it up, and old tokens stay valid."""
+    with _said_plainly():
+        typer.echo(tokens.create_signing_key(_keys_directory()))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Name the signing keys, the newest first; it signs, and all of them verify."""
+    with _said_plainly():
+        signing, *others = tokens.key_ids(_keys_directory())
+    typer.echo("\n".join([f"{signing} signs", *others]))
+
+
+@keys.command()
+def retire(kid: str) -> None:
+    """Delete a signing key that has a successor: what it signed is refused from now on, and phones get new tokens."""
+    with _said_plainly():
+        tokens.retire_key(_keys_directory(), kid)
+
+
+def _keys_directory() -> Path:
     settings = _settings()
-    typer.echo(tokens.create_signing_key(settings.signing_keys_directory or settings.state_directory / "keys"))
+    return settings.signing_keys_directory or settings.state_directory / "keys"
+
+
+@people.command("list")
+def list_people(
+    role: Annotated[str | None, typer.Option(help=f"One of {', '.join(ROLES)}.")] = None,
+    disabled: Annotated[bool, typer.Option("--disabled", help="Only those that are disabled.")] = False,
+) -> None:
+    """List accounts: address, role, name, since when, seen when, and whether disabled, separated by tabs."""
+    if role is not None and role not in ROLES:
+        _fail(f"The role is one of {', '.join(ROLES)}.", 2)
+    for account in _as_owner(lambda url: accounts.list_accounts(url, role, disabled=disabled)):
+        seen = account.last_seen_at
+        typer.echo(
+            "\t".join(
+                [
+                    account.email,
+                    account.role,
+                    account.display_name,
+                    f"{account.created_at:%Y-%m-%d}",
+                    "never" if seen is None else f"{seen:%Y-%m-%d}",
+                    "active" if account.disabled_at is None else f"disabled {account.disabled_at:%Y-%m-%d}",
+                ]
+            )
+        )
+
+
+@people.command()
+def disable(email: str) -> None:
+    """End every right of an account on its next request; nothing of it is deleted."""
+    _as_owner(lambda url: accounts.disable(url, email))
+
+
+@people.command()
+def enable(email: str) -> None:
+    """Give an account back what it had before it was disabled."""
+    _as_owner(lambda url: accounts.enable(url, email))
 
 
 @admin.command()
@@ -253,7 +315,7 @@ def _said_plainly() -> Iterator[None]:
     """Ends the command with one sentence where the machine or the operator, not the program, is at fault."""
     try:
         yield
-    except invitations.Refused as error:
+    except (invitations.Refused, tokens.NotRetired) as error:
         _fail(str(error), 2)
     except Exception as error:
         sentence = _sentence(error)

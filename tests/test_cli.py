@@ -191,6 +191,22 @@ def test_rotating_keys_adds_a_private_file(run: Run, monkeypatch: pytest.MonkeyP
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
 
 
+def test_a_key_that_was_replaced_is_retired_and_the_one_that_signs_is_not(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIARY_SIGNING_KEYS_DIRECTORY", str(tmp_path))
+    old, new = (run("admin", "rotate-keys")[1].strip() for _ in range(2))
+    assert run("admin", "keys", "list") == (0, f"{new} signs\n{old}\n", "")
+    in_use = "This key signs: `pain-diary admin rotate-keys` makes its successor first.\n"
+    assert run("admin", "keys", "retire", new) == (2, "", in_use)
+    assert run("admin", "keys", "retire", old) == (0, "", "")
+    assert run("admin", "keys", "list") == (0, f"{new} signs\n", "")
+    unknown = "There is no key of this kid: `pain-diary admin keys list` names them.\n"
+    for kid in (old, f"../{tmp_path.name}/{new}"):
+        assert run("admin", "keys", "retire", kid) == (2, "", unknown)
+    assert [key.stem for key in tmp_path.glob("*.pem")] == [new]
+
+
 @pytest.fixture
 def admin(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`pain-diary admin …` on a migrated database, for a service that is reached at an address of its own."""
@@ -230,9 +246,32 @@ def test_a_clinician_is_verified_and_unverified_without_a_word(admin: Run, datab
         assert asyncio.run(verified()) is outcome
 
 
+def test_people_are_listed_disabled_and_enabled(admin: Run) -> None:
+    admin("create", "olga@example.org", "--name", "Olga")
+    admin("clinician", "weber@example.org", "--name", "Dr. Weber", "--profession", "nurse")
+    day = r"\d{4}-\d\d-\d\d"
+    weber, olga = (
+        f"weber@example.org\tclinician\tDr. Weber\t{day}\tnever\t",
+        f"olga@example.org\tadmin\tOlga\t{day}\tnever\t",
+    )
+    assert re.fullmatch(f"{olga}active\n{weber}active\n", admin("people", "list")[1])
+    assert admin("people", "disable", "Weber@example.org") == (0, "", "")
+    assert re.fullmatch(f"{olga}active\n{weber}disabled {day}\n", admin("people", "list")[1])
+    assert re.fullmatch(f"{weber}disabled {day}\n", admin("people", "list", "--disabled")[1])
+    assert re.fullmatch(f"{olga}active\n", admin("people", "list", "--role", "admin")[1])
+    assert admin("people", "enable", "weber@example.org") == (0, "", "")
+    assert admin("people", "list", "--disabled") == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (("people", "disable", "olga@example.org"), "There is no account with this address.\n"),
+        (("people", "enable", "olga"), "This is no e-mail address.\n"),
+        (
+            ("people", "list", "--role", "wizard"),
+            "The role is one of patient, caregiver, clinician, admin.\n",
+        ),
         (("create", "olga"), "This is no e-mail address.\n"),
         (("create", "olga@example.org", "--name", ""), "A name has 1 to 120 characters, on one line.\n"),
         (("organisation", " "), "A name has 1 to 120 characters, on one line.\n"),
@@ -243,7 +282,7 @@ def test_a_clinician_is_verified_and_unverified_without_a_word(admin: Run, datab
             " occupational_therapist, social_worker.\n",
         ),
     ],
-    ids=["address", "name", "organisation", "clinician", "profession"],
+    ids=["nobody", "no address", "role", "address", "name", "organisation", "clinician", "profession"],
 )
 def test_what_an_operator_cannot_ask_for_is_one_plain_sentence(
     admin: Run, arguments: tuple[str, ...], sentence: str

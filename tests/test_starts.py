@@ -266,6 +266,9 @@ COMMANDS = [
     ("admin", "clinician", "w@example.org", "--name", "W", "--profession", "nurse"),
     ("admin", "verify-clinician", "w@example.org"),
     ("admin", "unverify-clinician", "w@example.org"),
+    ("admin", "people", "list"),
+    ("admin", "people", "disable", "w@example.org"),
+    ("admin", "people", "enable", "w@example.org"),
 ]
 
 

@@ -51,6 +51,10 @@ class UnusableKeys(ValueError):
     """The directory holds no key, or what is none; the text says which file."""
 
 
+class NotRetired(Exception):
+    """The key stays; the text says why in one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """Who a verified token speaks for, and the second (Unix time) at which it ends."""
@@ -218,6 +222,24 @@ def create_signing_key(directory: Path) -> str:
         os.fsync(file.fileno())
     unfinished.rename(directory / f"{kid}.pem")  # a worker that looks meanwhile sees no half of a key
     return kid
+
+
+def key_ids(directory: Path) -> list[str]:
+    """The kids of the directory, the one that signs first; raises UnusableKeys."""
+    return sorted(_load(directory, {}), reverse=True)
+
+
+def retire_key(directory: Path, kid: str) -> None:
+    """Deletes a key that does not sign any more: what it signed is good for nothing within a second.
+
+    Raises NotRetired, and UnusableKeys.
+    """
+    kids = key_ids(directory)
+    if kid not in kids:
+        raise NotRetired("There is no key of this kid: `pain-diary admin keys list` names them.")
+    if kid == kids[0]:
+        raise NotRetired("This key signs: `pain-diary admin rotate-keys` makes its successor first.")
+    (directory / f"{kid}.pem").unlink()
 
 
 def _load(directory: Path, known: dict[str, _KeyPair]) -> dict[str, _KeyPair]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.errors import Fault, Invalid, NotFound
-from app.models import Clinician, DeviceSession, Invitation, Organisation, User
+from app.models import AuditEvent, Clinician, DeviceSession, Invitation, Organisation, Patient, User
 from app.models.care_team import PROFESSIONS
 from app.postgres import connections
 from app.postgres.database import Database, call_in, owner_transaction
@@ -26,6 +26,7 @@ from app.security import opaque_tokens, passwords
 from app.services.auth import REVOKE_SESSIONS
 
 LIFE = timedelta(days=7)
+OPERATOR = "operator"  # in the audit trail: whoever holds the owner's URL, which names no person
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 _NAME: TypeAdapter[str] = TypeAdapter(Annotated[str, line(120)])
 
@@ -37,15 +38,17 @@ class Refused(Exception):
 async def add_organisation(url: str, name: str) -> UUID:
     """The id of the organisation of this name, made where there is none."""
     name = _name(name)
-    async with _as_owner(url) as connection:
+    async with as_owner(url) as connection:
         await connection.execute(upsert(Organisation).values(name=name).on_conflict_do_nothing())
-        return await _organisation(connection, name)
+        organisation_id = await _organisation(connection, name)
+        await note(connection, "organisations.add", organisation_id)
+        return organisation_id
 
 
 async def invite_admin(url: str, email: str, name: str | None) -> str:
     """The token of a one-time link for a new admin; for an old one another, in the place of the link before."""
-    email, name = _address(email), _name(name) if name is not None else None
-    async with _as_owner(url) as connection:
+    email, name = known_address(email), _name(name) if name is not None else None
+    async with as_owner(url) as connection:
         return await _invite(connection, await _account(connection, "admin", email, name))
 
 
@@ -56,17 +59,17 @@ async def invite_clinician(
 
     The operator vouches for a new clinician, unless `unverified`. An old one stays as verified as before, or less.
     """
-    email, name = _address(email), _name(name)
+    email, name = known_address(email), _name(name)
     if profession not in PROFESSIONS:
         raise Refused(f"The profession is one of {', '.join(PROFESSIONS)}.")
     facts: dict[str, object] = {"profession": profession}
-    async with _as_owner(url) as connection:
+    async with as_owner(url) as connection:
         user_id = await _account(connection, "clinician", email, name)
         if organisation is not None:
             facts["organisation_id"] = await _organisation(connection, _name(organisation))
         if unverified:
             facts["verified_at"] = None
-        await _hold_writes(connection, user_id)
+        await hold_writes(connection, user_id)
         clinician = upsert(Clinician).values({"user_id": user_id, "verified_at": func.now()} | facts)
         await connection.execute(clinician.on_conflict_do_update(index_elements=[Clinician.user_id], set_=facts))
         return await _invite(connection, user_id)
@@ -74,18 +77,20 @@ async def invite_clinician(
 
 async def verify_clinician(url: str, email: str) -> None:
     """Vouches for a clinician: from the next request on, what patients granted is open."""
-    async with _as_owner(url) as connection:
+    async with as_owner(url) as connection:
         user_id = await _clinician(connection, email)
         since = func.coalesce(Clinician.verified_at, func.now())
         await connection.execute(update(Clinician).where(Clinician.user_id == user_id).values(verified_at=since))
+        await note(connection, "clinicians.verify", user_id)
 
 
 async def unverify_clinician(url: str, email: str) -> None:
     """Vouches no longer: from the next request on, the clinician sees no health data."""
-    async with _as_owner(url) as connection:
+    async with as_owner(url) as connection:
         user_id = await _clinician(connection, email)
-        await _hold_writes(connection, user_id)
+        await hold_writes(connection, user_id)
         await connection.execute(update(Clinician).where(Clinician.user_id == user_id).values(verified_at=None))
+        await note(connection, "clinicians.unverify", user_id)
 
 
 async def accept(database: Database, token: str, password: str, now: datetime) -> None:
@@ -118,7 +123,7 @@ async def _set_password(transaction: AsyncSession, user_id: UUID, encoded: str, 
 
 
 @asynccontextmanager
-async def _as_owner(url: str) -> AsyncIterator[AsyncConnection]:
+async def as_owner(url: str) -> AsyncIterator[AsyncConnection]:
     """One transaction at this URL; raises Refused where the database is not migrated, or the URL not its owner's."""
     try:
         async with owner_transaction(url) as connection:
@@ -156,7 +161,15 @@ async def _invite(connection: AsyncConnection, user_id: UUID) -> str:
     await connection.execute(delete(Invitation).where(Invitation.user_id == user_id, Invitation.used_at.is_(None)))
     new = {"digest": opaque_tokens.digest(token), "user_id": user_id, "expires_at": datetime.now(UTC) + LIFE}
     await connection.execute(insert(Invitation).values(new))
+    await note(connection, "accounts.invite", user_id)
     return token
+
+
+async def note(connection: AsyncConnection, action: str, concerned: UUID) -> None:
+    """Writes into the audit trail what an operator did, and to which account or organisation."""
+    patient_id = await connection.scalar(select(Patient.id).where(Patient.user_id == concerned))
+    done = {"role": OPERATOR, "action": action, "record_ids": [concerned], "patient_id": patient_id, "outcome": "ok"}
+    await connection.execute(insert(AuditEvent).values(done))
 
 
 async def _organisation(connection: AsyncConnection, name: str) -> UUID:
@@ -168,19 +181,20 @@ async def _organisation(connection: AsyncConnection, name: str) -> UUID:
 
 async def _clinician(connection: AsyncConnection, email: str) -> UUID:
     clinicians = select(Clinician.user_id).join(User, User.id == Clinician.user_id)
-    found = await connection.scalar(clinicians.where(User.email == _address(email)))
+    found = await connection.scalar(clinicians.where(User.email == known_address(email)))
     if found is None:
         raise Refused("There is no clinician with this address.")
     return found
 
 
-async def _hold_writes(connection: AsyncConnection, user_id: UUID) -> None:
+async def hold_writes(connection: AsyncConnection, user_id: UUID) -> None:
     """Waits for what the account is writing, and lets nothing more be written until the transaction ends."""
     none = REVOKE_SESSIONS(user=user_id, sessions=[])
     await connection.exec_driver_sql(none.function.statement, none.arguments)
 
 
-def _address(email: str) -> str:
+def known_address(email: str) -> str:
+    """The address as it is stored; raises Refused for what is none."""
     try:
         return _EMAIL.validate_python(email).lower()
     except ValidationError:
