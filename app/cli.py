@@ -39,6 +39,7 @@ SAYING_WHY = (
     embedded.StillRunning,
     migrations.UnknownRevision,
     CannotServe,
+    connections.NotTheOwner,
 )
 Result = TypeVar("Result")
 
@@ -155,10 +156,11 @@ def openapi() -> None:
 
 @cli.command()
 def verify() -> None:
-    """Look for damage in diaries and audit trail; prints each finding, and then exits with 1."""
+    """Look for damage: in what guards the data, then in diaries and audit trail; exits with 1 where there is any."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
-        findings = verification.run(url, _show_progress if sys.stderr.isatty() else None)
+        progress = _show_progress if sys.stderr.isatty() else None
+        findings = verification.run(url, progress, distributed=settings.database_distributed)
     if findings:
         typer.echo("\n".join(findings))
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from tests.serving import ROOT
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info", "node_modules", "docs", "examples")
 AS_SOMEBODY = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 MIGRATE = "import sys; from app.postgres.migrate import migrate; migrate(sys.argv[1])"
+VERIFY = "import sys; from app.services.verify import run; sys.exit(chr(10).join(run(sys.argv[1])) or 0)"
 DOWN = (
     "import sys; from alembic import command; from app.postgres.migrate import alembic_config;"
     " command.downgrade(alembic_config(sys.argv[1]), '-1')"
@@ -27,6 +28,10 @@ class Tree:
     def migrate(self, url: str) -> None:
         """Brings a database up to this release."""
         self.run("-c", MIGRATE, url)
+
+    def verify(self, url: str) -> None:
+        """Raises RuntimeError where its own verifier finds something."""
+        self.run("-c", VERIFY, url)
 
     def migrate_back(self, url: str) -> None:
         """One migration down."""

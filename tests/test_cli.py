@@ -170,7 +170,7 @@ def test_progress_is_one_line_that_fills(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_verify_prints_what_it_finds_and_fails(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {database_url: ["audit segment 7", "audit segment 8"]}
-    monkeypatch.setattr(verify, "run", lambda url, _report: found[url])
+    monkeypatch.setattr(verify, "run", lambda url, *_, **__: found[url])
     assert run("verify") == (1, "audit segment 7\naudit segment 8\n", "")
 
 

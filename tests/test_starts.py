@@ -288,7 +288,7 @@ def test_a_command_says_why_it_has_no_database(
         assert fails(run, *command) == sentence
 
 
-@pytest.mark.parametrize("command", COMMANDS[2:], ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
 def test_a_command_says_that_it_takes_a_migrated_database_and_its_owner(
     run: Run, monkeypatch: pytest.MonkeyPatch, server_url: str, migrated: str, command: tuple[str, ...]
 ) -> None:

@@ -1,54 +1,61 @@
--- What must hold in one diary, whatever crashed: `pain-diary verify` asks it of each. No row means that all is well.
-CREATE OR REPLACE FUNCTION verify_diary_v1(p_patient uuid) RETURNS SETOF text
+-- What must hold in one diary, whatever crashed: `pain-diary verify` asks it of each. One row for each kind of violation:
+-- how often it is there, and the ids of the first ten records that it concerns. No row means that all is well.
+CREATE OR REPLACE FUNCTION verify_diary_v1(p_patient uuid)
+RETURNS TABLE (violation text, times bigint, ids uuid[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     clock patient_clocks;
 BEGIN
     SELECT * INTO clock FROM patient_clocks WHERE patient_id = p_patient;
     IF clock.patient_id IS NULL THEN
-        RETURN QUERY SELECT 'the patient has no clock' FROM patients WHERE id = p_patient AND erased_at IS NULL;
+        RETURN QUERY SELECT 'the patient has no clock', 1::bigint, '{}'::uuid[]
+                     FROM patients WHERE id = p_patient AND erased_at IS NULL;
         RETURN;
     END IF;
     PERFORM set_config('diary.patient', p_patient::text, true), set_config('diary.data_from', '-infinity', true),
             set_config('diary.kinds', all_kinds()::text, true);
     RETURN QUERY
-    SELECT 'change_seq is not 1 to head without a gap'
-    FROM record_versions v WHERE v.patient_id = p_patient
-    HAVING count(*) <> clock.head OR coalesce(min(change_seq), 1) <> 1
-        OR coalesce(max(change_seq), 0) <> clock.head
-    UNION ALL
-    SELECT 'versions of a record do not step by one'
-    FROM record_versions v WHERE v.patient_id = p_patient GROUP BY record_id
-    HAVING min(version) <> 1 OR max(version) <> count(*)
-    UNION ALL
-    SELECT 'a record does not stand at its last version'
-    FROM records r
-    FULL JOIN (SELECT DISTINCT ON (record_id) record_id, version, change_seq, deleted FROM record_versions
-               WHERE patient_id = p_patient ORDER BY record_id, version DESC) last
-        ON last.record_id = r.id
-    WHERE (r.version, r.change_seq, r.deleted) IS DISTINCT FROM (last.version, last.change_seq, last.deleted)
-    UNION ALL
-    SELECT 'a record differs from its last version or from its own document'
-    FROM records r JOIN record_versions v
-        ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
-    WHERE r.patient_id = p_patient
-      AND (v.content_hash <> r.content_hash
-           OR (r.document ->> 'patient_id', r.document ->> 'kind', r.document ->> 'id', r.document ->> 'version',
-               r.document ->> 'change_seq', r.document ->> 'deleted')
-              IS DISTINCT FROM (r.patient_id::text, r.kind, r.id::text, r.version::text, r.change_seq::text,
-                                r.deleted::text)
-           OR r.document::jsonb ? 'note')
-    UNION ALL
-    SELECT 'a deleted record came back'
-    FROM record_versions a JOIN record_versions b
-        ON b.patient_id = a.patient_id AND b.record_id = a.record_id AND b.version > a.version
-    WHERE a.patient_id = p_patient AND a.deleted AND NOT b.deleted
-    UNION ALL
-    SELECT 'a superseded version has lost its document'
-    FROM record_versions v JOIN records r ON r.patient_id = v.patient_id AND r.id = v.record_id
-    WHERE v.patient_id = p_patient AND v.version < r.version AND v.document IS NULL
-    UNION ALL
-    SELECT 'a mutation was applied twice'
-    FROM record_versions v WHERE v.patient_id = p_patient AND mutation_id IS NOT NULL
-    GROUP BY mutation_id HAVING count(*) > 1;
+    WITH found (kind, id) AS (
+        SELECT 'change_seq is not 1 to head without a gap', NULL::uuid
+        FROM record_versions v WHERE v.patient_id = p_patient
+        HAVING count(*) <> clock.head OR coalesce(min(change_seq), 1) <> 1
+            OR coalesce(max(change_seq), 0) <> clock.head
+        UNION ALL
+        SELECT 'versions of a record do not step by one', record_id
+        FROM record_versions v WHERE v.patient_id = p_patient GROUP BY record_id
+        HAVING min(version) <> 1 OR max(version) <> count(*)
+        UNION ALL
+        SELECT 'a record does not stand at its last version', coalesce(r.id, last.record_id)
+        FROM records r
+        FULL JOIN (SELECT DISTINCT ON (record_id) record_id, version, change_seq, deleted FROM record_versions
+                   WHERE patient_id = p_patient ORDER BY record_id, version DESC) last
+            ON last.record_id = r.id
+        WHERE (r.version, r.change_seq, r.deleted) IS DISTINCT FROM (last.version, last.change_seq, last.deleted)
+        UNION ALL
+        SELECT 'a record differs from its last version or from its own document', r.id
+        FROM records r JOIN record_versions v
+            ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
+        WHERE r.patient_id = p_patient
+          AND (v.content_hash <> r.content_hash
+               OR (r.document ->> 'patient_id', r.document ->> 'kind', r.document ->> 'id', r.document ->> 'version',
+                   r.document ->> 'change_seq', r.document ->> 'deleted')
+                  IS DISTINCT FROM (r.patient_id::text, r.kind, r.id::text, r.version::text, r.change_seq::text,
+                                    r.deleted::text)
+               OR r.document::jsonb ? 'note')
+        UNION ALL
+        SELECT DISTINCT 'a deleted record came back', a.record_id
+        FROM record_versions a JOIN record_versions b
+            ON b.patient_id = a.patient_id AND b.record_id = a.record_id AND b.version > a.version
+        WHERE a.patient_id = p_patient AND a.deleted AND NOT b.deleted
+        UNION ALL
+        SELECT 'a superseded version has lost its document', v.record_id
+        FROM record_versions v JOIN records r ON r.patient_id = v.patient_id AND r.id = v.record_id
+        WHERE v.patient_id = p_patient AND v.version < r.version AND v.document IS NULL
+        UNION ALL
+        SELECT 'a mutation was applied twice', min(v.record_id::text)::uuid
+        FROM record_versions v WHERE v.patient_id = p_patient AND mutation_id IS NOT NULL
+        GROUP BY mutation_id HAVING count(*) > 1
+    )
+    SELECT kind, count(*), coalesce((array_agg(id ORDER BY id) FILTER (WHERE id IS NOT NULL))[1:10], '{}')
+    FROM found GROUP BY kind ORDER BY kind;
 END $$;

@@ -40,6 +40,10 @@ class NotConnected(ConnectionError):
     """No connection came about; the text says why in one sentence."""
 
 
+class NotTheOwner(Exception):
+    """What was asked for takes the owner's rights; the text says so."""
+
+
 async def connect(url: str, *, password_file: Path | None = None, **options: Any) -> Any:
     """A connection. The password file is read for each, so that a new password needs no restart.
 
@@ -58,6 +62,12 @@ async def connect(url: str, *, password_file: Path | None = None, **options: Any
     except OSError as failure:
         reason = _unreachable(failure)
     raise NotConnected(reason)
+
+
+async def require_owner(connection: Any) -> None:
+    """Raises NotTheOwner where the connection's role is not the owner of the tables."""
+    if not await connection.fetchval(IS_OWNER):
+        raise NotTheOwner(REFUSALS["42501"])
 
 
 def read_password(file: Path) -> str:

@@ -45,7 +45,7 @@ SQL = {
     "session_account_v1.sql": "8280beef644ffbc456b02fbbd32c0b1097f1c8dda82967f866eb138c6e7505fd",
     "settle_audit_v1.sql": "0684371e068d425924cc3a2b1e151380a365264301ad57bbe03618524e04dc74",
     "treatments.sql": "b45e3f50a42a4e97b25eea43a91f05d58e73aa3f83549602900a7c06a3657641",
-    "verify_diary_v1.sql": "73ba6c5fd2f59f382fae4cfb402a46a5bbb713f9fa3a8c2b0b941f32b1ddd85b",
+    "verify_diary_v1.sql": "3fbb146ace339eff4311071eda41ec7f4a1adaf5efa4d61d17565a4df90abb66",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "9158abea49b2c6fe6b4cc4ade6f41d80b577c2654b77722501f54be577679881",
     "write_steps.sql": "dce803aeaab05763545bf6fdb3582fec50fe28105e0e281f2b0bb01ad9c42d2c",

@@ -1,6 +1,7 @@
 """The verifier: silent on what the service wrote, and with a line for each way in which it can be damaged."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID, uuid4
@@ -54,6 +55,17 @@ async def inside(place: Place) -> AsyncIterator[Connection]:
     await connection.close()
 
 
+@asynccontextmanager
+async def rolled_back(connection: Connection) -> AsyncIterator[None]:
+    """Takes back what is done meanwhile."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
 async def found(place: Place) -> list[str]:
     return await anyio.to_thread.run_sync(verify.run, place.url)
 
@@ -105,7 +117,8 @@ async def test_each_kind_of_damage_has_its_line(
     transaction = inside.transaction()
     await transaction.start()
     assert await inside.execute(damage.format(kept=place.kept, removed=place.removed)) in ("UPDATE 1", "DELETE 1")
-    rows = await inside.fetch("SELECT id::text AS patient, verify_diary_v1(id) AS violation FROM patients")
+    every = "SELECT p.id::text AS patient, v.* FROM patients p, verify_diary_v1(p.id) v"
+    rows = await inside.fetch(every)
     await transaction.rollback()
     assert {row["violation"] for row in rows} >= violations
     assert {row["patient"] for row in rows} == {place.phone.patient_id}
@@ -116,7 +129,7 @@ async def test_a_mutation_that_was_applied_twice_has_its_line(place: Place, insi
     await transaction.start()
     await inside.execute("DROP INDEX uq_record_versions_mutation")
     await inside.execute("UPDATE record_versions SET mutation_id = $1", uuid4())
-    rows = await inside.fetch("SELECT verify_diary_v1($1) AS violation", UUID(place.phone.patient_id))
+    rows = await inside.fetch("SELECT * FROM verify_diary_v1($1)", UUID(place.phone.patient_id))
     await transaction.rollback()
     assert [row["violation"] for row in rows] == [TWICE]
 
@@ -133,6 +146,95 @@ async def test_a_line_names_the_diary_or_the_audit_segment_and_no_health_data(pl
             " WHERE number = (SELECT max(number) FROM audit_segments) RETURNING number"
         )
     assert await found(place) == [
-        f"diary {place.phone.patient_id}: {NO_GAP}",
-        f"audit segment {number}: its events are not those that were sealed",
+        f"{NO_GAP}: 1",
+        f"  diary {place.phone.patient_id}",
+        "the events of an audit segment are not those that were sealed: 1",
+        f"  audit segment {number}",
     ]
+
+
+async def test_equal_findings_are_counted_and_the_first_are_named(place: Place, inside: Connection) -> None:
+    ids = sorted([(await place.phone.log()).json()["id"] for _ in range(12)])
+    await inside.execute("UPDATE records SET content_hash = sha256('x') WHERE id = ANY ($1::text[]::uuid[])", ids)
+    lines = [line for line in await found(place) if ids[0] in line]
+    assert lines == [f"  diary {place.phone.patient_id}: record {', '.join(ids[:10])} and 2 more"]
+    assert f"{ODD}: 12" in await found(place)
+
+
+def test_no_more_places_are_shown_than_one_can_read() -> None:
+    places = [f"place {number}" for number in range(200_000)]
+    lines = verify._group("it is so", places)
+    assert lines == ["it is so: 200000", *(f"  {place}" for place in places[: verify.SHOWN]), "  and 199990 more"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "lines"),
+    [
+        (
+            "ALTER FUNCTION read_heads_v1 OWNER TO postgres",
+            ["owners other than this release left: 1", "  function read_heads_v1(uuid): postgres, not diary_owner"],
+        ),
+        (
+            "ALTER TABLE sessions OWNER TO postgres",
+            ["owners other than this release left: 1", "  table sessions: postgres, not diary_owner"],
+        ),
+        (
+            "GRANT INSERT ON records TO diary_app",
+            ["privileges other than this release left: 1", "  table records: diary_app INSERT, diary_eraser"],
+        ),
+        (
+            "GRANT SELECT (note) ON records TO PUBLIC",
+            ["privileges other than this release left: 1", "  table records, column note: PUBLIC SELECT, not nobody"],
+        ),
+        (
+            "ALTER TABLE records NO FORCE ROW LEVEL SECURITY",
+            ["row security other than this release left: 1", "  table records: on, not forced"],
+        ),
+        (
+            "DROP POLICY in_context ON grants",
+            ["policies other than this release left: 1", "  table grants, policy in_context is missing"],
+        ),
+        (
+            "CREATE POLICY everybody ON records USING (true)",
+            ["policies other than this release left: 1", "  table records, policy everybody is not of this release"],
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION write_scopes() RETURNS text[] LANGUAGE sql AS $$ SELECT all_scopes() $$",
+            ["functions other than this release left: 1", "  function write_scopes() is not as this release left it"],
+        ),
+        (
+            "ALTER TABLE audit_events DISABLE TRIGGER append_only",
+            [
+                "triggers other than this release left: 1",
+                "  table audit_events, trigger append_only is not",
+            ],
+        ),
+        ("UPDATE alembic_version SET version_num = 'r1923'", ["The database stands at the migration r1923, not at"]),
+    ],
+)
+async def test_what_guards_the_data_is_named_before_any_record_is_blamed(
+    place: Place, inside: Connection, damage: str, lines: list[str]
+) -> None:
+    async with rolled_back(inside):
+        await inside.execute("UPDATE patient_clocks SET head = head + 1")
+        await inside.execute(damage)
+        guards = await verify._guards(inside, distributed=False)
+    assert len(guards) == len(lines)
+    assert all(guard.startswith(line) for guard, line in zip(guards, lines, strict=True))
+
+
+async def test_records_are_not_looked_at_where_what_guards_them_is_not_as_it_was(
+    place: Place, inside: Connection
+) -> None:
+    await inside.execute("CREATE POLICY everybody ON grants USING (true)")
+    try:
+        assert (await found(place))[-1] == verify.NOT_LOOKED_AT
+    finally:
+        await inside.execute("DROP POLICY everybody ON grants")
+
+
+async def test_what_is_not_ours_may_be_as_it_is(place: Place, inside: Connection) -> None:
+    async with rolled_back(inside):
+        await inside.execute("CREATE TABLE reports (id integer); GRANT ALL ON reports TO PUBLIC")
+        await inside.execute("CREATE FUNCTION report() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+        assert await verify._guards(inside, distributed=False) == []
