@@ -100,8 +100,16 @@ def _chain(exception: BaseException) -> Iterator[BaseException]:
 
 def _event(record: logging.LogRecord) -> str:
     if record.name.partition(".")[0] in _OUR_WORDS:
-        return record.getMessage().strip()
+        return _said(record.getMessage().strip())
     return f"{record.name}: {record.filename}:{record.lineno} {record.funcName}"
+
+
+def _said(message: str) -> str:
+    """The message; of a traceback, which is all that uvicorn has of a start that failed, what failed."""
+    if not message.startswith("Traceback"):
+        return message
+    failure = message.splitlines()[-1]
+    return failure if failure.startswith("app.") else failure.partition(":")[0]  # ours name nothing that was given
 
 
 def _write(level: int, event: str, exception: BaseException | None, fields: dict[str, object]) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import traceback
 from collections.abc import Iterator
 
 import pytest
 
 from app import logs
+from app.postgres.database import CannotServe
 
 NAMES = ("", "diary", "uvicorn", "uvicorn.error", "uvicorn.access")
 
@@ -73,6 +75,17 @@ def test_the_members_of_a_group_are_shown_and_a_suppressed_context_is_not() -> N
     member.__context__, member.__suppress_context__ = OSError(), True
     types = [one["type"] for one in logs.describe(ExceptionGroup("canary", [member]))]
     assert types == ["builtins.ExceptionGroup", "builtins.KeyError"]
+
+
+def test_of_a_start_that_failed_the_log_says_what_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    for failure in (CannotServe("It is too old."), KeyError("canary")):
+        try:
+            raise failure
+        except Exception:
+            logging.getLogger("uvicorn.error").error(traceback.format_exc())
+    told = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["app.postgres.database.CannotServe: It is too old.", "KeyError"]
 
 
 def test_uvicorn_reports_itself_but_never_paths(capsys: pytest.CaptureFixture[str]) -> None:

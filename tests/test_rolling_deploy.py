@@ -72,6 +72,7 @@ class Load:
     workers: list[str] = field(default_factory=list)
     acknowledged: dict[str, list[str]] = field(default_factory=dict)  # ids of records, by patient
     failures: list[str] = field(default_factory=list)
+    readiness: list[int] = field(default_factory=list)  # of the older and the newer worker, on the newer schema
     done: int = 0
     ended: bool = False
 
@@ -145,8 +146,9 @@ async def roll_out(before: Tree, after: Tree, place: Place) -> Load:
             await load.go_on()
             await in_thread(after.migrate, place.owner_url)
             await load.go_on()
-            load.workers.append(await in_thread(start, stack, place, after))
+            load.workers.append(await in_thread(start, stack, place, after))  # takes longer than a look is kept
             await load.go_on()
+            load.readiness = [(await phones[0].http.get(f"{url}/readyz")).status_code for url in load.workers]
             del load.workers[0]
             await load.go_on()
             await in_thread(old.close)
@@ -185,14 +187,14 @@ async def test_the_workers_of_the_release_before_serve_on_beside_this_one(
     tag: str, place: Place, tmp_path: Path
 ) -> None:
     load = await roll_out(released(tag, tmp_path / "before"), Tree(ROOT), place)
-    assert load.failures == []
+    assert (load.failures, load.readiness) == ([], [200, 200])
     assert await in_thread(verify.run, place.owner_url) == []
 
 
 @pytest.mark.long
 async def test_the_workers_of_this_release_serve_on_beside_the_next(place: Place, careful: Release) -> None:
     load = await roll_out(Tree(ROOT), careful, place)
-    assert load.failures == []
+    assert (load.failures, load.readiness) == ([], [200, 200])
     await in_thread(careful.verify, place.owner_url)
 
 
@@ -202,3 +204,4 @@ async def test_a_release_that_takes_at_once_what_the_one_before_calls_is_noticed
 ) -> None:
     load = await roll_out(Tree(ROOT), careless, place)
     assert "POST 500" in load.failures
+    assert load.readiness == [503, 200]

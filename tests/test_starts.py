@@ -1,6 +1,7 @@
 """Every start, and every command, that must fail says why in one sentence and exits non-zero."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -323,3 +324,5 @@ def test_a_start_that_fails_in_a_worker_ends_with_a_failure_too(workers: str, se
     )
     assert done.returncode == 3
     assert done.stderr == b""
+    events = {json.loads(line)["event"] for line in done.stdout.splitlines()}
+    assert f"app.postgres.database.CannotServe: {MIGHTY}" in events

@@ -33,6 +33,7 @@ ACCEPTS_PER_ITERATION = 8
 TLS_HANDSHAKE_SECONDS = 5
 TLS_CLOSE_SECONDS = 1
 DRAIN_POLL_SECONDS = 0.1
+WORKER_SILENT_SECONDS = 30  # before it is replaced: on a busy machine one may take five to say its first word
 
 logger = logging.getLogger("diary.server")
 
@@ -118,6 +119,7 @@ class Config(ReceivingConfig):
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=settings.shutdown_seconds,
+            timeout_worker_healthcheck=WORKER_SILENT_SECONDS,
             ssl_context_factory=_listening if self.certificate else None,
         )
 
