@@ -13,10 +13,10 @@ RUN python -m venv .venv \
     && .venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes -r requirements.lock \
     && .venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes -r build.lock \
     && .venv/bin/python -m pip check
-COPY pyproject.toml README.md alembic.ini ./
+COPY pyproject.toml README.md ./
 COPY migrations migrations
 COPY app app
-# Editable, so that the package finds alembic.ini and the migrations beside it.
+# Editable, so that the package finds and the migrations beside it.
 RUN .venv/bin/python -m pip install --no-deps --no-build-isolation -e . \
     && .venv/bin/python -m pip uninstall -y setuptools pip \
     && rm requirements.lock requirements-dev.lock build.lock

@@ -16,6 +16,7 @@ from tests.waiting import PATIENCE, block_until
 
 ROOT = Path(__file__).parent.parent
 STARTED = "Application startup complete."
+OURS = (sys.executable, "-c", "from app.cli import main; main()")
 
 
 class Served(NamedTuple):
@@ -40,10 +41,12 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serve(settings: Settings, directory: Path, root: Path = ROOT, **more: str) -> Iterator[Served]:
+def serve(
+    settings: Settings, directory: Path, root: Path = ROOT, program: tuple[str, ...] = OURS, **more: str
+) -> Iterator[Served]:
     """A server on the database of these settings, which logs in the directory; `more` are settings as well.
 
-    `root`: the tree whose code serves.
+    `root`: the tree whose code serves, unless `program` is one that was installed.
     """
     assert settings.database_url is not None
     chosen = {
@@ -59,10 +62,9 @@ def serve(settings: Settings, directory: Path, root: Path = ROOT, **more: str) -
         **more,
     }
     environment = os.environ | {f"DIARY_{name}": value for name, value in chosen.items()}
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
     log = directory / "server.log"
     with log.open("wb") as stdout:
-        process = subprocess.Popen(command, stdout=stdout, env=environment, cwd=root)
+        process = subprocess.Popen([*program, "serve"], stdout=stdout, env=environment, cwd=root)
     try:
         block_until(lambda: process.poll() is not None or log.read_text().count(STARTED) == int(chosen["WORKERS"]))
         assert process.poll() is None, "it ended instead of serving"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from alembic.config import Config
 
+HOME = Path(__file__).parents[2]
+
 
 class UnknownRevision(RuntimeError):
     """The database stands at a migration that this release does not know."""
@@ -22,7 +24,15 @@ def alembic_config(url: str) -> "Config":
     """Alembic's configuration for one database."""
     from alembic.config import Config
 
-    config = Config(Path(__file__).parents[2] / "alembic.ini")
+    config = Config()
+    for name, value in {
+        "script_location": str(HOME / "migrations"),  # beside app, in a checkout as where a wheel was installed
+        "prepend_sys_path": str(HOME),
+        "path_separator": "os",
+        "file_template": "%(year)d_%(month).2d_%(day).2d_%(slug)s",
+        "truncate_slug_length": "40",
+    }.items():
+        config.set_main_option(name, value.replace("%", "%%"))
     config.attributes["url"] = url
     return config
 
