@@ -27,7 +27,7 @@ from app.postgres import connections, distribution, embedded
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
-from app.services import accounts, invitations
+from app.services import accounts, invitations, restores
 from app.services import verify as verification
 
 DATABASE = "diary"
@@ -173,10 +173,16 @@ def _show_progress(done: int, total: int) -> None:
 
 @cli.command()
 def restored() -> None:
-    """Run it once after restoring a backup: phones then offer again what the database lost."""
+    """Run it once after restoring a backup, before `serve`: what may have ended since the backup ends, or waits."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
-        typer.echo(f"{verification.rotate_epochs(url)} diaries have a new epoch.")
+        done = restores.take_back(url)
+    typer.echo(
+        f"{done.diaries} diaries have a new epoch: phones offer again what was lost.\n"
+        f"{done.sessions} sessions are ended: people sign in again.\n"
+        f"{done.links} one-time links are ended: invite anew who still needs one.\n"
+        f"{done.grants} consents are suspended until their patients confirm them."
+    )
 
 
 @admin.command()

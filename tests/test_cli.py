@@ -156,9 +156,10 @@ def test_migrate_can_be_repeated_and_verify_then_finds_nothing(run: Run, databas
     assert run("verify") == (0, "", "")
 
 
-def test_restored_gives_every_diary_a_new_epoch(run: Run, database_url: str) -> None:
-    assert run("migrate")[0] == 0
-    assert run("restored") == (0, "0 diaries have a new epoch.\n", "")
+def test_restored_says_what_it_took_back(run: Run, admin: Run) -> None:
+    admin("create", "olga@example.org")
+    code, said, _ = run("restored")
+    assert (code, [int(line.split()[0]) for line in said.splitlines()]) == (0, [0, 0, 1, 0])
 
 
 def test_progress_is_one_line_that_fills(capsys: pytest.CaptureFixture[str]) -> None:

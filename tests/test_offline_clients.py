@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from app.services.verify import NEW_EPOCHS
+from app.services.restores import NEW_EPOCHS
 from examples.offline_client import SERVERS, Diary, Json, Problem
 from tests.people import Person, Phone, entry, grant, lent, without_id
 from tests.routers.test_sync import pull_all

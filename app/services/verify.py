@@ -14,11 +14,6 @@ from app.postgres.protection import differences, facts_left, read_facts
 BROKEN_AUDIT_SEGMENTS = Function("broken_audit_segments_v1", "")
 VERIFY_DIARY = Function("verify_diary_v1", "patient uuid")
 AT_ONCE = 1000  # patients whose ids are held at a time
-# Where nothing was written since the last restore, what phones lost is still of the epoch before that.
-NEW_EPOCHS = """
-UPDATE patient_clocks SET epoch = gen_random_uuid(), restored_head = head,
-    previous_epoch = CASE WHEN previous_epoch IS NULL OR head > restored_head THEN epoch ELSE previous_epoch END
-"""
 Report = Callable[[int, int], None]
 SHOWN = 10  # of each kind: what a restore or a bug has damaged it has mostly damaged a hundred thousand times
 PLURALS = {
@@ -43,11 +38,6 @@ def run(url: str, report: Report | None = None, *, distributed: bool = False) ->
     done. `distributed`: over nodes, where tables and functions are others.
     """
     return asyncio.run(_run(url, report, distributed))
-
-
-def rotate_epochs(url: str) -> int:
-    """After a restore: tells every phone to offer again what the database lost, and how many diaries that concerns."""
-    return asyncio.run(_rotate_epochs(url))
 
 
 async def _run(url: str, report: Report | None, distributed: bool) -> list[str]:
@@ -107,12 +97,3 @@ def _group(kind: str, places: list[str], times: int | None = None) -> list[str]:
         return []
     more = [f"  and {len(places) - SHOWN} more"] if len(places) > SHOWN else []
     return [f"{kind}: {len(places) if times is None else times}", *(f"  {place}" for place in places[:SHOWN]), *more]
-
-
-async def _rotate_epochs(url: str) -> int:
-    connection = await connections.connect(url)
-    try:
-        done = await connection.execute(NEW_EPOCHS)
-    finally:
-        await connection.close()
-    return int(done.removeprefix("UPDATE "))

@@ -30,7 +30,7 @@ async def enrol(url: str, count: int) -> list[Patient]:
     """New patients, signed in."""
     async with httpx.AsyncClient(base_url=url, verify=False, timeout=PATIENCE) as http:
         phones = [await Person().register_and_sign_in(http) for _ in range(count)]
-    return [Patient(phone.patient_id, f"Bearer {phone.tokens['access_token']}") for phone in phones]
+    return [Patient(phone.patient_id, phone.person, f"Bearer {phone.tokens['access_token']}") for phone in phones]
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from tests.people import entry, without_id
+from tests.people import Person, entry, without_id
 from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
@@ -51,6 +51,7 @@ class Patient:
     """Somebody who is signed in, and what all phones together know to be on the server."""
 
     id: str
+    person: Person
     authorization: str
     shelf: dict[str, int] = field(default_factory=dict)
 

@@ -7,11 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import httpx
+
 from tests.faults.crowd import Crowd, busy, enrol
 from tests.faults.load import Patient
 from tests.faults.oracle import Verdict, judge
 from tests.faults.phones import MOST_PAGES, Phone
 from tests.faults.servers import Diary, Postgres, diary
+from tests.waiting import PATIENCE
 
 OFFLINE = 5  # changes that each phone makes while nobody answers
 
@@ -35,6 +38,7 @@ async def backup_restored(
                 for _ in range(OFFLINE):
                     phone.make_change()
             await asyncio.to_thread(restore, postgres, backup, server)
+            await sign_in_again(url, people)
             told = await asyncio.gather(*(phone.come_back(pushing=n % 2 == 0) for n, phone in enumerate(people)))
             verdict = await judge(server.owner_url, url, patients, there.ledger, people, before)
     verdict.faults += ["a phone was not told to offer again"] * told.count(False)
@@ -57,6 +61,15 @@ async def whole_phones(
         there.writers = list(people)
         there.readers = [phone.reader for phone in people]
         yield there, people
+
+
+async def sign_in_again(url: str, phones: list[Phone]) -> None:
+    """What a restore asks of everybody: it ended all sessions. The phones keep what they hold."""
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
+        for phone in phones:
+            answer = await phone.patient.person.sign_in(http)
+            phone.patient.authorization = f"Bearer {answer.json()['access_token']}"
+            phone.http.headers["Authorization"] = phone.patient.authorization
 
 
 def restore(postgres: Postgres, backup: Path, server: Diary) -> None:

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.services.verify import NEW_EPOCHS
+from app.services.restores import NEW_EPOCHS
 from tests.answers import told
 from tests.people import Phone, dose, entry, grant, lent, profile, treatment, without_id
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.services.verify import NEW_EPOCHS
+from app.services.restores import NEW_EPOCHS
 from tests.people import Phone, grant
 from tests.sync.model import View
 
