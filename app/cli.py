@@ -23,11 +23,11 @@ from app.http.tls import UnfitCertificate
 from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
 from app.models.revision import REVISION
-from app.postgres import connections, distribution, embedded
+from app.postgres import connections, distribution, embedded, rights
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
-from app.services import accounts, invitations, restores
+from app.services import accounts, backups, invitations, restores
 from app.services import verify as verification
 
 DATABASE = "diary"
@@ -38,6 +38,8 @@ SAYING_WHY = (
     embedded.CannotStart,
     embedded.StillRunning,
     migrations.UnknownRevision,
+    rights.Incomplete,
+    backups.Unreadable,
     CannotServe,
     connections.NotTheOwner,
 )
@@ -55,6 +57,8 @@ keys = typer.Typer(help="Look at signing keys, and take old ones away.", no_args
 admin.add_typer(keys, name="keys")
 people = typer.Typer(help="List accounts, disable and enable them.", no_args_is_help=True)
 admin.add_typer(people, name="people")
+backup = typer.Typer(help="Look at backups: docs/backup.md says how to make them.", no_args_is_help=True)
+cli.add_typer(backup, name="backup")
 
 
 def main() -> None:
@@ -128,11 +132,14 @@ def reset() -> None:
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database to the newest migration."""
+    """Bring the database to the newest migration; gives back what a restore lost of owners and privileges."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
         applied = migrations.migrate(url)
+        mended = [] if settings.database_distributed else rights.mend(url)  # Citus has keys of its own
     typer.echo("\n".join(f"Migrated to {revision}." for revision in applied) or f"It stands at {REVISION} already.")
+    for sentence in mended:
+        typer.echo(sentence)
 
 
 @cli.command()
@@ -182,6 +189,21 @@ def restored() -> None:
         f"{done.sessions} sessions are ended: people sign in again.\n"
         f"{done.links} one-time links are ended: invite anew who still needs one.\n"
         f"{done.grants} consents are suspended until their patients confirm them."
+    )
+
+
+@backup.command()
+def check(path: Annotated[Path, typer.Argument(metavar="FILE", help="What pg_dump wrote, in any format.")]) -> None:
+    """Read a dump to its end: exits with 1 where it lacks records, tables or its end, and says what it holds."""
+    with _said_plainly():
+        dump = backups.read(
+            path, embedded.programs(_settings(environment="development").postgres_binaries) / "pg_restore"
+        )
+    if dump.faults:
+        _fail("\n".join(dump.faults), 1)
+    typer.echo(
+        f"{path} holds {dump.rows['patients']} patients with {dump.rows['records']} records in"
+        f" {dump.rows['record_versions']} changes, at the migration {dump.revision}."
     )
 
 

