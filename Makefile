@@ -118,6 +118,8 @@ lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	cd examples/python && ../../$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements.in -o requirements.lock
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 - -o deploy/barman.lock <<< barman
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 - -o deploy/barman-build.lock <<< setuptools
 
 clean:
 	rm -rf .venv build examples/python/.venv examples/typescript/node_modules examples/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
