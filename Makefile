@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run reset test coverage verify test-pg15 check migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test coverage verify test-pg15 check wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -58,6 +58,7 @@ verify: .venv/installed
 test-pg15: .venv/installed
 	$(call debian,postgresql-15,test -x /usr/lib/postgresql/15/bin/postgres)
 	DIARY_POSTGRES_BINARIES=/usr/lib/postgresql/15/bin $(BIN)/pytest
+	DIARY_POSTGRES_BINARIES=/usr/lib/postgresql/15/bin LONG=1 $(BIN)/pytest -m long tests/test_rolling_deploy.py tests/test_operate_guide.py
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -67,6 +68,11 @@ check: .venv/installed
 	$(BIN)/python -m migrations.check
 	mkdir -p build && $(BIN)/pain-diary openapi > build/openapi.json && $(BIN)/python -m openapi_spec_validator build/openapi.json
 	$(BIN)/python -m openapi.check build/openapi.json
+
+# What docs/operate.md installs. From a clean build: setuptools would pack what was built once and is gone.
+wheel: .venv/installed
+	rm -rf build/lib build/wheel
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation --no-index --wheel-dir build/wheel .
 
 # Writes the migration to what app/models says now: tables, and the files of SQL that changed.
 migration: .venv/installed

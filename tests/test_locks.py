@@ -133,7 +133,7 @@ def test_a_gap_in_a_lock_is_found() -> None:
 INSTALLS = re.compile(r"^INSTALL := .*$|^.*\b(?:pip3? install|npm (?:ci|i|install)) .*$|^npm \w+$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", ["Makefile", "Dockerfile", "docs/integrate.md", "docs/backup.md"])
+@pytest.mark.parametrize("path", ["Makefile", "Dockerfile", "docs/integrate.md", "docs/backup.md", "docs/operate.md"])
 def test_every_documented_installation_is_one_from_a_lock(path: str) -> None:
     text = (ROOT / path).read_text()
     found = list(INSTALLS.finditer(text))
