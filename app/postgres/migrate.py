@@ -24,15 +24,9 @@ def alembic_config(url: str) -> "Config":
     """Alembic's configuration for one database."""
     from alembic.config import Config
 
-    config = Config()
-    for name, value in {
-        "script_location": str(HOME / "migrations"),  # beside app, in a checkout as where a wheel was installed
-        "prepend_sys_path": str(HOME),
-        "path_separator": "os",
-        "file_template": "%(year)d_%(month).2d_%(day).2d_%(slug)s",
-        "truncate_slug_length": "40",
-    }.items():
-        config.set_main_option(name, value.replace("%", "%%"))
+    config = Config(HOME / "alembic.ini")  # of a checkout: where a wheel was installed nobody writes migrations
+    config.set_main_option("script_location", str(HOME / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     config.attributes["url"] = url
     return config
 
