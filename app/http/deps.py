@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.config import Settings
 from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
 from app.http import etags
+from app.http.validation import MAX_FAULTS, in_request
 from app.postgres.database import Database
 from app.security.cursors import Cursors
 from app.security.tokens import AccessTokens
@@ -197,11 +198,12 @@ async def known_parameters(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     if known.issuperset(names) and len(set(names)) == len(names):
         return
-    # A misspelt filter that is ignored shows more records than were asked for. Its name is input, and not repeated.
-    faults = [Fault("#query", "unknown_parameter", "A query parameter is not known here.")]
-    if known.issuperset(names):
+    # A misspelt filter that is ignored shows more records than were asked for.
+    unknown = dict.fromkeys(in_request("query", name) for name in names if name not in known)
+    faults = [Fault(pointer, "unknown_parameter", "A query parameter is not known here.") for pointer in unknown]
+    if not faults:
         faults = [Fault(f"#query/{name}", "repeated", "Give it once.") for name in known if names.count(name) > 1]
-    raise Invalid(faults=tuple(faults))
+    raise Invalid(faults=tuple(faults[:MAX_FAULTS]))
 
 
 def declare_routes(app: FastAPI) -> None:

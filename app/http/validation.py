@@ -3,11 +3,11 @@
 A fault has its location as
     /sites/0/scores/0/value    a JSON pointer (RFC 6901) into the body, "" for the body itself
     #query/limit               a query parameter; likewise #path/…, #header/… and #cookie/…
-and an unknown key, being input too, is reported at the object that holds it.
+and an unknown member by its own name where that could be one of ours, else at the object that holds it.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NotRequired, TypedDict, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -35,7 +35,7 @@ _SENTENCES = {
     "uuid_parsing": "Input should be a valid UUID",
 }
 _NOWHERE = object()
-_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_FIELD_NAME = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9_]*(-[a-z]+)*")  # a header's with hyphens
 
 
 class Failure(TypedDict):
@@ -69,12 +69,15 @@ def faults(failures: Sequence[Failure], body: object) -> tuple[Fault, ...]:
     return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
 
 
+def in_request(where: str, *path: str | int) -> str:
+    """The location of what is not in the body: #query/limit; without a name that could be none of ours."""
+    return "/".join([f"#{where}", *_names(path)])
+
+
 def _fault(failure: Failure, body: object) -> Fault:
     where, *path = failure["loc"]
-    if failure["type"] == "extra_forbidden":
-        path = path[:-1]
     if where != "body":
-        return Fault("/".join([f"#{where}", *_names(path)]), failure["type"], _detail(failure))
+        return Fault(in_request(str(where), *path), failure["type"], _detail(failure))
     location = _existing(path, body)
     if failure["type"].startswith("missing") and location[-1:] != path[-1:]:  # missing_end, say, of a null too
         location += path[-1:]
@@ -101,7 +104,7 @@ def _child(here: object, part: str | int) -> object:
     return _NOWHERE
 
 
-def _names(parts: list[str | int]) -> Iterator[str]:
+def _names(parts: Iterable[str | int]) -> Iterator[str]:
     """The parts up to the first that cannot be a field of ours, so nothing is left to escape as ~0 or ~1."""
     for part in parts:
         if isinstance(part, str) and not _FIELD_NAME.fullmatch(part):

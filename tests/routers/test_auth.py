@@ -142,7 +142,7 @@ async def test_two_registrations_of_one_address_at_once_make_one_account(
         ({"locale": "deutsch"}, "/locale"),
         ({"display_name": ""}, "/display_name"),
         ({"display_name": "two\nlines"}, "/display_name"),
-        ({"role": "admin"}, ""),
+        ({"role": "admin"}, "/role"),
     ],
 )
 async def test_a_registration_that_breaks_a_rule_is_refused_at_its_place(
@@ -200,8 +200,8 @@ def _lasting(answer: httpx.Response) -> list[tuple[str, str]]:
     [
         ({"device_name": "x" * 121}, "/device_name"),
         ({"device_name": "\x1b[31m"}, "/device_name"),
-        ({"totp": "123456"}, ""),  # it comes back with what reads it
-        ({"remember": True}, ""),
+        ({"totp": "123456"}, "/totp"),  # it comes back with what reads it
+        ({"remember": True}, "/remember"),
     ],
 )
 async def test_a_sign_in_that_breaks_a_rule_is_refused_at_its_place(

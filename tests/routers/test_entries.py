@@ -308,8 +308,8 @@ async def test_a_merge_patch_may_say_that_it_is_one(phone: Phone) -> None:
         ({"performer": "clinician_observer", "sites": [site() | {"scores": []}]}, "/sites/0/scores"),
         ({"mood": 11}, "/mood"),
         ({"sleep": {"hours": 25}}, "/sleep/hours"),
-        ({"version": 7}, ""),
-        ({"id": str(uuid4())}, ""),
+        ({"version": 7}, "/version"),
+        ({"id": str(uuid4())}, "/id"),
     ],
 )
 async def test_a_patch_that_would_make_an_invalid_entry_changes_nothing(
@@ -453,7 +453,7 @@ async def test_filters_find_entries_by_site_character_and_score(
         ("limit=201", "#query/limit"),
         ("limit=ten", "#query/limit"),
         ("cursor=" + "x" * 513, "#query/cursor"),
-        ("colour=red", "#query"),
+        ("colour=red", "#query/colour"),
         ("limit=1&limit=1", "#query/limit"),
         ("from=2026-03-28&from=2026-03-29", "#query/from"),
     ],
@@ -470,7 +470,7 @@ async def test_a_parameter_that_a_call_does_not_know_is_refused(filled: Phone, m
     body = None if method in ("GET", "DELETE") else entry()
     answer = await filled.http.request(method, f"{filled.diary}{path}?force=true", json=body)
     assert told(answer) == (422, "invalid")
-    assert pointers(answer)[0] == "#query"
+    assert pointers(answer)[0] == "#query/force"
 
 
 async def pages(phone: Phone, path: str, limit: int) -> list[str]:

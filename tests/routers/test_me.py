@@ -103,4 +103,4 @@ async def test_only_the_own_live_devices_can_be_signed_out(app: FastAPI, ada: Ph
 async def test_a_parameter_that_the_account_does_not_know_is_refused(ada: Phone, method: str, path: str) -> None:
     answer = await ada.http.request(method, f"/v1/me{path}?user={ada.user_id}")
     assert told(answer) == (422, "invalid")
-    assert pointers(answer) == ["#query"]
+    assert pointers(answer) == ["#query/user"]

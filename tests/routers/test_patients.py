@@ -39,4 +39,4 @@ async def test_nobody_sees_a_patient_without_signing_in(client: httpx.AsyncClien
 async def test_a_parameter_that_a_patient_does_not_know_is_refused(ada: Phone) -> None:
     answer = await ada.get("?fields=head")
     assert told(answer) == (422, "invalid")
-    assert pointers(answer) == ["#query"]
+    assert pointers(answer) == ["#query/fields"]

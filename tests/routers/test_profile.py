@@ -84,7 +84,7 @@ async def test_only_who_has_seen_the_profile_changes_it(ada: Phone) -> None:
         ({"conditions": ["migraine", "canary"]}, "/conditions/1"),
         ({"allergies": ["nsaid", "nsaid"]}, "/allergies/1"),
         ({"weight": {"value": 70}}, "/weight/on"),  # not the old day with the new weight
-        ({"id": str(uuid4())}, ""),
+        ({"id": str(uuid4())}, "/id"),
     ],
 )
 async def test_a_profile_that_contradicts_itself_is_refused_at_its_place(

@@ -69,7 +69,7 @@ async def test_a_timeline_of_nothing_is_an_empty_page(ada: Phone) -> None:
         ("to=tomorrow", "#query/to"),
         ("limit=0", "#query/limit"),
         ("limit=201", "#query/limit"),
-        ("region=lower_back_left", "#query"),
+        ("region=lower_back_left", "#query/region"),
     ],
 )
 async def test_a_filter_that_means_nothing_is_refused_not_ignored(ada: Phone, filters: str, pointer: str) -> None:

@@ -234,7 +234,7 @@ async def test_a_cursor_goes_with_the_treatment_it_was_made_for(filled: tuple[Ph
         ("treatment_id=ibuprofen", "#query/treatment_id"),
         ("treatment_id=", "#query/treatment_id"),
         ("from=2026-03-29&to=2026-03-28", "#query/from"),
-        ("status=taken", "#query"),
+        ("status=taken", "#query/status"),
     ],
 )
 async def test_a_filter_that_means_nothing_is_refused_not_ignored(phone: Phone, filters: str, pointer: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from app.errors import Fault
 from app.http import validation
 
-CANARIES: tuple[Any, ...] = ("canary\x01", ["canary"], {"canary": "canary"}, {"type": "canary"}, 4_242_424_242)
+CANARIES: tuple[Any, ...] = ("canary\x01", ["canary"], {"canary!": "canary"}, {"type": "canary"}, 4_242_424_242)
 
 
 def refusals(model: type[BaseModel], body: Any) -> tuple[ValidationError, ValidationError]:

@@ -209,10 +209,10 @@ def test_whatever_stands_in_a_field_is_taken_or_refused(path: tuple[Any, ...], v
 
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_no_refusal_repeats_what_was_sent(path: tuple[Any, ...]) -> None:
-    for canary in ("canary\x01", ["canary"], {"canary": "canary"}, 4_242_424_242):
+    for canary in ("canary\x01", ["canary"], {"canary!": "canary"}, 4_242_424_242):
         for refusal in refusals(with_value(path, canary)):
             for error in refusal.errors(include_url=False, include_input=False):
-                place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+                place = [] if error["type"] == "extra_forbidden" else error["loc"]
                 told = f"{place}{error['type']}{error['msg']}{error.get('ctx')}"
                 assert "canary" not in told
                 assert "4242424242" not in told

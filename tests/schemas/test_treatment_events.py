@@ -119,13 +119,15 @@ def test_no_refusal_repeats_what_was_sent(example: Any, path: tuple[Any, ...]) -
 
 def test_an_unknown_member_is_refused_at_every_level() -> None:
     for path in [(), *(path for path, inside in places(EXAMPLE_EVENT) if isinstance(inside, dict))]:
-        pointer = "".join(f"/{step}" for step in path)
+        pointer = "".join(f"/{step}" for step in (*path, "canary"))
         assert faults(TreatmentEventIn, with_more(EXAMPLE_EVENT, path)) == [(pointer, "extra_forbidden")]
 
 
 @pytest.mark.parametrize("member", SERVER_FIELDS)
 def test_a_phone_cannot_set_what_the_server_owns(member: str) -> None:
-    assert faults(TreatmentEventIn, MINIMAL_EVENT | {member: SERVER_FIELDS[member]}) == [("", "extra_forbidden")]
+    assert faults(TreatmentEventIn, MINIMAL_EVENT | {member: SERVER_FIELDS[member]}) == [
+        (f"/{member}", "extra_forbidden")
+    ]
 
 
 def test_the_statuses_are_those_of_doses_and_those_of_sessions() -> None:
@@ -206,7 +208,7 @@ def test_nothing_less_is_an_event(missing: str) -> None:
 def test_put_carries_no_id() -> None:
     fields = {k: v for k, v in MINIMAL_EVENT.items() if k != "id"}
     assert TreatmentEventFields.model_validate(fields).status == "attended"
-    assert faults(TreatmentEventFields, MINIMAL_EVENT) == [("", "extra_forbidden")]
+    assert faults(TreatmentEventFields, MINIMAL_EVENT) == [("/id", "extra_forbidden")]
 
 
 def test_a_patch_knows_every_field_of_an_event_and_is_not_judged_as_one() -> None:

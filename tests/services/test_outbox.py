@@ -134,7 +134,7 @@ async def test_a_word_is_true_or_false(ada: Phone, superuser: Connection, word: 
 async def test_only_a_write_carries_a_word(ada: Phone) -> None:
     for path in ("/entries", "/timeline", "/treatments", "/treatment-events", "/profile"):
         refused = await ada.get(path, params={"outbox_empty": "true"})
-        assert (told(refused), pointers(refused)) == ((422, "invalid"), ["#query"])
+        assert (told(refused), pointers(refused)) == ((422, "invalid"), ["#query/outbox_empty"])
 
 
 async def test_a_diary_whose_devices_have_said_nothing_has_no_word(ada: Phone, superuser: Connection) -> None:
