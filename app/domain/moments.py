@@ -14,10 +14,10 @@ _WEST, _EAST = timedelta(hours=-12), timedelta(hours=14)
 
 
 def parse_instant(text: str) -> datetime:
-    """The aware datetime of an RFC 3339 instant, its offset kept; ValueError otherwise.
+    """The aware datetime of an RFC 3339 instant, in whole seconds, its offset kept; ValueError otherwise.
 
-    Stricter than the RFC: upper-case `T` and `Z`, at most microseconds, no second 60, years 1900 to 2199
-    (so that no arithmetic leaves the calendar), offsets -12:00 to +14:00, and not `-00:00`, which says that
+    Stricter than the RFC: upper-case `T` and `Z`, at most microseconds (which are dropped), no second 60, years 1900 to
+    2199 (so that no arithmetic leaves the calendar), offsets -12:00 to +14:00, and not `-00:00`, which says that
     the offset is unknown and so leaves the local day unknown.
     """
     if not _INSTANT.fullmatch(text) or text.endswith("-00:00"):
@@ -26,18 +26,15 @@ def parse_instant(text: str) -> datetime:
     offset = moment.utcoffset()
     if offset is None or not _WEST <= offset <= _EAST:
         raise ValueError("not an offset in use")
-    return moment
+    return moment.replace(microsecond=0) if moment.microsecond else moment
 
 
 def render_instant(moment: datetime) -> str:
-    """The instant as text in its own offset: `Z` for zero, and no fraction longer than needed."""
-    text = moment.isoformat()
+    """The instant as text in its own offset: whole seconds, and `Z` for zero. Parsers of every platform read this."""
+    text = moment.isoformat(timespec="seconds")
     if text[-6] == ":":  # an offset with seconds, as Liberia had until 1972: RFC 3339 knows none
         return render_instant(moment.astimezone(timezone(timedelta(minutes=utc_offset(moment)))))
-    stamp, offset = text[:-6], text[-6:]
-    if moment.microsecond:
-        stamp = stamp.rstrip("0")
-    return stamp + ("Z" if offset == "+00:00" else offset)
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
 def parse_date(text: str) -> date:

@@ -17,7 +17,7 @@ DECLARE
     server text := '{"kind":"' || item.kind || '","id":"' || item.id || '","patient_id":"' || item.patient_id
         || '","version":' || item.version || ',"change_seq":' || item.change_seq
         || ',"deleted":' || item.deleted::text || ',"author_id":"' || item.author_id || '","received_at":"'
-        || to_char(item.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"';
+        || to_char(item.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || '"';
 BEGIN
     IF item.deleted THEN
         RETURN server || '}';

@@ -29,7 +29,7 @@ BEGIN
                    convert_to('{"version":' || v.version || ',"change_seq":' || v.change_seq || ',"deleted":' || v.deleted::text
                    || ',"author_id":"' || v.author_id || '"'
                    || coalesce(',"device_name":' || to_json(s.device_name)::text, '')
-                   || ',"received_at":"' || to_char(v.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                   || ',"received_at":"' || to_char(v.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
                    || '"', 'UTF8') || CASE WHEN v.deleted THEN ''::bytea ELSE ',"record":'::bytea || wire(
                         CASE WHEN p_kind = 'treatment_event'
                              THEN beside_treatment(coalesce(v.document, held.document), p_patient, visit.data_from)

@@ -177,7 +177,8 @@ Instant = Annotated[
         {
             "type": "string",
             "format": "date-time",
-            "description": "RFC 3339 with seconds and offset (-12:00 to +14:00, or Z), years 1900 to 2199.",
+            "description": "RFC 3339 with seconds and offset (-12:00 to +14:00, or Z), years 1900 to 2199. "
+            "Answers have whole seconds; a fraction that is sent is dropped.",
             "examples": ["2026-03-29T08:00:00+02:00"],
         }
     ),

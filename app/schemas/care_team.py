@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, computed_field
+from pydantic import ConfigDict, Field, computed_field
 from typing_extensions import TypeAliasType
 
 from app import vocabularies
@@ -36,8 +36,8 @@ EXAMPLE_GRANT: Json = {
     "purpose": EXAMPLE_SHARE["purpose"],
     "status": "active",
     "version": 1,
-    "created_at": "2026-03-29T10:02:11.5Z",
-    "confirmed_at": "2026-03-29T10:03:40.2Z",
+    "created_at": "2026-03-29T10:02:11Z",
+    "confirmed_at": "2026-03-29T10:03:40Z",
     "expires_at": "2026-06-27T10:00:00Z",
     "revoked_at": None,
     "words": [
@@ -128,14 +128,14 @@ class GrantOut(Strict):
     patient: PatientRef
     grantee: Grantee
     scopes: list[Scope]
-    data_from: AwareDatetime | None
+    data_from: Instant | None = Field(default=None, description="Nothing before it is seen; absent: the whole diary.")
     purpose: str
     status: Literal["pending", "active", "expired", "revoked"]
     version: int = Field(description="One more with each narrowing.")
-    created_at: AwareDatetime
-    confirmed_at: AwareDatetime | None
-    expires_at: AwareDatetime
-    revoked_at: AwareDatetime | None
+    created_at: Instant
+    confirmed_at: Instant | None = None
+    expires_at: Instant
+    revoked_at: Instant | None = None
 
     @computed_field(description="All of it as sentences.")  # type: ignore[prop-decorator]  # pydantic's documented use
     @property
@@ -165,7 +165,7 @@ class Glance(Strict):
 
     entries: int = Field(ge=0)
     days_with_entries: int = Field(ge=0, le=8)
-    last_entry_at: AwareDatetime | None
+    last_entry_at: Instant | None
     worst_nrs: int | None = Field(ge=0, le=10, description="The highest score on the numeric rating scale.")
 
 
@@ -179,8 +179,8 @@ class PanelPatient(Strict):
     head: int = Field(ge=0, description="It moves with every change.")
     grant_id: RecordId | None = Field(description="Null for one's own diary.")
     scopes: list[str] = Field(description="What the consent opens; `*` for one's own diary.")
-    data_from: AwareDatetime | None
-    expires_at: AwareDatetime | None
+    data_from: Instant | None
+    expires_at: Instant | None
     last_seven_days: Glance | None = Field(description="Null where the consent does not open entries.")
 
 
@@ -229,7 +229,7 @@ class Actor(Strict):
 class AccessEvent(Strict):
     """One look, one change or one refusal."""
 
-    at: AwareDatetime
+    at: Instant
     actor: Actor | None = Field(description="Null where the account no longer exists.")
     role: str | None
     action: str = Field(description="What was done, as module.verb.", examples=["timeline.read"])
@@ -247,7 +247,7 @@ class AccessLogPage(Strict):
                 {
                     "items": [
                         {
-                            "at": "2026-03-29T17:20:05.120Z",
+                            "at": "2026-03-29T17:20:05Z",
                             "actor": {
                                 "id": "0195d3f4-0c1d-4111-9222-333344445555",
                                 "display_name": "Dr. Weber",

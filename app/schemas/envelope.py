@@ -89,7 +89,7 @@ def example_stored(kind: str, sent: Json) -> Json:
         "change_seq": 42,
         "deleted": False,
         "local_date": sent["occurred_at"][:10],
-        "received_at": "2026-03-29T19:05:14.07Z",
+        "received_at": "2026-03-29T19:05:14Z",
         "author_id": "0195d3f4-0c1d-7111-9222-333344445555",
     }
 

@@ -22,7 +22,7 @@ MINIMAL_PROFILE: Json = {
     "birth_date": "1980-05-17",
 }
 EXAMPLE_PROFILE: Json = MINIMAL_PROFILE | {
-    "recorded_at": "2026-03-29T08:02:19.331+02:00",
+    "recorded_at": "2026-03-29T08:02:19+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},
     "sex_at_birth": "female",

@@ -107,7 +107,7 @@ class PushOut(Strict):
         json_schema_extra={
             "examples": [
                 {
-                    "server_now": "2026-03-29T06:02:01.25Z",
+                    "server_now": "2026-03-29T06:02:01Z",
                     "clock_skew_seconds": 1,
                     "epoch": EXAMPLE_EPOCH,
                     "head": 42,
@@ -157,7 +157,7 @@ class PullOut(Strict):
                     "has_more": False,
                     "epoch": EXAMPLE_EPOCH,
                     "head": 43,
-                    "server_now": "2026-03-29T06:02:01.25Z",
+                    "server_now": "2026-03-29T06:02:01Z",
                 }
             ]
         }

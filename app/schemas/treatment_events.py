@@ -50,7 +50,7 @@ EXAMPLE_EVENT: Json = {
     "id": "0195d3f4-9b07-7e55-a3d8-4c1f0e2b9a76",
     "occurred_at": "2026-03-29T18:40:00+02:00",
     "time_zone": "Europe/Berlin",
-    "recorded_at": "2026-03-29T18:41:03.5+02:00",
+    "recorded_at": "2026-03-29T18:41:03+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},
     "treatment_id": EXAMPLE_PRN["id"],

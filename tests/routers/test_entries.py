@@ -494,7 +494,7 @@ async def test_pages_hold_every_entry_once_also_at_equal_instants(filled: Phone,
 
 
 async def test_entries_of_one_instant_in_several_zones_come_in_one_order_on_all_pages(ada: Phone) -> None:
-    offsets = ("08:00:00+01:00", "07:00:00Z", "20:00:00+13:00", "07:00:00.000001Z", "00:30:00-06:30")
+    offsets = ("08:00:00+01:00", "07:00:00Z", "20:00:00+13:00", "07:00:01Z", "00:30:00-06:30")
     sent = [await logged(ada, occurred_at=f"2026-03-28T{offset}") for offset in offsets]
     later, same = sent.pop(3)["id"], sorted((one["id"] for one in sent), reverse=True)
     assert await pages(ada, "/entries", 2) == [later, *same]
