@@ -15,7 +15,8 @@
     ├── RequestTimeout           408  the request did not arrive in time
     ├── Conflict                 409  the id is taken by other content; carries `current`
     ├── Gone                     410  deleted or erased
-    │   └── ResyncRequired       410  the place in the changes is gone; carries `action`
+    │   ├── ResyncRequired       410  the place in the changes is gone; carries `action`
+    │   └── ConsentChanged       410  the page before was of another consent
     ├── Stale                    412  If-Match names a version that is not current; carries `current`
     ├── TooLarge                 413
     ├── UnsupportedMediaType     415
@@ -183,6 +184,12 @@ class ResyncRequired(Gone):
     def __init__(self, action: str = "reload", **extras: Unpack[Extras]) -> None:
         super().__init__(**extras)
         self.action = action
+
+
+class ConsentChanged(Gone):
+    slug = "consent-changed"
+    title = "The consent has changed since the page before"
+    advice = "What it covers now may be less than what you hold: forget that, and begin again without a cursor."
 
 
 class Stale(Problem):

@@ -394,8 +394,8 @@ MUTANTS = (
         Mutant(
             f"{name} needs no live session",
             "app/routers/me.py",
-            f'"/{name}", dependencies=[Depends(current_user)], summary',
-            f'"/{name}", summary',
+            f'"/{name}",\n    dependencies=[Depends(current_user)],\n',
+            f'"/{name}",\n',
             MATRIX + " -k list",
         )
         for name in ("patients", "grants")
@@ -779,6 +779,20 @@ MUTANTS = (
     Mutant("whoever waits waits for ever", GROUPS, "self._waiting[0].since <= latest", "False", TOGETHER),
     Mutant("no end of those who wait", GROUPS, "len(self._waiting) >= MOST_WAITING", "False", TOGETHER),
     # What a replica drafts, the primary signs.
+    Mutant(
+        "a page goes on after its consent was narrowed",
+        READ_STEPS,
+        "IF p_consent <> consent THEN",
+        "IF false THEN",
+        WINDOW + " -k narrowing",
+    ),
+    Mutant(
+        "a history goes on after its consent was narrowed",
+        READ_VERSIONS,
+        " WHEN p_consent <> consent THEN 'consent_changed'",
+        "",
+        WINDOW + " -k narrowing",
+    ),
     Mutant("a draft holds whatever happened since", READ_STEPS, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
     Mutant("a draft leaves no trail", READ_STEPS, "p_action, p_drafted, 'ok',", "p_action, '{}', 'ok',", REPLICA),
     Mutant("a primary drafts", READ_PAGE, "IF p_drafting AND NOT pg_is_in_recovery()", "IF false", REPLICA),

@@ -55,8 +55,8 @@ MILLION = """
 """
 FIRST_TREATMENT = str(UUID(md5(b"5").hexdigest()))
 PAGE = """
-    SELECT * FROM read_page_v1($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, 50, NULL, false,
-                            NULL, NULL, NULL, NULL)
+    SELECT * FROM read_page_v1($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, NULL, 50, NULL,
+                            false, NULL, NULL, NULL, NULL)
 """
 READ = "SELECT * FROM read_record_v1($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
 WRITE = "SELECT * FROM write_records_v1($1, $2, $5, 'test', $3, $4, false, NULL, NULL, NULL, true)"

@@ -1,6 +1,7 @@
 """Entity tags in requests (RFC 9110, section 13.1): which versions a client holds, and which one it wants changed."""
 
 import re
+from hashlib import sha256
 
 ANY = "*"  # stands for whatever version there is
 
@@ -17,9 +18,14 @@ def known(if_none_match: str | None) -> tuple[str, ...]:
     return tuple(tag.strip().removeprefix("W/").strip('"') for tag in tags)
 
 
+def tag_of(content: bytes) -> str:
+    """The opaque tag of a content: other content has another."""
+    return sha256(content).hexdigest()[:32]
+
+
 def holds(if_none_match: str | None, etag: str) -> bool:
-    """Whether an If-None-Match names this strong entity tag, which is given with its quotes."""
-    return not {ANY, etag.strip('"')}.isdisjoint(known(if_none_match))
+    """Whether an If-None-Match names this entity tag, which is given as it is answered."""
+    return not {ANY, etag.removeprefix("W/").strip('"')}.isdisjoint(known(if_none_match))
 
 
 def version(if_match: str) -> int | None:

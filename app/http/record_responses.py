@@ -5,14 +5,15 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-from app.errors import Conflict, InvalidCursor, PreconditionRequired, Stale
-from app.http import problems
+from app.errors import Conflict, ConsentChanged, InvalidCursor, PreconditionRequired, Stale
+from app.http import etags, problems
 from app.services.access import Diary
 from app.services.record_store import RenderedPage
 from app.services.records import Stored
 
 JSON = "application/json"
 ETAG = {"ETag": {"description": "The version, strong.", "schema": {"type": "string"}, "example": '"1"'}}
+CONTENT_ETAG = {"ETag": {"description": "Stays while the content does.", "schema": {"type": "string"}}}
 PAGE_ETAG = {"ETag": {"description": "The state of the diary for this reader.", "schema": {"type": "string"}}}
 Described = dict[str, Any]  # keyword arguments of a route
 
@@ -29,8 +30,18 @@ def listing(model: type[BaseModel]) -> Described:
     """A route that answers a page, or 304 while the diary has not moved."""
     unmodified = {"description": "Nothing has changed."}
     return _described(
-        {200: {"model": model, "headers": PAGE_ETAG}, 304: unmodified, **problems.responses(InvalidCursor)}
+        {
+            200: {"model": model, "headers": PAGE_ETAG},
+            304: unmodified,
+            **problems.responses(InvalidCursor, ConsentChanged),
+        }
     )
+
+
+def showing(model: type[BaseModel]) -> Described:
+    """A route that answers what follows from records, or 304 while that is the same."""
+    unmodified = {"description": "It is what you have."}
+    return _described({200: {"model": model, "headers": CONTENT_ETAG}, 304: unmodified})
 
 
 def reading(out: type[BaseModel]) -> Described:
@@ -57,7 +68,7 @@ def deleting() -> Described:
 
 def tracing(model: type[BaseModel]) -> Described:
     """A route that answers the history of a record."""
-    return _described({200: {"model": model}, **problems.responses(InvalidCursor)})
+    return _described({200: {"model": model}, **problems.responses(InvalidCursor, ConsentChanged)})
 
 
 def created(diary: Diary, place: str, record: Stored) -> Response:
@@ -78,6 +89,14 @@ def page(found: RenderedPage) -> Response:
     if found.items is None:
         return Response(status_code=304, headers=headers)
     return Response(found.body, media_type=JSON, headers=headers)
+
+
+def unless_known(body: bytes, etag: str, if_none_match: str | None) -> Response:
+    """The body with this entity tag, or 304 for who has it already."""
+    headers = {"ETag": etag}
+    if etags.holds(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=JSON, headers=headers)
 
 
 def history(body: bytes) -> Response:

@@ -1,8 +1,9 @@
 -- One page of a diary, newest first: of the kinds in p_kinds, or of all that the consent covers. It begins after the
 -- keyset (p_before_at, p_before_id); dates are the records' own local dates, both ends included.
 -- outcome: ok with the items of the page as JSON text, and the keyset of the last one where a further page follows;
--- unmodified, with no row read, where the `etag` of the diary for this reader is among p_known_etags; drafted; or a
--- refusal of authorize(). Every call writes one audit row, except a draft.
+-- unmodified, with no row read, where the `etag` of the diary for this reader is among p_known_etags; consent_changed
+-- where the page before was of another consent than p_consent; drafted; or a refusal of authorize(). Every call writes
+-- one audit row, except a draft.
 -- A replica cannot write to the audit table: it drafts a page (p_drafting) and returns the ids of its records. The page
 -- is sent only when the primary, called with the etag (p_draft) and the ids (p_drafted) of the draft, responds drafted:
 -- then consent and diary are unchanged and the audit row is written. Else the primary responds with the page itself.
@@ -11,9 +12,9 @@
 CREATE OR REPLACE FUNCTION read_page_v1(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_first_day date, p_last_day date,
     p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
-    p_before_at timestamptz, p_before_id uuid, p_limit integer, p_known_etags text[], p_drafting boolean,
+    p_before_at timestamptz, p_before_id uuid, p_consent text, p_limit integer, p_known_etags text[], p_drafting boolean,
     p_draft text, p_drafted uuid[], p_request uuid, p_address inet
-) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, ids uuid[])
+) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, consent text, ids uuid[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -39,9 +40,10 @@ BEGIN
     outcome := visit.outcome;
     IF outcome = 'ok' THEN
         -- The head is read before the rows: an ETag may be too old, never too new.
-        SELECT diary.etag INTO etag FROM etag_of_diary(p_patient, visit.grant_id, visit.grant_version) AS diary;
-        outcome := respond_without_rows(visit, etag, p_known_etags, p_draft, p_drafted, p_session, p_patient, p_action,
-                                        p_request, p_address);
+        consent := tag_of_consent(visit.grant_id, visit.grant_version);
+        SELECT diary.etag INTO etag FROM etag_of_diary(p_patient, consent) AS diary;
+        outcome := respond_without_rows(visit, etag, p_known_etags, consent, p_consent, p_draft, p_drafted, p_session,
+                                        p_patient, p_action, p_request, p_address);
     END IF;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

@@ -22,24 +22,34 @@ BEGIN
     END IF;
 END $$;
 
--- What identifies the state of a diary for one reader: it changes with the diary, with its epoch and with the grant.
-CREATE OR REPLACE FUNCTION etag_of_diary(p_patient uuid, p_grant uuid, p_grant_version integer)
-RETURNS TABLE (etag text)
-LANGUAGE sql STABLE AS $$
-    SELECT left(epoch::text, 8) || '-' || head || '-' || coalesce(left(p_grant::text, 8), 'own') || '-'
-           || p_grant_version
-    FROM patient_clocks WHERE patient_id = p_patient
+-- What identifies a consent as it is now: narrowing it makes another.
+CREATE OR REPLACE FUNCTION tag_of_consent(p_grant uuid, p_grant_version integer) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(left(p_grant::text, 8), 'own') || '-' || p_grant_version
 $$;
 
--- The outcome of a page that needs no rows, with its audit row: unmodified where the reader knows the etag, drafted
--- where a replica drafted the page at this etag: what the draft shows is audited. Else ok, and nothing is audited yet.
+-- What identifies the state of a diary for one reader: it changes with the diary, with its epoch and with the consent.
+CREATE OR REPLACE FUNCTION etag_of_diary(p_patient uuid, p_consent text) RETURNS TABLE (etag text)
+LANGUAGE sql STABLE AS $$
+    SELECT left(epoch::text, 8) || '-' || head || '-' || p_consent FROM patient_clocks WHERE patient_id = p_patient
+$$;
+
+-- The outcome of a page that needs no rows, with its audit row: consent_changed where the page before was of another
+-- consent, unmodified where the reader knows the etag, drafted where a replica drafted the page at this etag: what the
+-- draft shows is audited. Else ok, and nothing is audited yet. A replica has no audit table to write to.
 CREATE OR REPLACE FUNCTION respond_without_rows(
-    visit record, etag text, p_known_etags text[], p_draft text, p_drafted uuid[], p_session uuid, p_patient uuid,
+    visit record, etag text, p_known_etags text[], consent text, p_consent text, p_draft text, p_drafted uuid[], p_session uuid, p_patient uuid,
     p_action text, p_request uuid, p_address inet
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF p_known_etags && ARRAY[etag, '*'] THEN
+    IF p_consent <> consent THEN
+        IF NOT pg_is_in_recovery() THEN
+            PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}',
+                          'consent_changed', p_request, p_address);
+        END IF;
+        RETURN 'consent_changed';
+    ELSIF p_known_etags && ARRAY[etag, '*'] THEN
         PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', 'unmodified',
                       p_request, p_address);
         RETURN 'unmodified';

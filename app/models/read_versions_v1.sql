@@ -1,8 +1,8 @@
 -- The history of one record, newest version first, before p_before_version: who, on which device, when, what.
 CREATE OR REPLACE FUNCTION read_versions_v1(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid,
-    p_before_version integer, p_limit integer, p_request uuid, p_address inet
-) RETURNS TABLE (outcome text, items bytea, last_version integer)
+    p_before_version integer, p_consent text, p_limit integer, p_request uuid, p_address inet
+) RETURNS TABLE (outcome text, items bytea, last_version integer, consent text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     visit record;
@@ -16,7 +16,8 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO held FROM records WHERE patient_id = p_patient AND id = p_id AND kind = p_kind;
-    outcome := CASE WHEN held.id IS NULL THEN 'missing' ELSE 'ok' END;
+    consent := tag_of_consent(visit.grant_id, visit.grant_version);
+    outcome := CASE WHEN held.id IS NULL THEN 'missing' WHEN p_consent <> consent THEN 'consent_changed' ELSE 'ok' END;
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ARRAY[p_id], outcome,
                   p_request, p_address);
     IF outcome = 'ok' THEN

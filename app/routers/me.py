@@ -5,7 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from app.http.deps import CallerOf, CurrentUser, Cursor, Limit, Now, Parts, Transaction, current_user
+from app.http import etags
+from app.http import record_responses as responses
+from app.http.deps import CallerOf, CurrentUser, Cursor, IfNoneMatch, Limit, Now, Parts, Transaction, current_user
 from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
 from app.schemas.care_team import GrantList, Panel
 from app.services import auth, care_team
@@ -68,13 +70,27 @@ async def revoke_other_sessions(
     await auth.revoke(parts.database, user.user_id, [device.id for device in devices if device.id != caller.session_id])
 
 
-@router.get("/patients", dependencies=[Depends(current_user)], summary="List the diaries I may see")
-async def list_patients(parts: Parts, caller: CallerOf, limit: Limit = 50, cursor: Cursor = None) -> Panel:
+@router.get(
+    "/patients",
+    dependencies=[Depends(current_user)],
+    summary="List the diaries I may see",
+    **responses.showing(Panel),
+)
+async def list_patients(
+    parts: Parts, caller: CallerOf, limit: Limit = 50, cursor: Cursor = None, if_none_match: IfNoneMatch = None
+) -> Response:
     """By name: how far each has come, by which consent, and the last seven days at a glance."""
-    return await care_team.read_panel(parts.database, parts.cursors, caller, limit, cursor)
+    panel = await care_team.read_panel(parts.database, parts.cursors, caller, limit, cursor)
+    body = panel.model_dump_json().encode()
+    return responses.unless_known(body, f'"{etags.tag_of(body)}"', if_none_match)
 
 
-@router.get("/grants", dependencies=[Depends(current_user)], summary="List the consents I hold")
+@router.get(
+    "/grants",
+    dependencies=[Depends(current_user)],
+    summary="List the consents I hold",
+    response_model_exclude_none=True,
+)
 async def list_held_grants(transaction: Transaction, caller: CallerOf) -> GrantList:
     """Consents to me or to my organisation, in the words that the patient sees."""
     return GrantList(items=await care_team.list_held(transaction, caller))

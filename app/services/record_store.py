@@ -1,14 +1,15 @@
 """Records of any kind: everything that is written to a diary or read from it goes through these few calls."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
+from hashlib import sha256
 from operator import itemgetter
 from typing import Any, Literal
 from uuid import UUID
 
-from app.errors import Gone, InvalidCursor, NotFound, Problem
+from app.errors import ConsentChanged, Gone, InvalidCursor, NotFound, Problem
 from app.postgres.functions import Function
 from app.security.cursors import Cursors
 from app.services.access import Diary, refuse
@@ -23,7 +24,8 @@ READ_PAGE = Function(
     "read_page_v1",
     "session uuid, patient uuid, scope text, action text, kinds text[], first_day date, last_day date, region text,"
     " character text, scale text, min_score numeric, treatment uuid, before_at timestamptz, before_id uuid,"
-    " limit integer, known_etags text[], drafting boolean, draft text, drafted uuid[], request uuid, address inet",
+    " consent text, limit integer, known_etags text[], drafting boolean, draft text, drafted uuid[], request uuid,"
+    " address inet",
 )
 READ_RECORD = Function(
     "read_record_v1",
@@ -31,10 +33,10 @@ READ_RECORD = Function(
 )
 READ_VERSIONS = Function(
     "read_versions_v1",
-    "session uuid, patient uuid, scope text, action text, kind text, id uuid, before_version integer, limit integer,"
-    " request uuid, address inet",
+    "session uuid, patient uuid, scope text, action text, kind text, id uuid, before_version integer, consent text,"
+    " limit integer, request uuid, address inet",
 )
-ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone}
+ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone, "consent_changed": ConsentChanged}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ async def read_page(
 ) -> RenderedPage:
     """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
-    before_at, before_id = _open(diary.cursors, purpose, cursor)
+    before_at, before_id, consent = _open(diary.cursors, purpose, cursor)
     sought = {
         "kinds": filters.kinds,
         "first_day": filters.from_,
@@ -169,13 +171,25 @@ async def read_page(
         "treatment": filters.treatment_id,
         "before_at": before_at,
         "before_id": before_id,
+        "consent": consent,
         "limit": limit,
     }
     asked = {**diary.asked(action), "scope": scope, **sought}
-    row = await _page(diary, asked, known_etags, alone=filters.sparse)
+    row = await _page(diary, asked, tuple(tag.partition(".")[0] for tag in known_etags), alone=filters.sparse)
     _refuse_read(row["outcome"])
-    last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]))
-    return RenderedPage(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
+    last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]), row["consent"])
+    page = RenderedPage(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
+    return page if filters.to is None else _of_past_days(page, known_etags)
+
+
+def _of_past_days(page: RenderedPage, known_etags: tuple[str, ...]) -> RenderedPage:
+    """The page with an ETag that also tells its content, which stays while the diary goes on after these days."""
+    if page.items is None:
+        known = next((tag for tag in known_etags if tag.startswith(f"{page.etag}.")), page.etag)
+        return replace(page, etag=known)
+    content = sha256(page.body).hexdigest()[:32]
+    same = any(tag.endswith(f".{content}") for tag in known_etags)
+    return replace(page, etag=f"{page.etag}.{content}", items=None if same else page.items)
 
 
 async def _page(diary: Diary, asked: dict[str, Any], known_etags: tuple[str, ...], *, alone: bool) -> Any:
@@ -197,13 +211,23 @@ async def read_versions(
 ) -> bytes:
     """One page of a record's history, newest version first, as JSON."""
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {record_id}"
-    before = diary.cursors.open(purpose, cursor)[0] if cursor else None
-    [row] = await diary.database.call(
-        READ_VERSIONS(**diary.asked(action), scope=scope, kind=kind, id=record_id, before_version=before, limit=limit)
-    )
+    before, consent = diary.cursors.open(purpose, cursor) if cursor else (None, None)
+    asked = {**diary.asked(action), "scope": scope, "kind": kind, "id": record_id}
+    [row] = await diary.database.call(READ_VERSIONS(**asked, before_version=before, consent=consent, limit=limit))
     _refuse_read(row["outcome"])
-    last = row["last_version"]
-    return RenderedPage("", row["items"], diary.cursors.seal(purpose, (last,)) if last else None).body
+    last = row["last_version"] and (row["last_version"], row["consent"])
+    return RenderedPage("", row["items"], diary.cursors.seal(purpose, last) if last else None).body
+
+
+async def read_version(
+    diary: Diary, action: str, scope: str, kind: str, record_id: UUID, version: int
+) -> dict[str, Any] | None:
+    """The record as of this version; None where there is none that the caller may see, or it is a deletion."""
+    asked = {**diary.asked(action), "scope": scope, "kind": kind, "id": record_id}
+    [row] = await diary.database.call(READ_VERSIONS(**asked, before_version=version + 1, limit=1))
+    _refuse_read(row["outcome"])
+    [found] = json.loads(b"[%b]" % (row["items"] or b"{}"))
+    return found.get("record") if found.get("version") == version else None
 
 
 def sent(changes: list[RecordWrite]) -> tuple[str, list[str]]:
@@ -232,10 +256,10 @@ def _item(change: RecordWrite) -> dict[str, Any]:
     return item
 
 
-def _open(cursors: Cursors, purpose: str, cursor: str | None) -> tuple[datetime | None, UUID | None]:
+def _open(cursors: Cursors, purpose: str, cursor: str | None) -> tuple[datetime | None, UUID | None, str | None]:
     if cursor is None:
-        return None, None
-    at, record_id = cursors.open(purpose, cursor)
-    if not isinstance(at, str) or not isinstance(record_id, str):
+        return None, None, None
+    at, record_id, consent = cursors.open(purpose, cursor)
+    if not isinstance(at, str) or not isinstance(record_id, str) or not isinstance(consent, str):
         raise InvalidCursor
-    return datetime.fromisoformat(at), UUID(record_id)
+    return datetime.fromisoformat(at), UUID(record_id), consent

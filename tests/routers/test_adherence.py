@@ -213,3 +213,18 @@ async def test_the_longest_span_is_answered(ada: Phone, path: str, longest: int)
     for days_more, status in ((longest - 1, 200), (longest, 422)):
         asked = {"from": str(first.date()), "to": str((first + timedelta(days=days_more)).date())}
         assert (await ada.get(path.format(plan_id), params=asked)).status_code == status
+
+
+async def test_figures_that_are_the_same_are_not_sent_again(
+    app: FastAPI, ada: Phone, superuser: Connection, later: datetime
+) -> None:
+    plan = treatment("08:00")
+    await add(ada, plan, dose(plan["id"], days(1, 1)[0]))
+    asked = {"from": "2026-06-01", "to": "2026-06-07"}
+    first = await ada.get("/adherence", params=asked)
+    app.dependency_overrides[deps.now] = lambda: later + timedelta(hours=1)
+    same = await ada.get("/adherence", params=asked, headers={"If-None-Match": first.headers["ETag"]})
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    await set_word(superuser, ada, later)
+    changed = await ada.get("/adherence", params=asked, headers={"If-None-Match": first.headers["ETag"]})
+    assert (changed.status_code, changed.json()["overall"]["doses"]["outcomes"]["missed"]) == (200, 6)

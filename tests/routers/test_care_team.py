@@ -62,7 +62,8 @@ async def test_what_is_granted_less_counts_for_the_very_next_request(ada: Phone,
     narrowed = await ada.patch(f"/grants/{grant_id}", {"scopes": ["treatments:read"]})
     assert (narrowed.json()["scopes"], narrowed.json()["version"]) == (["treatments:read"], 2)
     more = await weber.http.get(f"{ada.diary}/timeline", params={"limit": 1, "cursor": page["next_cursor"]})
-    assert more.json()["items"] == []
+    assert told(more) == (410, "consent-changed")
+    assert (await weber.http.get(f"{ada.diary}/timeline")).json()["items"] == []
     assert (await weber.http.get(f"{ada.diary}/entries")).status_code == 403
     assert (await ada.delete(f"/grants/{grant_id}")).status_code == 204
     assert (await weber.http.get(f"{ada.diary}/timeline")).status_code == 404
@@ -301,3 +302,14 @@ async def test_consent_waits_for_its_turn_with_what_is_written_but_a_stranger_fo
         assert not asked.done()
     assert (await asked).status_code == 200
     await writer.close()
+
+
+async def test_a_panel_that_is_the_same_is_not_sent_again(ada: Phone, bob: Phone) -> None:
+    await consent(ada, bob)
+    first = await bob.http.get("/v1/me/patients")
+    known = {"If-None-Match": first.headers["ETag"]}
+    same = await bob.http.get("/v1/me/patients", headers=known)
+    assert (same.status_code, same.content) == (304, b"")
+    await ada.log()
+    moved = await bob.http.get("/v1/me/patients", headers=known)
+    assert (moved.status_code, [one["head"] for one in moved.json()["items"]].count(1)) == (200, 1)

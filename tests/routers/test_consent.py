@@ -337,3 +337,30 @@ async def test_a_deleted_record_of_another_kind_is_like_none(ada: Phone) -> None
     ]
     assert [answer.status_code for answer in answers] == [404] * 4
     assert told(await ada.post("/entries", entry(id=plan["id"]))) == (409, "conflict")
+
+
+@pytest.mark.parametrize("path", ["/timeline", "/entries", "/entries/{entry}/versions"])
+@pytest.mark.parametrize("narrower", [{"scopes": ["entries:read"]}, {"data_from": "2024-06-01T00:00:00Z"}], ids=str)
+async def test_a_cursor_of_before_a_narrowing_says_so_and_tells_nothing(
+    ada: Phone, let_in: LetIn, superuser: Connection, path: str, narrower: dict[str, Any]
+) -> None:
+    sent = entry(occurred_at=NEW, note="between us")
+    for record in (sent, entry(occurred_at=NEW), plan(2026), plan(2025)):
+        await ada.post("/entries" if "sites" in record else "/treatments", record)
+    await ada.patch(f"/entries/{sent['id']}", {"mood": 3})
+    reader = await let_in("entries:read", "treatments:read", "notes:read", data_from=datetime(2024, 1, 1, tzinfo=UTC))
+    place = path.format(entry=sent["id"])
+    cursor = (await reader.get(place, params={"limit": 1})).json()["next_cursor"]
+    own = (await ada.get(place, params={"limit": 1})).json()["next_cursor"]
+    assert (await reader.get(place, params={"cursor": cursor})).status_code == 200
+    [given] = (await ada.get("/grants")).json()["items"]
+    assert (await ada.patch(f"/grants/{given['id']}", narrower)).status_code == 200
+    refused = await reader.get(place, params={"cursor": cursor})
+    assert told(refused) == (410, "consent-changed")
+    assert (await ada.get(place, params={"cursor": own})).status_code == 200
+    again = await reader.get(place, params={"limit": 1})
+    assert (await reader.get(place, params={"cursor": again.json()["next_cursor"]})).status_code == 200
+    seen = "SELECT cardinality(record_ids), outcome FROM audit_events WHERE request_id = $1"
+    request = UUID(refused.headers["X-Request-Id"])
+    found = await superuser.fetch(seen, request)
+    assert [outcome for _, outcome in found] == ["consent_changed"]

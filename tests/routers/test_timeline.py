@@ -355,3 +355,20 @@ async def test_a_window_shows_the_plans_that_reach_into_it_and_what_happened_in_
     assert (await reader.get(f"{path}/versions")).json()["items"][0]["record"] == seen[0]
     revised = (await reader.patch(path, {"pain_after": 2})).json()
     assert ("treatment_name" in revised, revised["flags"]) == (False, ["treatment_missing"])
+
+
+async def test_a_page_of_days_that_are_over_keeps_its_content_while_the_diary_goes_on(ada: Phone) -> None:
+    await ada.log(occurred_at="2025-03-28T08:00:00+01:00")
+    old = {"from": "2025-01-01", "to": "2025-12-31"}
+    for page in ("/timeline", "/entries"):
+        first = await ada.get(page, params=old)
+        await ada.log()
+        again = await ada.get(page, params=old, headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        moved = await ada.get(page, params=old, headers={"If-None-Match": again.headers["ETag"]})
+        assert (moved.status_code, moved.headers["ETag"]) == (304, again.headers["ETag"])
+        assert again.headers["ETag"] != first.headers["ETag"]
+        await ada.log(occurred_at="2025-03-29T08:00:00+01:00")
+        changed = await ada.get(page, params=old, headers={"If-None-Match": again.headers["ETag"]})
+        assert changed.status_code == 200
+        assert ids(changed)[1:] == ids(first)
