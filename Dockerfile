@@ -15,6 +15,7 @@ RUN python -m venv .venv \
     && .venv/bin/python -m pip check
 COPY pyproject.toml README.md ./
 COPY migrations migrations
+COPY docs docs
 COPY app app
 RUN .venv/bin/python -m pip install --no-deps --no-build-isolation . \
     && .venv/bin/python -m pip uninstall -y setuptools pip

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run reset test coverage verify test-pg15 check wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test coverage verify test-pg15 check freeze wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -73,6 +73,10 @@ check: .venv/installed
 wheel: .venv/installed
 	rm -rf build/lib build/wheel
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation --no-index --wheel-dir build/wheel .
+
+# Keeps today's OpenAPI document as that of the release that is being made.
+freeze: .venv/installed
+	mkdir -p build && $(BIN)/pain-diary openapi > build/openapi.json && $(BIN)/python -m openapi.freeze build/openapi.json
 
 # Writes the migration to what app/models says now: tables, and the files of SQL that changed.
 migration: .venv/installed

@@ -191,8 +191,6 @@ def _looser(place: str, old: Node, new: Node) -> Iterator[str]:
     """What a value might always be relied on to be, and is no longer."""
     if old.get("format") not in (None, new.get("format")):
         yield f"{place}: format {old['format']} is gone"
-    if _values(old) is not None and _values(new) is None:
-        yield f"{place}: any value may be answered now"
     for name in old.get("required", ()):
         if name not in new.get("required", ()) and name in new.get("properties", {}):
             yield f"{place}/{name} may be absent now"

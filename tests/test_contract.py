@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import SecretStr
 
 from app.config import Settings
+from app.http.open_answers import BOUNDS
 from app.main import create_app
 from app.schemas.care_team import EXAMPLE_GRANT, GrantOut
 from app.schemas.kinds import KINDS
@@ -79,6 +80,9 @@ OPEN = {
     "read_readiness",
     "read_metrics",
 }
+
+
+LATER = {"#/components/schemas/UnknownRecord/properties/kind/not"}
 
 
 class Shown(NamedTuple):
@@ -163,6 +167,48 @@ def test_nothing_of_the_frameworks_own_failures_is_left(document: dict[str, Any]
     assert "ValidationError" not in json.dumps(document)
 
 
+def test_answers_are_open_and_requests_are_strict(document: dict[str, Any]) -> None:
+    sent = _schemas(document, [one.get("requestBody", {}) for one in _operations(document)])
+    answered = _schemas(document, [one["responses"] for one in _operations(document)])
+    assert sent.keys().isdisjoint(answered)
+    for name, schema in sent.items():
+        assert schema.get("type") != "object" or schema["additionalProperties"] is False, name
+    for name, schema in answered.items():
+        assert schema.get("additionalProperties", True) is True, name
+        assert {"enum", *BOUNDS}.isdisjoint(schema), name
+
+
+def test_what_an_answer_may_leave_out_is_never_null(document: dict[str, Any]) -> None:
+    for name, schema in _schemas(document, [one["responses"] for one in _operations(document)]).items():
+        optional = schema.get("properties", {}).keys() - schema.get("required", ())
+        nullable = {one for one in optional if {"type": "null"} in schema["properties"][one].get("anyOf", ())}
+        assert nullable == set(), name
+
+
+def test_every_list_of_codes_has_a_name(document: dict[str, Any]) -> None:
+    named = {place for place, _ in _walk(document) if re.fullmatch(r"#/components/schemas/\w+", place)}
+    assert [place for place, value in _walk(document) if _has(value, "enum") and place not in named | LATER] == []
+
+
+def test_a_record_is_told_apart_by_its_kind_wherever_one_is_sent_or_answered(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    any_record = [{"$ref": f"#/components/schemas/{name}"} for name in ("KnownRecord", "UnknownRecord")]
+    for name, member in (("Change", "record"), ("PushResult", "record"), ("Problem", "current")):
+        assert schemas[name]["properties"][member]["anyOf"] == any_record
+    for name, suffix in (("KnownRecord", "Out"), ("AnyMutation", "Mutation")):
+        models = {kind.name: f"#/components/schemas/{kind.title}{suffix}" for kind in KINDS}
+        assert schemas[name]["discriminator"] == {"propertyName": "kind", "mapping": models}
+    for kind in KINDS:
+        data = schemas[f"{kind.title}Mutation"]["properties"]["data"]
+        assert data["anyOf"][0] == {"$ref": f"#/components/schemas/{kind.fields.__name__}"}
+
+
+async def test_the_document_leads_to_the_guides(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    guides = [one["externalDocs"]["url"] for one in (document, *document["tags"]) if "externalDocs" in one]
+    assert guides == ["/guides/integrate", "/guides/adherence", "/guides/sync"]
+    assert [(await client.get(guide)).status_code for guide in guides] == [200, 200, 200]
+
+
 def test_every_request_and_answer_in_json_has_an_example(
     document: dict[str, Any], operations: dict[str, dict[str, Any]]
 ) -> None:
@@ -207,6 +253,28 @@ async def test_every_failure_is_a_problem_whose_type_is_a_page(
     for page in sorted(pages):
         answer = await client.get(page)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8"), page
+
+
+def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def _schemas(document: dict[str, Any], holders: Any) -> dict[str, dict[str, Any]]:
+    """Every schema that these lead to, by its place; those inside of others too."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [value for place, value in _walk(holders) if place.endswith("/$ref")]
+    while waiting:
+        reference = waiting.pop()
+        if reference not in found:
+            for place, value in _walk(_resolve(document, reference), reference):
+                if isinstance(value, dict) and not re.search(r"/(examples?/|(properties|mapping|not)$)", place):
+                    found[place] = value
+                waiting += [value] if place.endswith("/$ref") else []
+    return found
+
+
+def _has(value: Any, key: str) -> bool:
+    return isinstance(value, dict) and isinstance(value.get(key), list)
 
 
 def _content(holder: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

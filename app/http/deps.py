@@ -187,6 +187,16 @@ async def base_version(
     return version
 
 
+SchemaKnown = Annotated[
+    int,
+    PlainNumber,
+    Query(
+        alias="schema_version",
+        ge=1,
+        le=10_000,
+        description="Which schema of records the client knows (docs/sync.md). What came later it did not mean to drop.",
+    ),
+]
 BaseVersion = Annotated[int, Depends(base_version)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from sys import modules
-from typing import NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -21,9 +21,11 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.http import problems, rate_limits
+from app.http.open_answers import open_answers
 from app.http.problems import ResponseDoc
 from app.schemas.base import Strict
 from app.schemas.kinds import KINDS, OF_MANY, SINGLETONS
+from app.schemas.since import SCHEMA
 
 DESCRIPTION = """\
 A pain diary: phones log where it hurts, how long, how much and of what character; whoever the patient trusts
@@ -31,6 +33,7 @@ reads an honest timeline. Times are RFC 3339 with an offset, every failure is `a
 `next_cursor`, ETags and ids are opaque. Sign in with `POST /v1/auth/sessions` and send the access token as a
 bearer token. Whoever sends more than `RateLimit` allows is answered 429 and waits as long as `Retry-After` says.
 """
+GUIDE = {"description": "How to write a client", "url": "/guides/integrate"}
 SERVERS = [{"url": "/", "description": "The server that answered this document."}]
 TAGS = [
     {"name": "sign-in", "description": "Registering, signing in, refreshing, and the keys that verify tokens."},
@@ -40,10 +43,18 @@ TAGS = [
         "description": "Whose diary it is. A patient one may not know of is answered like a missing one.",
     },
     *({"name": kind.path, "description": kind.about} for kind in OF_MANY),
-    {"name": "adherence", "description": "How much of what was agreed was done, and how much of that is known."},
+    {
+        "name": "adherence",
+        "description": "How much of what was agreed was done, and how much of that is known.",
+        "externalDocs": {"description": "Every figure with worked examples", "url": "/guides/adherence"},
+    },
     *({"name": kind.path, "description": kind.about} for kind in SINGLETONS),
     {"name": "consent", "description": "Who may see a diary, for how long, and who did."},
-    {"name": "sync", "description": "For phones that are mostly offline: push, pull, compare."},
+    {
+        "name": "sync",
+        "description": "For phones that are mostly offline: push, pull, compare.",
+        "externalDocs": {"description": "The protocol", "url": "/guides/sync"},
+    },
     {"name": "timeline", "description": "Records of every kind in one stream, newest first."},
     {"name": "vocabularies", "description": "The coded lists, with text to display."},
     {"name": "operations", "description": "For those who run the service."},
@@ -92,6 +103,7 @@ class Components(TypedDict):
 class Document(TypedDict):
     """The whole document."""
 
+    info: dict[str, object]
     paths: dict[str, dict[str, Operation]]
     components: Components
 
@@ -125,7 +137,9 @@ def _completed(document: Document) -> dict[str, object]:
             schemas[name] = schemas[name] | {"examples": examples}
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422, which nothing answers
         schemas.pop(name, None)
-    return {**document, "servers": SERVERS, "tags": TAGS}
+    open_answers(cast(dict[str, Any], document))
+    document["info"]["x-record-schema"] = SCHEMA
+    return {**document, "servers": SERVERS, "tags": TAGS, "externalDocs": GUIDE}
 
 
 def _never_null(schema: Schema) -> Schema:

@@ -19,6 +19,8 @@ from app import errors
 from app.errors import Fault, NotReady, Problem, ResyncRequired
 from app.http import validation
 from app.http.validation import MAX_FAULTS
+from app.schemas.entries import MINIMAL_ENTRY
+from app.schemas.envelope import example_stored
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -57,25 +59,12 @@ PROBLEM_SCHEMA: dict[str, object] = {
         "detail": {"type": "string"},
         "instance": {"type": "string", "format": "uri", "description": "`urn:uuid:` and the request id."},
         "request_id": {"type": "string", "format": "uuid"},
-        "errors": {
-            "type": "array",
-            "maxItems": MAX_FAULTS,
-            "items": {
-                "type": "object",
-                "required": ["pointer", "code", "detail"],
-                "properties": {
-                    "pointer": {
-                        "type": "string",
-                        "description": "A JSON pointer into the body, or `#query/<name>` and the like.",
-                        "examples": ["/sites/0/scores/0/value", "#query/limit"],
-                    },
-                    "code": {"type": "string", "examples": ["less_than_equal"]},
-                    "detail": {"type": "string", "examples": ["Input should be at most 10"]},
-                },
-            },
-        },
+        "errors": {"type": "array", "maxItems": MAX_FAULTS, "items": {"$ref": "#/components/schemas/ItemFault"}},
         "action": {"type": "string", "enum": ["reload", "reoffer"], "description": "How to sync again."},
-        "current": {"type": "object", "description": "The record as the server has it now."},
+        "current": {
+            "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("KnownRecord", "UnknownRecord")],
+            "description": "The record as the server has it now.",
+        },
         "reads": {"type": "boolean", "description": "Whether diaries can be read now."},
         "writes": {"type": "boolean", "description": "Whether diaries can be written to now."},
     },
@@ -83,7 +72,7 @@ PROBLEM_SCHEMA: dict[str, object] = {
 
 _EXAMPLE_ID = UUID("01980c5e-7a10-7000-8000-000000000000")
 _EXAMPLE_FAULT = Fault("/sites/0/scores/0/value", "less_than_equal", "Input should be less than or equal to 10")
-_EXAMPLE_RECORD = b'{"kind": "entry", "id": "0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90", "version": 2, "change_seq": 42}'
+_EXAMPLE_RECORD = json.dumps(example_stored("entry", MINIMAL_ENTRY) | {"version": 2}).encode()
 _HEADERS: dict[int, dict[str, object]] = {
     401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
     405: {"Allow": {"description": "The methods of this address", "schema": {"type": "string"}}},

@@ -49,6 +49,7 @@ async def create_share_code(
     "/share-codes/redeem",
     status_code=202,
     summary="Redeem a share code",
+    response_model_exclude_none=True,
     responses=problems.responses(NotFound, NotVerified, TooManyRequests),
 )
 async def redeem_share_code(parts: Parts, caller: CallerOf, now: Now, body: RedeemIn) -> GrantOut:
@@ -60,6 +61,7 @@ async def redeem_share_code(parts: Parts, caller: CallerOf, now: Now, body: Rede
     "/patients/{patient_id}/grants",
     dependencies=[Depends(own_diary("grants.list"))],
     summary="List the consents I gave",
+    response_model_exclude_none=True,
 )
 async def list_grants(transaction: Transaction) -> GrantList:
     """Every consent to see this diary, newest first: waiting, active and ended."""
@@ -69,6 +71,7 @@ async def list_grants(transaction: Transaction) -> GrantList:
 @router.post(
     "/patients/{patient_id}/grants/{grant_id}/confirm",
     summary="Confirm a consent",
+    response_model_exclude_none=True,
     responses=problems.responses(StepUpRequired),
 )
 async def confirm_grant(
@@ -82,6 +85,7 @@ async def confirm_grant(
     "/patients/{patient_id}/grants/{grant_id}",
     dependencies=[Depends(own_diary("grant.narrow"))],
     summary="Narrow a consent",
+    response_model_exclude_none=True,
 )
 async def narrow_grant(transaction: Transaction, grant_id: GrantId, now: Now, body: NarrowIn) -> GrantOut:
     """Fewer scopes, a later start or an earlier end, from the next request on."""

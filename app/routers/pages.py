@@ -33,6 +33,7 @@ _STATIC = {
     "swagger-ui-bundle.js": _VENDOR,
     "redoc.standalone.js": _VENDOR,
 }
+_GUIDES = ("integrate", "sync", "adherence")  # of docs/
 _PROBLEMS = {one.slug: one for one in sorted(problems.problem_types(), key=lambda one: one.status)}
 
 router = APIRouter(include_in_schema=False)
@@ -70,6 +71,16 @@ async def read_static(name: str) -> Response:
     if name not in _STATIC:
         raise NotFound
     return FileResponse(str(_STATIC[name] / name), headers={"Cache-Control": "public, max-age=3600"})
+
+
+@router.get("/guides/{name}")
+async def read_guide(name: str) -> HTMLResponse:
+    """A guide for those who write clients, as the Markdown it is written in."""
+    if name not in _GUIDES:
+        raise NotFound
+    text = (_PAGES / f"{name}.md").read_text()
+    title = text.partition("\n")[0].removeprefix("# ")
+    return _page("page.html", title=escape(title), content=f'<pre class="guide">{escape(text)}</pre>')
 
 
 @router.get("/problems")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from app.http import etags
 from app.http import record_responses as responses
 from app.http.date_range import FirstDay, LastDay, check_order
-from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit
+from app.http.deps import BaseVersion, Cursor, DiaryOf, DiaryToWrite, IfNoneMatch, Limit, SchemaKnown
 from app.http.validation import validated
 from app.schemas.records import AnyKind
 from app.services import records
@@ -112,8 +112,11 @@ class _Routes:
     def replace(self) -> None:
         kind = self.kind
 
-        async def replace(diary: DiaryToWrite, record_id: UUID, base_version: BaseVersion, body: Any) -> Response:
-            return responses.stored(await records.replace(kind, diary, record_id, base_version, body))
+        async def replace(
+            diary: DiaryToWrite, record_id: UUID, base_version: BaseVersion, body: Any, schema_version: SchemaKnown = 1
+        ) -> Response:
+            stored = await records.replace(kind, diary, record_id, base_version, body, schema_version, validated)
+            return responses.stored(stored)
 
         usual = Text(
             f"Replace {kind.noun}",
@@ -124,9 +127,16 @@ class _Routes:
     def revise(self) -> None:
         kind = self.kind
 
-        async def revise(diary: DiaryToWrite, record_id: UUID, base_version: BaseVersion, body: BaseModel) -> Response:
+        async def revise(
+            diary: DiaryToWrite,
+            record_id: UUID,
+            base_version: BaseVersion,
+            body: BaseModel,
+            schema_version: SchemaKnown = 1,
+        ) -> Response:
             patch = body.model_dump(mode="json", exclude_unset=True)
-            return responses.stored(await records.revise(kind, diary, record_id, base_version, patch, validated))
+            stored = await records.revise(kind, diary, record_id, base_version, patch, schema_version, validated)
+            return responses.stored(stored)
 
         usual = Text(
             f"Correct {kind.noun}",

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from app.errors import InvalidCursor, ResyncRequired
 from app.http import problems, validation
-from app.http.deps import CallerOf, Cursor, DiaryOf, Now, Parts, PlainNumber, current_user
+from app.http.deps import CallerOf, Cursor, DiaryOf, Now, Parts, PlainNumber, SchemaKnown, current_user
 from app.http.record_responses import JSON
 from app.schemas.sync import DigestIn, DigestOut, HeadsOut, PullOut, PushIn, PushOut
 from app.services import sync
@@ -36,9 +36,10 @@ async def pull_changes(
     now: Now,
     limit: Annotated[int, PlainNumber, Query(ge=1, le=500, description="At most so many changes.")] = 200,
     cursor: Cursor = None,
+    schema_version: SchemaKnown = 1,
 ) -> Response:
     """What changed after the cursor, oldest first, each record once as it is now; without a cursor from the start."""
-    return Response(await sync.pull(diary, cursor, limit, now), media_type=JSON)
+    return Response(await sync.pull(diary, cursor, limit, schema_version, now), media_type=JSON)
 
 
 @router.post("/patients/{patient_id}/sync/digest", summary="Compare")

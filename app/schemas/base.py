@@ -13,6 +13,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     create_model,
@@ -121,6 +122,16 @@ class Words:
         )
 
 
+@dataclass(frozen=True)
+class DescribedAs:
+    """Annotation: the JSON schema tells of this type, which need not be the one that validates."""
+
+    described: Any
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        return handler(TypeAdapter(self.described).core_schema)
+
+
 def listed(**more: Any) -> Any:
     """A field that is an empty list where it is absent. Of a default Pydantic would make a deep copy each time."""
     return Field(default_factory=list, json_schema_extra={"default": []}, **more)
@@ -140,6 +151,7 @@ class Distinct:
     """Annotation of a list: no two items are equal in these fields, or as a whole when none is named."""
 
     def __init__(self, *fields: str) -> None:
+        self.fields = fields
         self._key: Callable[[object], object] = attrgetter(*fields) if fields else lambda item: item
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -39,7 +39,6 @@ EXAMPLE_GRANT: Json = {
     "created_at": "2026-03-29T10:02:11Z",
     "confirmed_at": "2026-03-29T10:03:40Z",
     "expires_at": "2026-06-27T10:00:00Z",
-    "revoked_at": None,
     "words": [
         "Dr. Weber, physician, Pain clinic Mitte may, in the diary of Ada:",
         *(SENTENCES[scope] for scope in EXAMPLE_SHARE["scopes"]),

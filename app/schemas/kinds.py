@@ -1,8 +1,11 @@
 """The kinds of record that a diary holds. A kind that is not in this list does not exist."""
 
-from typing import Annotated
+from typing import Annotated, Union
 
-from app.schemas.base import OneOf
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from app.schemas.base import OneOf, RecordId
 from app.schemas.entries import ENTRY
 from app.schemas.profile import PROFILE
 from app.schemas.records import AnyKind
@@ -21,3 +24,18 @@ SCOPES = tuple(dict.fromkeys(kind.scope for kind in KINDS))
 NEEDS = {f"{scope}:write": (f"{scope}:read",) for scope in SCOPES} | {
     "notes:read": tuple(dict.fromkeys(kind.read_scope for kind in KINDS if kind.has_note))
 }
+
+OUTS = tuple(kind.out for kind in KINDS)
+KnownRecord = TypeAliasType(
+    "KnownRecord",
+    Annotated[Union[OUTS], Field(discriminator="kind")],  # type: ignore[valid-type]  # noqa: UP007 - made of a list
+)
+
+
+class UnknownRecord(BaseModel):
+    """A record of a kind that came after this document. Keep it as it came, or pass over it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(json_schema_extra={"not": {"enum": list(BY_NAME)}})
+    id: RecordId

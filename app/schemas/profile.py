@@ -13,6 +13,7 @@ from app.schemas.envelope import RecordFields, RecordOut, example_stored
 from app.schemas.records import RecordKind
 
 Condition = TypeAliasType("Condition", Annotated[str, CodeOf("conditions")])
+PregnancyStatus = TypeAliasType("PregnancyStatus", Literal["pregnant", "not_pregnant", "unknown"])
 SexAtBirth = TypeAliasType("SexAtBirth", Literal["female", "male", "intersex", "unknown"])
 Allergy = TypeAliasType("Allergy", Annotated[str, CodeOf("allergies")])
 
@@ -47,7 +48,7 @@ class Weight(Strict):
 class Pregnancy(Strict):
     """Whether the patient is pregnant, and until when."""
 
-    status: Literal["pregnant", "not_pregnant", "unknown"]
+    status: PregnancyStatus
     due_date: LocalDate | None = Field(default=None, description="With `pregnant` only.")
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from app.schemas.envelope import (
     example_page,
     example_stored,
 )
+from app.schemas.since import newest
 
 Fields = TypeVar("Fields", bound=RecordFields)
 Facts = Mapping[str, Any]  # columns of `records`, as JSON holds them
@@ -59,11 +60,13 @@ class RecordKind(Generic[Fields]):
     create: type[Fields] = MADE
     patch: type[BaseModel] = MADE
     out: type[RecordOut] = MADE
+    newest: int = field(init=False, default=MADE)  # the schema of its newest member
     page: type[BaseModel] = field(init=False, default=MADE)
     history: type[BaseModel] = field(init=False, default=MADE)  # a page of versions
 
     def __post_init__(self) -> None:
         """Makes the models that are not given."""
+        object.__setattr__(self, "newest", newest(self.fields))
         for name, make in (
             ("create", self._make_create),
             ("patch", self._make_patch),

@@ -1,13 +1,15 @@
 """Sync on the wire: what a phone pushes, what it pulls, and how both sides compare."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, create_model
+from typing_extensions import TypeAliasType
 
-from app.schemas.base import Instant, Json, RecordId, Strict, line
+from app.schemas.base import DescribedAs, Instant, Json, RecordId, Strict, line
 from app.schemas.entries import MINIMAL_ENTRY
 from app.schemas.envelope import EXAMPLE_CURSOR
-from app.schemas.kinds import KindName
+from app.schemas.kinds import KINDS, KindName, KnownRecord, UnknownRecord
+from app.schemas.records import AnyKind
 
 MOST_MUTATIONS = 100
 MOST_COMPARED = 5_000
@@ -36,11 +38,17 @@ EXAMPLE_RESULT: Json = {
 }
 
 
+MutationOp = TypeAliasType("MutationOp", Literal["put", "delete"])
+
+
+SchemaVersion = Annotated[int, Field(ge=1, le=10_000)]
+
+
 class Mutation(Strict):
     """One change that a phone made: the record as it shall be, or its deletion."""
 
     mutation_id: RecordId = Field(description="Chosen anew for each change; sent again, it is applied once.")
-    op: Literal["put", "delete"]
+    op: MutationOp
     kind: KindName
     id: RecordId = Field(description="The record; the profile's is the patient's.")
     base_version: int | None = Field(
@@ -51,6 +59,9 @@ class Mutation(Strict):
         "some stores remember of what they deleted only the id.",
     )
     data: Json | None = Field(default=None, description="With `put`: the record's fields, without its id.")
+    schema_version: SchemaVersion = Field(
+        default=1, description="Which schema of records the app knew that made the change: what came later stays."
+    )
     reoffer: RecordId | None = Field(default=None, description="When offering again after a restore: the old epoch.")
     version: int | None = Field(
         default=None,
@@ -61,27 +72,46 @@ class Mutation(Strict):
     )
 
 
+def _of_kind(kind: AnyKind) -> type[Mutation]:
+    """A mutation as the document tells of it. Whether data fit their kind is found out for each on its own."""
+    data = Field(default=None, description="With `put`: the record as PUT takes it.")
+    members: Any = {"kind": (Literal[kind.name], ...), "data": (kind.fields | None, data)}
+    return create_model(f"{kind.title}Mutation", __base__=Mutation, __doc__=f"A change of {kind.noun}.", **members)
+
+
+MUTATIONS = tuple(map(_of_kind, KINDS))
+AnyMutation = TypeAliasType(
+    "AnyMutation",
+    Annotated[Union[MUTATIONS], Field(discriminator="kind")],  # type: ignore[valid-type]  # noqa: UP007 - made of a list
+)
+
+
 class PushIn(Strict):
     """What a phone has to send, in the order in which it happened. It may be empty, to say that it has nothing left."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PUSH]})
 
-    device_id: Annotated[str, line(100)]
+    device_id: Annotated[str, line(100)] = Field(
+        description="The app's own name for this installation. Nothing depends on it: the session tells the device."
+    )
     client_now: Instant = Field(description="The phone's clock; how far it is off is answered, nothing is rewritten.")
     epoch: RecordId | None = Field(
         default=None,
         description="As last answered: base versions speak of it. After a restore the push is refused with 410.",
     )
-    mutations: list[Mutation] = Field(max_length=MOST_MUTATIONS)
+    mutations: list[Annotated[Mutation, DescribedAs(AnyMutation)]] = Field(max_length=MOST_MUTATIONS)
     outbox_empty: bool = Field(default=False, description="The phone has nothing left to send after these.")
 
 
 class ItemFault(Strict):
-    """What is wrong with one item, and where in its data."""
+    """What is wrong with a request or one item of it, and where."""
 
-    pointer: str
-    code: str
-    detail: str
+    pointer: str = Field(
+        description="A JSON pointer into the body or the item's data, or `#query/<name>` and the like.",
+        examples=["/sites/0/scores/0/value", "#query/limit"],
+    )
+    code: str = Field(examples=["less_than_equal"])
+    detail: str = Field(examples=["Input should be at most 10"])
 
 
 class PushResult(Strict):
@@ -93,7 +123,7 @@ class PushResult(Strict):
     version: int | None = Field(default=None, description="The version that the mutation made or found.")
     change_seq: int | None = None
     deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
-    record: Json | None = Field(
+    record: KnownRecord | UnknownRecord | None = Field(
         default=None,
         description="The server's copy: with `conflict`, and with `unchanged` where others changed it since.",
     )
@@ -133,7 +163,7 @@ class Change(Strict):
     change_seq: int = Field(ge=1)
     deleted: bool
     reason: Literal["deleted", "withdrawn"] | None = None
-    record: Json | None = None
+    record: KnownRecord | UnknownRecord | None = Field(default=None, description="As it is now; none where deleted.")
 
 
 class PullOut(Strict):

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone, line
 from app.schemas.entries import STORED_ENTRY
 from app.schemas.envelope import example_page
-from app.schemas.kinds import OF_MANY, SINGLETONS
+from app.schemas.kinds import OF_MANY, SINGLETONS, UnknownRecord
 from app.schemas.treatment_events import STORED_EVENT
 from app.schemas.treatments import STORED_TREATMENT, Regimen
 
@@ -49,8 +49,8 @@ class TreatmentChangeOut(Strict):
 # Records as they are, what is read from them, and what always holds.
 ITEMS = (*(kind.out for kind in OF_MANY), TreatmentChangeOut, *(kind.out for kind in SINGLETONS))
 ITEM_KINDS = (*(kind.name for kind in OF_MANY), "treatment_change", *(kind.name for kind in SINGLETONS))
-TimelineItem = TypeAliasType(
-    "TimelineItem",
+KnownItem = TypeAliasType(
+    "KnownItem",
     Annotated[Union[ITEMS], Field(discriminator="kind")],  # type: ignore[valid-type]  # noqa: UP007 - made of a list
 )
 
@@ -60,5 +60,5 @@ class TimelinePage(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_TIMELINE]})
 
-    items: list[TimelineItem] = Field(max_length=200)
+    items: list[KnownItem | UnknownRecord] = Field(max_length=200)
     next_cursor: str | None = Field(description="Ask for the next page with it; null when there is none.")

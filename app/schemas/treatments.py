@@ -30,6 +30,8 @@ from app.schemas.units import Quantity
 TreatmentCategory = TypeAliasType("TreatmentCategory", Annotated[str, CodeOf("treatment_categories")])
 DoseForm = TypeAliasType("DoseForm", Annotated[str, CodeOf("dose_forms")])
 Route = TypeAliasType("Route", Annotated[str, CodeOf("routes")])
+Author = TypeAliasType("Author", Literal["patient", "clinician"])
+TargetPeriod = TypeAliasType("TargetPeriod", Literal["day", "week"])
 TreatmentStatus = TypeAliasType("TreatmentStatus", Literal["draft", "active", "on_hold", "stopped", "completed"])
 LocalTime = Annotated[
     str,
@@ -187,7 +189,7 @@ class Target(Strict):
 
     type: Literal["target"]
     count: int = Field(ge=1, le=100)
-    per: Literal["day", "week"]
+    per: TargetPeriod
     minutes: int | None = Field(default=None, ge=1, le=1440, description="How long each time.")
 
 
@@ -251,7 +253,7 @@ class TreatmentShape(RecordFields):
         "last regimen, `on_hold` a last pause without `to`.",
     )
     prescriber: Annotated[str, line(200)] | None = Field(default=None, description="Who prescribed or advised it.")
-    authored_by: Literal["patient", "clinician"] = Field(default="patient", description="Whose plan it is.")
+    authored_by: Author = Field(default="patient", description="Whose plan it is.")
     acknowledged_at: Instant | None = Field(
         default=None, description="When the patient took note of a clinician's plan."
     )

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from app.domain.moments import local_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
 from app.schemas.base import Json
 from app.schemas.records import Fields, RecordKind
+from app.schemas.since import keep_inside, keep_newer
 from app.services import record_store
 from app.services.access import Diary
 from app.services.record_store import Filters, RecordWrite, RenderedPage, WriteResult
+
+Validate = Callable[[type[Any], Json], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,21 @@ async def create(kind: RecordKind[Fields], diary: Diary, record_id: str, body: F
     return _stored(outcome)
 
 
-async def replace(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
-    """Puts new content in the place of version `base_version`; content that is already there is no change."""
+async def replace(
+    kind: RecordKind[Fields],
+    diary: Diary,
+    record_id: UUID,
+    base_version: int,
+    body: Fields,
+    schema: int,
+    validate: Validate,
+) -> Stored:
+    """Puts new content in the place of version `base_version`; content that is already there is no change.
+
+    Members that came after the schema of this number stay, where they are not sent.
+    """
+    if kind.newest > schema:
+        body = await with_newer(kind, diary, record_id, base_version, body, schema, validate)
     await check_author(kind, diary, record_id, base_version, body)
     return await _put(kind, diary, record_id, base_version, body)
 
@@ -63,7 +79,8 @@ async def revise(
     record_id: UUID,
     base_version: int,
     patch: Json,
-    validate: Callable[[type[Fields], Json], Fields],
+    schema: int,
+    validate: Validate,
 ) -> Stored:
     """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
     version, current = await _read_to_change(kind, diary, record_id)
@@ -72,8 +89,39 @@ async def revise(
     if merged != own and version != base_version:
         raise Stale(current=current, etag=f'"{version}"')
     body = validate(kind.fields, merged)
+    if kind.newest > schema:
+        body = _with_newer_in_lists(kind, body, own, patch, schema, validate)
     _check(kind, diary, body, own)
     return await _put(kind, diary, record_id, version, body)
+
+
+async def with_newer(
+    kind: RecordKind[Fields],
+    diary: Diary,
+    record_id: UUID,
+    base_version: int | None,
+    body: Fields,
+    schema: int,
+    validate: Validate,
+) -> Fields:
+    """The body with what version `base_version` (or any, None) has of members that came after this schema.
+
+    Of that version, not of the current one: sent again after a lost answer, it makes the same content again.
+    """
+    if base_version is None:
+        _, current = await _read_to_change(kind, diary, record_id)
+        return completed(kind, body, json.loads(current), schema, validate)
+    base = await record_store.read_version(
+        diary, f"{kind.plural}.merge", kind.write_scope, kind.name, record_id, base_version
+    )
+    return body if base is None else completed(kind, body, base, schema, validate)
+
+
+def completed(kind: RecordKind[Fields], body: Fields, base: Json, schema: int, validate: Validate) -> Fields:
+    """The body with what `base` has of members that came after the schema of this number."""
+    sent = body.model_dump(mode="json", exclude_none=True)
+    keep_newer(body, sent, base, schema)
+    return cast(Fields, validate(kind.fields, sent))
 
 
 async def delete(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int) -> None:
@@ -138,6 +186,17 @@ def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_versi
 
 async def _read_to_change(kind: RecordKind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:
     return await record_store.read(diary, f"{kind.plural}.merge", kind.write_scope, kind.name, record_id)
+
+
+def _with_newer_in_lists(
+    kind: RecordKind[Fields], body: Fields, own: Json, patch: Json, schema: int, validate: Validate
+) -> Fields:
+    """The same of a patch: it leaves alone what it does not name, but a list in it stands for the whole."""
+    sent = body.model_dump(mode="json", exclude_none=True)
+    for name, member in kind.fields.model_fields.items():
+        if isinstance(patch.get(name), list) and name in own:
+            keep_inside(member, getattr(body, name), sent[name], own[name], schema)
+    return cast(Fields, validate(kind.fields, sent))
 
 
 async def _put(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:

@@ -4,31 +4,30 @@ A push goes down the one write path; a pull walks the patient's dense order of c
 """
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from app.domain.moments import render_instant
-from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound
+from app.errors import Fault, Gone, InsufficientScope, Invalid, NotFound, ResyncRequired
 from app.postgres.functions import Function
 from app.schemas.base import Json
 from app.schemas.kinds import BY_NAME
 from app.schemas.records import AnyKind
+from app.schemas.since import SCHEMA
 from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
 from app.services import access, record_store, records
 from app.services.access import Caller, Diary
 from app.services.record_store import RecordWrite, WriteResult
+from app.services.records import Validate
 
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
-SCHEMA = 1  # of the records: another number makes every phone load them anew
 STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbidden"}
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
 
-Validate = Callable[[type[Any], Json], Any]
 READ_CHANGES = Function(
     "read_changes_v1",
     "session uuid, patient uuid, action text, epoch uuid, seq bigint, nonce uuid, grant uuid, grant_version integer,"
@@ -40,7 +39,7 @@ COMPARE_DIARY = Function(
     " request uuid, address inet",
 )
 READ_HEADS = Function("read_heads_v1", "session uuid")
-PLACE = ("epoch", "seq", "nonce", "grant", "grant_version")  # what a cursor holds
+PLACE = ("epoch", "seq", "nonce", "grant", "grant_version")  # what a cursor holds, after the schema
 
 
 async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
@@ -48,9 +47,10 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
     changes: list[RecordWrite] = []
     refused: dict[int, tuple[Fault, ...]] = {}
     records_refused: set[str] = set()
+    made: dict[str, Json] = {}  # by earlier mutations, where it may have to be kept
     for place, mutation in enumerate(body.mutations):
         try:
-            change = await _change(diary, mutation, validate, now)
+            change = await _change(diary, mutation, validate, now, made)
         except Invalid as invalid:
             refused[place] = invalid.faults
             records_refused.add(mutation.id)
@@ -79,10 +79,19 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
     }
 
 
-async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> bytes:
-    """What came after the cursor, as the answer's JSON; raises ResyncRequired where that place is gone."""
-    purpose = f"pull {diary.patient_id} {diary.caller.user_id} {SCHEMA}"
-    place = {} if cursor is None else dict(zip(PLACE, diary.cursors.open(purpose, cursor), strict=True))
+async def pull(diary: Diary, cursor: str | None, limit: int, schema: int, now: datetime) -> bytes:
+    """What came after the cursor, as the answer's JSON; raises ResyncRequired where that place is gone.
+
+    `schema` is the one that the caller knows; a caller who knew an older one at the cursor has passed over something.
+    """
+    purpose = f"pull {diary.patient_id} {diary.caller.user_id}"
+    schema = min(schema, SCHEMA)
+    place: dict[str, Any] = {}
+    if cursor is not None:
+        known, *values = diary.cursors.open(purpose, cursor)
+        if cast(int, known) < schema:
+            raise ResyncRequired("reload")
+        place = dict(zip(PLACE, values, strict=True))
     [row] = await diary.database.call_grouped(
         READ_CHANGES(**diary.asked("sync.pull"), **place, limit=limit),
         cost=1 + limit // 100,
@@ -91,9 +100,9 @@ async def pull(diary: Diary, cursor: str | None, limit: int, now: datetime) -> b
     access.refuse(row["outcome"])
     grant = row["grant_id"] and str(row["grant_id"])
     nonce = row["nonce"] and str(row["nonce"])
-    sealed = diary.cursors.seal(purpose, (str(row["epoch"]), row["seq"], nonce, grant, row["grant_version"]))
+    after = (schema, str(row["epoch"]), row["seq"], nonce, grant, row["grant_version"])
     rest = {
-        "cursor": sealed,
+        "cursor": diary.cursors.seal(purpose, after),
         "has_more": row["more"],
         "epoch": str(row["epoch"]),
         "head": row["head"],
@@ -128,7 +137,9 @@ async def read_heads(database: Any, caller: Caller) -> list[Json]:
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 
-async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: datetime) -> RecordWrite:
+async def _change(
+    diary: Diary, mutation: Mutation, validate: Validate, now: datetime, made: dict[str, Json]
+) -> RecordWrite:
     """The mutation as a change of a record; raises Invalid, pointing into its data."""
     kind = BY_NAME[mutation.kind]
     if (mutation.id == str(diary.patient_id)) != (kind.holds == "singleton"):
@@ -145,11 +156,30 @@ async def _change(diary: Diary, mutation: Mutation, validate: Validate, now: dat
     if not EARLIEST <= body.occurred_at <= now + AHEAD:
         sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
+    if kind.newest > mutation.schema_version:
+        body = await _with_newer(kind, diary, mutation, body, validate, made)
     if kind.author_rule is not None:  # of most kinds anybody may write anything: a push of a hundred asks for none
         with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
             await _check_author(kind, diary, mutation, body)
     known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
     return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
+
+
+async def _with_newer(
+    kind: AnyKind, diary: Diary, mutation: Mutation, body: Any, validate: Validate, made: dict[str, Json]
+) -> Any:
+    """The body with what its base version has of members that its app did not know."""
+    schema, record_id = mutation.schema_version, UUID(mutation.id)
+    if mutation.id in made:
+        body = records.completed(kind, body, made[mutation.id], schema, validate)
+    elif mutation.reoffer is not None:  # in the place of whatever is there
+        with suppress(NotFound, Gone, InsufficientScope):
+            body = await records.with_newer(kind, diary, record_id, None, body, schema, validate)
+    elif mutation.base_version:
+        with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
+            body = await records.with_newer(kind, diary, record_id, mutation.base_version, body, schema, validate)
+    made[mutation.id] = body.model_dump(mode="json", exclude_none=True)
+    return body
 
 
 async def _check_author(kind: AnyKind, diary: Diary, mutation: Mutation, body: Any) -> None:

@@ -42,6 +42,7 @@ from pain_diary_client.models import (
     TreatmentIn,
     TreatmentOut,
     Unit,
+    UnknownRecord,
 )
 from pain_diary_client.types import UNSET
 
@@ -124,7 +125,7 @@ def read(clinician: AuthenticatedClient, patient_id: UUID) -> Iterator[str]:
             elif isinstance(item, TreatmentEventOut):
                 amount = item.amount.value if item.amount else ""
                 yield f"{item.local_date} {item.status}: {item.treatment_name} {amount}"
-            else:
+            elif not isinstance(item, UnknownRecord):  # kinds that are not known here are still to come
                 yield f"{item.local_date} {item.kind}"
         cursor = page.next_cursor
         if cursor is None:

@@ -1,6 +1,6 @@
 // A patient logs pain and the dose taken against it and shares the diary; a clinician reads it.
 import createClient from "openapi-fetch";
-import type { EntryIn, paths, Problem, TimelineItem, TreatmentEventIn, TreatmentIn } from "./schema.js";
+import type { EntryIn, KnownItem, paths, Problem, TimelinePage, TreatmentEventIn, TreatmentIn } from "./schema.js";
 
 const API = process.env["API"] ?? "http://127.0.0.1:8000";
 const PASSWORD = "demo-demo-demo-demo";
@@ -61,15 +61,20 @@ console.log(grant.words.join("\n"));
 let cursor: string | null = null;
 do {
   const query = { from: now.occurred_at.slice(0, 10), ...(cursor && { cursor }) };
-  const page: { items: TimelineItem[]; next_cursor: string | null } = await clinician.api
+  const page: TimelinePage = await clinician.api
     .GET("/v1/patients/{patient_id}/timeline", { params: { ...diary, query } })
     .then(got);
-  page.items.map(told).forEach((line) => console.log(line));
+  page.items.filter(isKnown).map(told).forEach((line) => console.log(line));
   cursor = page.next_cursor;
 } while (cursor);
 
-/** One line about an item; `kind` says what it is. Kinds that are not known here are still to come: pass over them. */
-function told(item: TimelineItem): string {
+/** Kinds that are not known here are still to come: this app passes over them. */
+function isKnown(item: TimelinePage["items"][number]): item is KnownItem {
+  return ["entry", "treatment", "treatment_event", "treatment_change", "profile"].includes(item.kind);
+}
+
+/** One line about an item; `kind` says what it is. */
+function told(item: KnownItem): string {
   switch (item.kind) {
     case "entry":
       return `${item.local_date} pain: ${item.sites?.map((site) => site.region).join(", ")}`;

@@ -21,6 +21,7 @@ CREATE = (*LIST[:2], "post")
 ENTRY = (*LIST[:1], "/v1/patients/{patient_id}/entries/{entry_id}")
 SIGN_IN = ("paths", "/v1/auth/sessions", "post")
 SCHEMAS = ("components", "schemas")
+VALUE = (*SCHEMAS, "ScoreOut", "properties", "value")
 SCORE = (*SCHEMAS, "Score", "properties", "value")
 ME = (*SCHEMAS, "MeOut", "properties")
 SITES = (*SCHEMAS, "EntryFields", "properties", "sites")
@@ -54,6 +55,7 @@ def parameters(*names: str) -> list[Any]:
 
 
 NEEDED = {"name": "unit", "in": "query", "required": True, "schema": {"type": "string"}}
+LATER = {"kind": {"type": "string", "const": "x"}, "id": {"type": "string", "format": "uuid"}}
 OPTIONAL = NEEDED | {"required": False}
 BREAKS = [
     (ENTRY, GONE, "GET /v1/patients/{patient_id}/entries/{entry_id} is gone"),
@@ -73,7 +75,7 @@ BREAKS = [
     ((*SCORE, "multipleOf"), 2, "Score as sent/value: multipleOf is narrower now"),
     ((*SCORE, "enum"), [1, 2], "Score as sent/value: any value is not taken any more"),
     ((*SCORE, "type"), "string", "Score as sent/value: integer is not taken any more"),
-    ((*SCORE, "type"), "number", "Score as answered/value: number may be answered now"),
+    ((*VALUE, "type"), "number", "ScoreOut as answered/value: number may be answered now"),
     ((*SITES, "maxItems"), 5, "EntryFields as sent/sites: maxItems is narrower now"),
     ((*SITES, "minItems"), 1, "EntryFields as sent/sites: minItems is narrower now"),
     ((*SITES, "items"), {"type": "string"}, "EntryFields as sent/sites/[]: object is not taken any more"),
@@ -87,7 +89,6 @@ BREAKS = [
         {"anyOf": [{"type": "string"}, {"type": "null"}]},
         "MeOut as answered/email: null may be answered now",
     ),
-    ((*ME, "role"), {"type": "string"}, "MeOut as answered/role: any value may be answered now"),
     ((*ME, "id"), {"type": "string"}, "MeOut as answered/id: format uuid is gone"),
     ((*TOKENS, "required"), [], "TokensOut as answered/refresh_token may be absent now"),
 ]
@@ -95,7 +96,7 @@ ADDITIONS = [
     (("paths", "/v1/new"), {"get": {"operationId": "read_new", "responses": {}}}),
     ((*ENTRY, "post"), {"operationId": "copy_entry", "responses": {}}),
     ((*LIST, "parameters"), [*parameters(), OPTIONAL]),
-    ((*LIST, "responses", "429"), {"description": "Too many requests"}),
+    ((*LIST, "responses", "418"), {"description": "I am a teapot"}),
     ((*SCORE, "maximum"), 1000),
     ((*NOTES, "anyOf", 2), {"type": "integer"}),
     ((*SCHEMAS, "EntryMode", "enum", 5), "guessed"),
@@ -107,8 +108,9 @@ ADDITIONS = [
         (*SCHEMAS, "TimelinePage", "properties", "items", "items"),
         {
             "oneOf": [
-                {"$ref": "#/components/schemas/EntryOut"},
-                {"type": "object", "properties": {"kind": {"const": "x"}}},
+                {"$ref": "#/components/schemas/KnownItem"},
+                {"$ref": "#/components/schemas/UnknownRecord"},
+                {"type": "object", "required": ["kind", "id"], "properties": LATER},
             ]
         },
     ),

@@ -267,6 +267,11 @@ def test_sentences_about_dates_repeat_nothing(type_name: str, text: str) -> None
     assert CANARY not in fault.detail
 
 
+# What a problem refers to is in the whole document, which tests/test_contract.py looks at.
+REFERRED: dict[str, object] = {name: {} for name in ("ItemFault", "KnownRecord", "UnknownRecord")}
+COMPONENTS = {"schemas": REFERRED | {"Problem": problems.PROBLEM_SCHEMA}}
+
+
 def test_documented_responses_merge_kinds_of_one_status_and_are_valid_openapi() -> None:
     documented = problems.documented(problems.problem_types())
     assert set(documented[403]["content"]["application/problem+json"]["examples"]) == {
@@ -280,12 +285,12 @@ def test_documented_responses_merge_kinds_of_one_status_and_are_valid_openapi() 
     app = FastAPI()
     app.get("/", responses=problems.responses(*problems.problem_types()))(fail_stale)
     description = app.openapi()
-    description["components"] = {"schemas": {"Problem": problems.PROBLEM_SCHEMA}}
+    description["components"] = COMPONENTS
     validate(description)
 
 
 def test_every_example_obeys_the_schema() -> None:
-    validator = OAS31Validator(problems.PROBLEM_SCHEMA)
+    validator = OAS31Validator(problems.PROBLEM_SCHEMA | {"components": COMPONENTS})
     for response in problems.documented(problems.problem_types()).values():
         for example in response["content"]["application/problem+json"]["examples"].values():
             validator.validate(example["value"])

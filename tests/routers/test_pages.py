@@ -12,7 +12,9 @@ from app.routers import pages
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ["/docs", "/redoc", "/activate", "/problems", *(f"/problems/{kind.slug}" for kind in problems.problem_types())]
+GUIDES = ["/guides/integrate", "/guides/sync", "/guides/adherence"]
+PROBLEMS = [f"/problems/{kind.slug}" for kind in problems.problem_types()]
+PAGES = ["/docs", "/redoc", "/activate", *GUIDES, "/problems", *PROBLEMS]
 
 
 @pytest.fixture

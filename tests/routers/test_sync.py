@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app.services import sync
 from app.services.restores import NEW_EPOCHS
 from tests.answers import told
 from tests.people import Phone, dose, entry, grant, lent, profile, treatment, without_id
@@ -493,3 +494,22 @@ async def test_nobody_offers_a_clinicians_plan_but_a_clinician(
     results = await pushed(ada, *(put("treatment", one, base_version) | offered for one in claims))
     assert statuses(results) == ["invalid", "invalid"]
     assert statuses(await pushed(ada, put("treatment", own | {"name": "Other"}, 0) | offered)) == ["updated"]
+
+
+async def test_a_client_that_knows_more_than_at_its_cursor_begins_anew(
+    ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pulled(cursor: str, schema: int) -> httpx.Response:
+        return await ada.get("/sync/pull", params={"cursor": cursor, "schema_version": schema})
+
+    await ada.log()
+    old = (await ada.get("/sync/pull", params={"schema_version": 2})).json()["cursor"]  # the server knows 1 only
+    monkeypatch.setattr(sync, "SCHEMA", 2)
+    for schema in (1, 1):
+        answer = await pulled(old, schema)
+        assert answer.status_code == 200
+        old = answer.json()["cursor"]
+    updated = await pulled(old, 2)
+    assert (told(updated), updated.json()["action"]) == ((410, "resync-required"), "reload")
+    cursor = (await ada.get("/sync/pull", params={"schema_version": 2})).json()["cursor"]
+    assert [(await pulled(cursor, schema)).status_code for schema in (2, 3, 1)] == [200, 200, 200]

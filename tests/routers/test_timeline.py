@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from app.schemas.entries import ENTRY
 from app.schemas.kinds import OF_MANY
-from app.schemas.timeline import ITEM_KINDS, TimelineItem
+from app.schemas.timeline import ITEM_KINDS, KnownItem
 from app.schemas.treatment_events import TREATMENT_EVENT
 from app.schemas.treatments import TREATMENT
 from tests.answers import ids, pointers, told
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Item = dict[str, Any]
 
-ITEM: TypeAdapter[Any] = TypeAdapter(TimelineItem)
+ITEM: TypeAdapter[Any] = TypeAdapter(KnownItem)
 # Eight ways to write four instants, on days that differ by place.
 MOMENTS = [
     ["2026-03-27T20:00:00-10:00", "2026-03-28T06:00:00Z"],
