@@ -197,7 +197,7 @@ def _looser(place: str, old: Node, new: Node) -> Iterator[str]:
 
 
 def _values(schema: Node) -> list[Any] | None:
-    return [schema["const"]] if "const" in schema else schema.get("enum")
+    return [schema["const"]] if "const" in schema else schema.get("enum", schema.get("x-extensible-enum"))
 
 
 def _fewest(found: Iterable[list[str]]) -> list[str]:

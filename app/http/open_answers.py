@@ -3,7 +3,8 @@
 Requests are strict, and their schemas say so: no unknown member, codes of a list, bounds. Of an answer a client may
 rely on the members that are required, on types, and on the constants that tell kinds apart. What may change without
 notice (docs/integrate.md) is only mentioned: codes as `x-extensible-enum`, bounds not at all. A schema that requests
-and answers share is in the document twice, and the answers' is named `…Out`.
+and answers share is in the document twice, and the answers' is named `…Out`; but a list of codes is one, open in both:
+who writes back a record sends codes that came after the client (the server refuses those that it does not know).
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,9 +26,10 @@ def open_answers(document: dict[str, Any]) -> None:
     bodies = [media for one in operations for media in _contents([one.get("requestBody", {})])]
     parameters = [parameter for one in operations for parameter in one.get("parameters", ())]
     sent, answered = _reached(schemas, [bodies, parameters]), _reached(schemas, responses)
-    names = {name: f"{name}Out" if name in sent else name for name in answered}
+    codes = {name for name in answered if "enum" in schemas[name]}
+    names = {name: f"{name}Out" if name in sent - codes else name for name in answered}
     opened = {names[name]: _opened(schemas[name], names) | {"title": names[name]} for name in answered}
-    if len(opened) < len(answered) or opened.keys() & sent:
+    if len(opened) < len(answered) or opened.keys() & sent - codes:
         raise ValueError("two schemas of the document have one name")
     for media in responses:
         if "schema" in media:

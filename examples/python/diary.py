@@ -18,17 +18,12 @@ from pain_diary_client.models import (
     EntryIn,
     EntryOut,
     EntryPatch,
-    EventStatus,
     GrantOut,
-    Measure,
-    PainScale,
     Prn,
     Problem,
     Quantity,
     RedeemIn,
     Regimen,
-    Region,
-    Scope,
     Score,
     ShareCodeIn,
     ShareCodeOut,
@@ -36,12 +31,10 @@ from pain_diary_client.models import (
     Site,
     TimelinePage,
     TokensOut,
-    TreatmentCategory,
     TreatmentEventIn,
     TreatmentEventOut,
     TreatmentIn,
     TreatmentOut,
-    Unit,
     UnknownRecord,
 )
 from pain_diary_client.types import UNSET
@@ -78,20 +71,20 @@ def log(patient: AuthenticatedClient, patient_id: UUID) -> None:
         id=uuid4(),
         occurred_at=now,
         time_zone=ZONE,
-        category=TreatmentCategory.OTC_MEDICATION,
+        category="otc_medication",
         name="Ibuprofen 400 mg",
         regimens=[regimen],
     )
-    score = Score(measure=Measure.NOW, scale=PainScale.NRS_0_10, value=6)
-    site = Site(region=Region.LOWER_BACK_LEFT, scores=[score])
+    score = Score(measure="now", scale="nrs_0_10", value=6)
+    site = Site(region="lower_back_left", scores=[score])
     entry = EntryIn(id=uuid4(), occurred_at=now, time_zone=ZONE, sites=[site])
     dose = TreatmentEventIn(
         id=uuid4(),
         occurred_at=now,
         time_zone=ZONE,
         treatment_id=plan.id,
-        status=EventStatus.TAKEN,
-        amount=Quantity(value=400, unit=Unit.MG),
+        status="taken",
+        amount=Quantity(value=400, unit="mg"),
         entry_id=entry.id,
     )
     got(TreatmentOut, create_treatment.sync(patient_id, client=patient, body=plan))
@@ -104,7 +97,7 @@ def log(patient: AuthenticatedClient, patient_id: UUID) -> None:
 
 def share(patient: AuthenticatedClient, patient_id: UUID, clinician: AuthenticatedClient) -> GrantOut:
     """The patient tells a code, the clinician enters it, the patient sees by whom and confirms."""
-    terms = ShareCodeIn(scopes=[Scope.ENTRIESREAD, Scope.TREATMENTSREAD], purpose="Appointment", days=90)
+    terms = ShareCodeIn(scopes=["entries:read", "treatments:read"], purpose="Appointment", days=90)
     shared = create_share_code.sync(patient_id, client=patient, body=terms, idempotency_key=str(uuid4()))
     code = got(ShareCodeOut, shared).code
     pending = got(GrantOut, redeem_share_code.sync(client=clinician, body=RedeemIn(code=code)))
