@@ -127,9 +127,10 @@ wrk:
 lock: .venv/installed
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	cd examples/python && ../../$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements.in -o requirements.lock
+	for made in examples/python tests/clients/generators; do (cd $$made && $(CURDIR)/$(BIN)/uv pip compile -q --upgrade \
+		--generate-hashes --no-header --python-version 3.11 requirements.in -o requirements.lock) || exit; done
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 - -o deploy/barman.lock <<< barman
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 - -o deploy/barman-build.lock <<< setuptools
 
 clean:
-	rm -rf .venv build examples/python/.venv examples/typescript/node_modules examples/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build examples/python/.venv examples/typescript/node_modules examples/node_modules tests/clients/generators/.venv tests/clients/generators/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache

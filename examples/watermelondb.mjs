@@ -4,25 +4,32 @@ import { appSchema, Model, Q, tableSchema } from "@nozbe/watermelondb/index.js";
 import { hasUnsyncedChanges, synchronize } from "@nozbe/watermelondb/sync/index.js";
 import { dataOf, isRefused, isTaken, merge } from "./diary.mjs";
 
-const kinds = ["entry", "treatment", "treatment_event", "profile"];
+export const kinds = ["entry", "treatment", "treatment_event", "profile"];
 const texts = ["data", "base", "epoch"].map((name) => ({ name, type: "string" })); // base: data as the server has it
 const columns = [...texts, { name: "version", type: "number" }]; // in its epoch; 0 until the server has the record
-export const schema = appSchema({ version: 1, tables: kinds.map((name) => tableSchema({ name, columns })) });
-export const modelClasses = kinds.map((table) => Object.assign(class extends Model {}, { table }));
+const tableOf = (name) => tableSchema({ name, columns });
+/** The schema and the models of an app that knows these kinds; one that knows more has a higher version. */
+export const schemaOf = (kinds, version) => appSchema({ version, tables: kinds.map(tableOf) });
+export const modelsOf = (kinds) => kinds.map((table) => Object.assign(class extends Model {}, { table }));
+export const schema = schemaOf(kinds, 1);
+export const modelClasses = modelsOf(kinds);
 
 /** What others did comes in, then what was done here goes out. */
 export async function sync(database, diary) {
   const store = database.localStorage;
+  const kinds = Object.keys(database.schema.tables); // others are passed over, until the app knows them
+  const placeOf = (pulledAt) => `place ${database.schema.version} ${pulledAt}`; // an app that knows more begins anew
   let taken; // of the last push, by id: what was changed here after that was changed on top of it
 
   async function pullChanges({ lastPulledAt }) {
     const timestamp = (lastPulledAt ?? 0) + 1; // WatermelonDB wants a number; the place hangs on it
-    const page = await diary.pullAll(await store.get(`place ${lastPulledAt}`)).catch(startAgain);
-    await store.set(`place ${timestamp}`, page.place); // unused until the store has the number, after the changes
+    const page = await diary.pullAll(await store.get(placeOf(lastPulledAt))).catch(startAgain);
+    await store.set(placeOf(timestamp), page.place); // unused until the store has the number, after the changes
     const { edits = [], results = await diary.push(edits) } = (await store.get("sent")) ?? {}; // if no answer came, again
     taken = new Map(results.filter(isTaken).map((result) => [result.id, result]));
     const changes = Object.fromEntries(kinds.map((kind) => [kind, { created: [], updated: [], deleted: [] }]));
-    for (const { kind, id, version, epoch, deleted, record } of page.changes) {
+    const known = page.changes.filter(({ kind }) => kinds.includes(kind));
+    for (const { kind, id, version, epoch, deleted, record } of known) {
       const data = deleted || JSON.stringify(dataOf(record));
       changes[kind][deleted ? "deleted" : "updated"].push(deleted ? id : { id, version, epoch, data, base: data });
     }
@@ -31,8 +38,8 @@ export async function sync(database, diary) {
 
   async function startAgain(error) {
     if (!error.action) throw error;
-    const known = kinds.map((kind) => database.get(kind).query(Q.where("version", Q.gt(0))).fetch());
-    const raws = (await Promise.all(known)).flat().map(({ table: kind, _raw }) => ({ ..._raw, kind }));
+    const held = kinds.map((kind) => database.get(kind).query(Q.where("version", Q.gt(0))).fetch());
+    const raws = (await Promise.all(held)).flat().map(({ table: kind, _raw }) => ({ ..._raw, kind }));
     const copy = raws.map((raw) => ({ ...raw, data: JSON.parse(raw.base) }));
     const { results = [] } = (await store.get("sent")) ?? {};
     const page = await diary.startAgain(error, [...copy, ...results.filter(isTaken)]);

@@ -18,6 +18,21 @@ DOWN = (
     " command.downgrade(alembic_config(sys.argv[1]), '-1')"
 )
 
+KINDS = "KINDS: tuple[AnyKind, ...] = ("
+MORE_KINDS = """\
+AIM = replace(
+    ENTRY,
+    name="aim",
+    plural="aims",
+    noun="an aim",
+    patches=({"mood": 3},),
+    computed={},
+    create=MADE,
+    patch=MADE,
+    out=MADE,
+)
+KINDS: tuple[AnyKind, ...] = (AIM, """
+
 
 class Tree:
     """The code of one release. What runs in it is this code."""
@@ -59,6 +74,12 @@ class Release(Tree):
         text = (self.root / path).read_text()
         assert old in text, f"{path} has no {old!r}"
         (self.root / (into or path)).write_text(text.replace(old, new))
+
+    def add_kind(self) -> None:
+        """Declares a kind of record more: an aim, with the members of an entry."""
+        self.edit("app/schemas/kinds.py", KINDS, MORE_KINDS)
+        self.edit("app/schemas/kinds.py", "import AnyKind", "import MADE, AnyKind")
+        self.edit("app/schemas/kinds.py", "from typing import", "from dataclasses import replace\nfrom typing import")
 
     def add(self, path: str, more: str) -> None:
         """Adds a text at the end of a file."""

@@ -33,10 +33,15 @@ LOCKS = [
     "requirements-dev.lock",
     "bench/peers.txt",
     "examples/python/requirements.lock",
+    "tests/clients/generators/requirements.lock",
     "deploy/barman.lock",
     "deploy/barman-build.lock",
 ]
-NPM_LOCKS = ["examples/package-lock.json", "examples/typescript/package-lock.json"]
+NPM_LOCKS = [
+    "examples/package-lock.json",
+    "examples/typescript/package-lock.json",
+    "tests/clients/generators/package-lock.json",
+]
 FLAGS = "--no-deps --only-binary :all: --require-hashes"
 
 Requires = dict[str, list[str]]  # what each installed distribution says that it needs
@@ -325,7 +330,8 @@ def npm(*arguments: str, directory: Path, **settings: str) -> tuple[int, str]:
 
 
 def test_all_npm_locks_are_known_here() -> None:
-    found = {str(path.relative_to(ROOT)) for path in ROOT.glob("examples/**/package-lock.json")}
+    places = [path for root in ("examples", "tests") for path in (ROOT / root).glob("**/package-lock.json")]
+    found = {str(path.relative_to(ROOT)) for path in places}
     assert {path for path in found if "node_modules" not in path} == set(NPM_LOCKS)
 
 

@@ -44,20 +44,6 @@ CARE_TEAM = """
                              expires_at)
     SELECT id, sha256(id::text::bytea), '', '', '{entries:read}', 'care', now(), now() FROM patients
 """
-KINDS = "KINDS: tuple[AnyKind, ...] = ("
-MORE_KINDS = """\
-AIM = replace(
-    ENTRY,
-    name="aim",
-    plural="aims",
-    noun="an aim",
-    patches=({"mood": 3},),
-    computed={},
-    create=MADE,
-    patch=MADE,
-    out=MADE,
-)
-KINDS: tuple[AnyKind, ...] = (AIM, """
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()][::-1]
 # As often as it takes a slow machine to start the other process.
 MIGRATE_PATIENTLY = """
@@ -179,9 +165,7 @@ def test_each_migration_goes_down_and_up_again_on_a_filled_database(migrated: st
 def next_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """A release with a kind of record, a column and a function more, and with the migration that was written for it."""
     release = Release(tmp_path_factory.mktemp("release") / "next")
-    release.edit("app/schemas/kinds.py", KINDS, MORE_KINDS)
-    release.edit("app/schemas/kinds.py", "import AnyKind", "import MADE, AnyKind")
-    release.edit("app/schemas/kinds.py", "from typing", "from dataclasses import replace\nfrom typing")
+    release.add_kind()
     release.edit(
         "app/models/auth.py", "    locale: Mapped[str]\n", "    locale: Mapped[str]\n    pronoun: Mapped[str | None]\n"
     )

@@ -6,8 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { dataOf, openDiary } from "../diary.mjs";
 
 const { DIARY, TOKENS } = process.env;
-const input = createInterface({ input: process.stdin }).on("close", () => process.exit(1)); // the test is gone
-const lines = input[Symbol.asyncIterator]();
+let lines; // from the test around this one
 
 /** Has the test around this one do something to the server. */
 async function ask(what) {
@@ -48,6 +47,8 @@ async function pullAlive() {
 
 /** `makeDevice(diary)` → {add(kind, data), edit(id, fields), remove(id), sync(), copy()}, the copy by id. */
 export async function converge(makeDevice) {
+  const input = createInterface({ input: process.stdin }).on("close", () => process.exit(1)); // the test is gone
+  lines = input[Symbol.asyncIterator]();
   const [refused, networks, devices] = [[], [], []];
   for (const token of TOKENS.split(" ")) {
     const { diary, network } = connect(token, (result) => refused.push(result));

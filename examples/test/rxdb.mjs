@@ -2,8 +2,10 @@ import { createRxDatabase } from "rxdb";
 import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
 import { adapt, schema } from "../rxdb.mjs";
 import { complain, converge } from "./converge.mjs";
+import { later } from "./later.mjs";
 
-await converge(async (diary) => {
+const { SCENARIO } = process.env;
+await (SCENARIO === "later" ? later : converge)(async (diary) => {
   const name = `diary${crypto.randomUUID()}`;
   const database = await createRxDatabase({ name, storage: getRxStorageMemory(), multiInstance: false });
   const { conflictHandler, start } = adapt(diary);
