@@ -12,7 +12,6 @@ import httpx
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
-from app.services import verify
 from tests.programs import said
 from tests.releases import LEFT_OUT, Release
 from tests.serving import ROOT, Served, serve
@@ -97,7 +96,8 @@ async def test_the_guide_installs_upgrades_and_rolls_back_under_load(place: Plac
         assert load.failures == []
         for phone in phones:
             assert sorted(await ids(phone)) == sorted(load.acknowledged[phone.patient_id])
-    assert await in_thread(verify.run, place.owner_url) == []
+    newer = str(machine.opt / "0.2.0" / "bin" / "pain-diary")
+    assert await in_thread(lambda: said(newer, "verify", directory=tmp_path, **owner)) == ""
     with pytest.raises(AssertionError, match="which this release does not know"):
         await in_thread(lambda: said(program, "migrate", directory=tmp_path, **owner))
 
