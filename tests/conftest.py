@@ -45,6 +45,7 @@ database.SESSION_SETTINGS |= {
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": "120s",
 }
+STATEMENT_SECONDS, database.STATEMENT_SECONDS = database.STATEMENT_SECONDS, 150.0
 
 hypothesis.settings.register_profile(
     "diary", deadline=None, derandomize=True, max_examples=size("HYPOTHESIS_EXAMPLES", short=40, long=200)

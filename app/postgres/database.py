@@ -1,13 +1,13 @@
 """The one way to PostgreSQL: SQLAlchemy for whole transactions, and single calls on the bare driver for hot paths."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any
 
 import asyncpg
-from sqlalchemy import CursorResult, NullPool, QueuePool
+from sqlalchemy import CursorResult, ExceptionContext, NullPool, QueuePool, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -19,14 +19,23 @@ from app.postgres.functions import Call
 from app.postgres.group_commit import GroupCommit, Tally
 
 MINIMUM_VERSION = 150000
+# The client's own end of waiting, for a statement whose time-out on the server will not arrive: the connection is lost,
+# or the server stands still. A good-bye has one of its own, so a refusal comes within six seconds.
+STATEMENT_SECONDS = 4.5
+CLOSE_SECONDS = 1.0
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
 SESSION_SETTINGS = {
     "application_name": "pain-diary",
     "jit": "off",  # every statement is short
     "plan_cache_mode": "force_generic_plan",  # and planned once: making a plan anew costs more than its best one saves
     "lock_timeout": "1400ms",  # after a wait for a connection: a refusal comes within three seconds
-    "statement_timeout": "10s",
+    "statement_timeout": "4s",
     "idle_in_transaction_session_timeout": "15s",
+    # What a lost connection holds, the server lets go of too.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "15s",
     "timezone": "UTC",
 }
 # Classes of SQLSTATE that say "not now": connection, resources (a full disk too), operator, system, and single
@@ -39,12 +48,24 @@ class CannotServe(RuntimeError):
     """The database is not one to serve from; the text says why in one sentence."""
 
 
-class Calls:
-    """Single statements on the bare driver, each its own transaction."""
+class Connection(asyncpg.Connection):
+    """A connection that is closed soon, whether or not the other side still says good-bye."""
 
-    def __init__(self, url: str, settings: Settings, tally: Tally | None = None) -> None:
+    __slots__ = ()
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as asyncpg has it
+        """Ends it after a second at the latest, whatever time is given."""
+        with suppress(TimeoutError):  # then it is aborted
+            await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
+
+
+class Calls:
+    """Single statements on the bare driver, each its own transaction, which has so many `seconds`."""
+
+    def __init__(self, url: str, settings: Settings, seconds: float, tally: Tally | None = None) -> None:
         self._url = url
         self._settings = settings
+        self._seconds = seconds
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         carried, patience = settings.database_pool_size, settings.database_wait_seconds
         self._group_commit = GroupCommit(self.fetch, carried, patience, tally)
@@ -58,7 +79,7 @@ class Calls:
             max_size=self._settings.database_pool_size,
             reset=_keep,
             connect=connect,
-            **connecting(self._settings),
+            **connecting(self._settings, self._seconds),
         )
 
     async def stop(self) -> None:
@@ -72,6 +93,10 @@ class Calls:
         async with self._pool.acquire(timeout=self._settings.database_wait_seconds) as connection:
             try:
                 return await connection.fetch(statement, *arguments)
+            except TimeoutError:
+                connection.terminate()
+                await self._pool.expire_connections()  # what swallowed this one may have swallowed the idle ones too
+                raise
             except BaseException:
                 connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
@@ -102,17 +127,20 @@ class Database:
         url = settings.database_url.get_secret_value()
         self.engine = make_engine(
             url,
-            connecting(settings),
+            connecting(settings, STATEMENT_SECONDS),
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_wait_seconds,
             pool_pre_ping=True,
         )
+        event.listen(self.engine.sync_engine, "handle_error", _end_lost)
         self._transactions = async_sessionmaker(self.engine, expire_on_commit=False)
         self.tally = Tally()
-        self._calls = Calls(url, settings, self.tally)
+        self._calls = Calls(url, settings, STATEMENT_SECONDS, self.tally)
         replica = settings.replica_database_url
-        self._replica = None if replica is None else Calls(replica.get_secret_value(), settings)
+        # It has the patience that leaves the primary time for the same call.
+        patience = settings.database_wait_seconds
+        self._replica = None if replica is None else Calls(replica.get_secret_value(), settings, patience)
         self._replica_rests_until = 0.0
 
     async def start(self) -> None:
@@ -235,14 +263,22 @@ def passes(sqlstate: str | None) -> bool:
     return sqlstate is not None and sqlstate.startswith(PASSING)
 
 
-def connecting(settings: Settings) -> dict[str, Any]:
-    """How a connection is made: its settings, how long that may take, and where the password is."""
+def _end_lost(context: ExceptionContext) -> None:
+    """Ends the connection whose statement had no answer in time, and those of before: none of them is asked again."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        context.is_disconnect = True
+
+
+def connecting(settings: Settings, seconds: float) -> dict[str, Any]:
+    """How a connection is made: its settings, how long that may take and a statement of it, where the password is."""
     chosen = SESSION_SETTINGS
     if settings.database_distributed:  # a plan for all patients is no plan for the node of one
         chosen = chosen | {"plan_cache_mode": "auto"}
     return {
         "server_settings": chosen,
         "timeout": settings.database_wait_seconds,
+        "command_timeout": seconds,
+        "connection_class": Connection,
         "password_file": settings.database_password_file,
     }
 

@@ -62,7 +62,7 @@ NO_ANSWER = "The database does not answer."
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class DatabaseState:
     """What the service can do now, and in one sentence why it cannot do the rest."""
 
     reads: bool
@@ -75,17 +75,17 @@ class Readiness:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._state: State | None = None
+        self._state: DatabaseState | None = None
         self._looked_at = self._probed_at = 0.0
         self._looking = asyncio.Lock()
         self._room = True
 
     @property
-    def last(self) -> State | None:
+    def last(self) -> DatabaseState | None:
         """What was seen last; None before anybody looked."""
         return self._state
 
-    async def look(self) -> State:
+    async def look(self) -> DatabaseState:
         """What the service can do now; never raises for what the database does."""
         async with self._looking:
             if self._state is None or monotonic() - self._looked_at >= FRESH_SECONDS:
@@ -93,20 +93,20 @@ class Readiness:
                 self._looked_at = monotonic()
             return self._state
 
-    async def _see(self) -> State:
+    async def _see(self) -> DatabaseState:
         try:
             async with asyncio.timeout(2 * self._database.settings.database_wait_seconds):
                 rows = await _read_schema(self._database)
                 fault = await _fault(self._database, rows)
                 if fault is not None:
-                    return State(False, False, fault)
+                    return DatabaseState(False, False, fault)
                 if rows[0]["read_only"]:
-                    return State(False, False, READ_ONLY)
+                    return DatabaseState(False, False, READ_ONLY)
                 if not await self._has_room():
-                    return State(True, False, connections.refusal("53100"))
+                    return DatabaseState(True, False, connections.refusal("53100"))
         except (Unavailable, TimeoutError, asyncpg.PostgresError) as failure:
-            return State(False, False, connections.sentence(failure) or NO_ANSWER)
-        return State(True, True)
+            return DatabaseState(False, False, connections.sentence(failure) or NO_ANSWER)
+        return DatabaseState(True, True)
 
     async def _has_room(self) -> bool:
         if not self._room or monotonic() - self._probed_at >= DISK_SECONDS:

@@ -246,7 +246,7 @@ async def test_whoever_leaves_takes_nothing_from_the_others(wire: Wire) -> None:
 async def test_over_nodes_every_call_goes_alone_to_that_of_its_patient(
     wire: Wire, url: str, settings: Settings, distributed: bool
 ) -> None:
-    calls = Calls(url, settings.model_copy(update={"database_distributed": distributed}))
+    calls = Calls(url, settings.model_copy(update={"database_distributed": distributed}), PATIENCE)
     await calls.start(1)
     try:
         answers = await asyncio.gather(*(calls.call(KEEP(number=number)) for number in range(3)))

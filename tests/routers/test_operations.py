@@ -16,7 +16,7 @@ from app.models.revision import REVISION
 from app.postgres.database import Database
 from app.routers import operations
 from app.services import audit
-from app.services.readiness import State
+from app.services.readiness import DatabaseState
 from tests.people import Phone, entry
 from tests.routers.test_sync import push, put
 from tests.waiting import until
@@ -32,16 +32,16 @@ def service() -> FastAPI:
     problems.install(app)
     middleware.install(app, Settings(environment="development"))
     app.state.lifecycle = SimpleNamespace(draining=False)
-    see(app, State(True, True))
+    see(app, DatabaseState(True, True))
     app.state.diary = SimpleNamespace(settings=Settings(environment="development"))
     app.state.sampler = SimpleNamespace(sample=lambda: None)
     return app
 
 
-def see(app: FastAPI, state: State) -> None:
+def see(app: FastAPI, state: DatabaseState) -> None:
     """Lets the service see its database in this state."""
 
-    async def look() -> State:
+    async def look() -> DatabaseState:
         return state
 
     app.state.readiness = SimpleNamespace(look=look)
@@ -66,7 +66,7 @@ async def test_a_draining_service_is_alive_but_not_ready(service: FastAPI) -> No
 
 
 async def test_a_service_without_its_database_is_alive_but_not_ready(service: FastAPI) -> None:
-    see(service, State(False, False, "The database does not answer."))
+    see(service, DatabaseState(False, False, "The database does not answer."))
     assert (await get(service, "/livez")).status_code == 200
     for path in ("/readyz", "/readyz?for=reads", "/readyz?for=writes"):
         refused = await get(service, path)
@@ -76,7 +76,7 @@ async def test_a_service_without_its_database_is_alive_but_not_ready(service: Fa
 
 
 async def test_a_service_that_can_only_read_is_ready_for_reads_only(service: FastAPI) -> None:
-    see(service, State(True, False, "The disk of the database is full."))
+    see(service, DatabaseState(True, False, "The disk of the database is full."))
     assert (await get(service, "/readyz?for=reads")).json() == {"status": "ready", "reads": True, "writes": False}
     refused = await get(service, "/readyz")
     body = refused.json()
@@ -150,7 +150,7 @@ async def test_metrics_tell_of_the_pool_group_commit_sync_sealing_and_the_releas
     assert value(after, 'diary_database_connections{pool="calls",state="idle"}') >= 1
     assert value(after, "diary_database_calls_waiting") == 0
     assert value(after, f'diary_release{{migration="{REVISION}",version="{__version__}"}}') == 1
-    assert await app.state.readiness.look() == State(True, True)
+    assert await app.state.readiness.look() == DatabaseState(True, True)
     ready = (await client.get("/metrics")).text
     assert value(ready, 'diary_ready{what="writes"}') == 1
 

@@ -24,7 +24,7 @@ from app.postgres import connections
 from app.postgres.database import Database
 from app.postgres.functions import Function
 from app.services import readiness, verify
-from app.services.readiness import READ_ONLY, Readiness, State, revision_fault
+from app.services.readiness import READ_ONLY, DatabaseState, Readiness, revision_fault
 from tests.conftest import connect, make_database, url_of
 from tests.faults.disks import CannotMount, fill, small_disk
 from tests.people import Person
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 Superuser: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 STAMP = "UPDATE alembic_version SET version_num = '{}'"
-FULL = State(True, False, "The disk of the database is full.")
+FULL = DatabaseState(True, False, "The disk of the database is full.")
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ async def name(server_url: str, superuser: Superuser) -> AsyncIterator[str]:
 
 
 async def test_a_service_that_can_do_everything_says_so(app: FastAPI, client: httpx.AsyncClient) -> None:
-    assert await app.state.readiness.look() == State(True, True)
+    assert await app.state.readiness.look() == DatabaseState(True, True)
     assert (await client.get("/readyz")).json() == {"status": "ready", "reads": True, "writes": True}
 
 
@@ -116,7 +116,7 @@ async def test_a_read_only_database_is_ready_for_nothing(
 ) -> None:
     await superuser.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     async with started(settings, url_of(server_url, "diary_app", name)) as app, connect(app) as client:
-        assert await app.state.readiness.look() == State(False, False, READ_ONLY)
+        assert await app.state.readiness.look() == DatabaseState(False, False, READ_ONLY)
         refused = await Person().register(client)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
@@ -155,7 +155,7 @@ async def test_a_full_disk_takes_the_writes_away_and_gives_them_back(
 
         await until(refused)  # what has room yet is filled first
         (disk / "filler").unlink()
-        assert await app.state.readiness.look() == State(True, True)
+        assert await app.state.readiness.look() == DatabaseState(True, True)
         assert (await phone.log()).status_code == 201
 
 
@@ -163,14 +163,14 @@ async def test_many_who_ask_at_once_cost_one_look(settings: Settings, monkeypatc
     monkeypatch.setattr(readiness, "FRESH_SECONDS", 3600)
     looked: list[int] = []
 
-    async def see(_: Readiness) -> State:
+    async def see(_: Readiness) -> DatabaseState:
         looked.append(1)
         await asyncio.sleep(0)
-        return State(True, True)
+        return DatabaseState(True, True)
 
     monkeypatch.setattr(Readiness, "_see", see)
     one = Readiness(Database(settings))
-    assert set(await asyncio.gather(*(one.look() for _ in range(50)))) == {State(True, True)}
+    assert set(await asyncio.gather(*(one.look() for _ in range(50)))) == {DatabaseState(True, True)}
     assert looked == [1]
 
 
