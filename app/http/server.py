@@ -56,8 +56,8 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
     listener = listener or bind(settings)
     _raise_file_limit()
     config = Config(settings, app)
-    if isinstance(app, str):  # a service; what ends with its terminal is not one
-        signal.signal(signal.SIGHUP, config.renew_certificate)
+    if config.service:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop hears it
     logs.info("listening", host=settings.host, port=listener.getsockname()[1], workers=config.workers)
     if config.workers == 1:
         DrainingServer(config).run(duplicated(listener))
@@ -103,6 +103,7 @@ class Config(ReceivingConfig):
         self.receive_seconds = settings.receive_seconds
         self.drain_seconds = settings.drain_seconds or 0
         self.lifecycle = Lifecycle()
+        self.service = isinstance(app, str)  # what is given as an object ends with its terminal
         self.certificate = None
         if settings.tls_cert and settings.tls_key:
             self.certificate = Certificate(settings.tls_cert, settings.tls_key)
@@ -123,7 +124,7 @@ class Config(ReceivingConfig):
             ssl_context_factory=_listening if self.certificate else None,
         )
 
-    def renew_certificate(self, *_: object) -> None:
+    def renew_certificate(self) -> None:
         """Takes up a renewed certificate; keeps the old one, and says why, where the new one cannot be used."""
         if self.certificate is None:
             return logger.info("there is no certificate to read anew")
@@ -153,6 +154,15 @@ class DrainingServer(uvicorn.Server):
 
     config: Config
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Hears of a renewed certificate, and listens.
+
+        By the loop: a handler of Python's own may run amid the writing of a log line, and then cannot write another.
+        """
+        if self.config.service:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.config.renew_certificate)
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains, closes the listeners, waits for requests in flight; a second Ctrl-C skips the waiting."""
         self.config.lifecycle.draining = True
@@ -178,7 +188,7 @@ class Worker(multiprocess.Process):
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """What the worker's process does."""
-        signal.signal(signal.SIGHUP, self.config.renew_certificate)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop hears it
         super().target(sockets)
 
     def join(self) -> None:
