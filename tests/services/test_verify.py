@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
@@ -90,7 +91,7 @@ NO_DOCUMENT = "a superseded version has lost its document"
     [
         ("UPDATE patient_clocks SET head = head + 1", {NO_GAP}),
         ("UPDATE patient_clocks SET head = head - 1", {NO_GAP}),
-        ("UPDATE record_versions SET change_seq = 9 WHERE change_seq = 1", {NO_GAP}),
+        ("UPDATE record_versions SET change_seq = 999 WHERE change_seq = 1", {NO_GAP}),
         ("DELETE FROM record_versions WHERE change_seq = 1", {NO_GAP, NO_STEP}),
         ("UPDATE record_versions SET version = 7 WHERE change_seq = 3", {NO_STEP, NO_LAST}),
         ("UPDATE records SET version = version + 1 WHERE id = '{kept}'", {NO_LAST, NO_DOCUMENT}),
@@ -138,27 +139,31 @@ async def test_a_line_names_the_diary_or_the_audit_segment_and_no_health_data(pl
     await place.phone.get()
     while not await inside.fetch("SELECT * FROM audit_segments"):
         await inside.execute("SELECT seal_audit_v1((SELECT settle_audit_v1()))")
+    sealed = await inside.fetchrow("SELECT number, digest FROM audit_segments ORDER BY number DESC LIMIT 1")
+    assert sealed is not None
+    change = "UPDATE audit_segments SET digest = $2 WHERE number = $1"
+    await inside.execute("SET session_replication_role = replica")
     await inside.execute("UPDATE patient_clocks SET head = head + 1")
-    async with inside.transaction():
-        await inside.execute("SET LOCAL session_replication_role = replica")
-        number = await inside.fetchval(
-            "UPDATE audit_segments SET digest = sha256(digest)"
-            " WHERE number = (SELECT max(number) FROM audit_segments) RETURNING number"
-        )
-    assert await found(place) == [
+    await inside.execute(change, sealed["number"], sha256(sealed["digest"]).digest())
+    lines = await found(place)
+    await inside.execute(change, sealed["number"], sealed["digest"])
+    await inside.execute("UPDATE patient_clocks SET head = head - 1")
+    assert lines == [
         f"{NO_GAP}: 1",
         f"  diary {place.phone.patient_id}",
         "the events of an audit segment are not those that were sealed: 1",
-        f"  audit segment {number}",
+        f"  audit segment {sealed['number']}",
     ]
 
 
 async def test_equal_findings_are_counted_and_the_first_are_named(place: Place, inside: Connection) -> None:
     ids = sorted([(await place.phone.log()).json()["id"] for _ in range(12)])
-    await inside.execute("UPDATE records SET content_hash = sha256('x') WHERE id = ANY ($1::text[]::uuid[])", ids)
-    lines = [line for line in await found(place) if ids[0] in line]
-    assert lines == [f"  diary {place.phone.patient_id}: record {', '.join(ids[:10])} and 2 more"]
-    assert f"{ODD}: 12" in await found(place)
+    others = "UPDATE records SET content_hash = sha256(content_hash) WHERE id = ANY ($1::text[]::uuid[])"
+    same = "UPDATE records r SET content_hash = v.content_hash FROM record_versions v WHERE v.record_id = r.id"
+    await inside.execute(others, ids)
+    lines = await found(place)
+    await inside.execute(f"{same} AND v.version = r.version")
+    assert lines == [f"{ODD}: 12", f"  diary {place.phone.patient_id}: record {', '.join(ids[:10])} and 2 more"]
 
 
 def test_no_more_places_are_shown_than_one_can_read() -> None:
