@@ -674,7 +674,7 @@ MUTANTS = (
     ),
     Mutant(
         "a second restore forgets the first",
-        "app/services/verify.py",
+        "app/services/restores.py",
         "CASE WHEN previous_epoch IS NULL OR head > restored_head THEN epoch ELSE previous_epoch END",
         "epoch",
         PUSHES,
