@@ -67,7 +67,7 @@ async def judge(
     try:
         ids = [UUID(patient.id) for patient in patients]
         rows = await connection.fetch(VERSIONS, ids)
-        found = await connection.fetch("SELECT verify_diary_v1(id) AS violation FROM unnest($1::uuid[]) AS id", ids)
+        found = await connection.fetch("SELECT violation FROM unnest($1::uuid[]) AS id, verify_diary_v1(id)", ids)
     finally:
         await connection.close()
     verdict = Verdict(

@@ -91,7 +91,7 @@ async def test_older_tls_is_refused(secure: Secure, version: ssl.TLSVersion) -> 
     client.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.warns(DeprecationWarning, match="deprecated"):
         client.maximum_version = version
-    with pytest.raises(ssl.SSLError, match="EOF occurred"):
+    with pytest.raises(ssl.SSLError, match="EOF"):
         handshake(secure, client)
     assert succeeds_with_a_lenient_server(secure, client)
 
@@ -104,7 +104,7 @@ async def test_tls_1_2_is_spoken_with_modern_ciphers(secure: Secure, cipher: str
 @pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES256-CCM", "ECDHE-ECDSA-AES128-SHA"])
 async def test_tls_1_2_is_refused_with_any_other_cipher(secure: Secure, cipher: str) -> None:
     client = offering(secure, cipher)
-    with pytest.raises(ssl.SSLError, match="EOF occurred"):
+    with pytest.raises(ssl.SSLError, match="EOF"):
         handshake(secure, client)
     assert succeeds_with_a_lenient_server(secure, client)
 

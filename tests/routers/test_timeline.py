@@ -371,4 +371,4 @@ async def test_a_page_of_days_that_are_over_keeps_its_content_while_the_diary_go
         await ada.log(occurred_at="2025-03-29T08:00:00+01:00")
         changed = await ada.get(page, params=old, headers={"If-None-Match": again.headers["ETag"]})
         assert changed.status_code == 200
-        assert ids(changed)[1:] == ids(first)
+        assert set(ids(first)) < set(ids(changed))
