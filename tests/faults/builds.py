@@ -86,3 +86,8 @@ def full_disk_is_our_fault() -> None:
         return sound(sqlstate) and not (sqlstate or "").startswith("53")
 
     database.passes = passes
+
+
+def wait_for_ever() -> None:
+    """No statement has an end of our own: TCP decides how long a lost connection is waited for."""
+    database.STATEMENT_SECONDS = 3600.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.faults import builds, plants
-from tests.faults.crashes import postgres_killed, server_killed
+from tests.faults.crashes import connections_lost, postgres_killed, server_killed
 from tests.faults.disks import disk_full
 from tests.faults.limits import clients_left
 from tests.faults.oracle import Verdict
@@ -74,6 +74,13 @@ EXPERIMENTS = (
         {"times": 10},
         (Mutant("commits do not wait for the disk", {"plant": plants.CARELESS_COMMITS}, "lost"),),
         quick=True,
+    ),
+    Experiment(
+        "connections to PostgreSQL are lost",
+        connections_lost,
+        {"times": 2},
+        {"times": 20},
+        (Mutant("nobody ends a statement here", {"program": builds.program("wait_for_ever")}, "faults"),),
     ),
     Experiment(
         "replies are lost",

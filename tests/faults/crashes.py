@@ -1,8 +1,10 @@
-"""Experiments 1 and 2: the server and PostgreSQL are killed in the middle of everything."""
+"""The server and PostgreSQL are killed in the middle of everything, and the connections between them are lost."""
 
 import asyncio
 from random import Random
 from signal import SIGKILL, SIGQUIT
+
+from anyio.from_thread import start_blocking_portal
 
 from tests.faults.crowd import busy, crowd, enrol
 from tests.faults.load import Patient
@@ -10,8 +12,10 @@ from tests.faults.oracle import Verdict, judge
 from tests.faults.plants import Plant
 from tests.faults.readers import Reader
 from tests.faults.servers import SOUND, Postgres, diary
+from tests.faults.wire import wire
 
-READY, RECONNECTED = 3, 5  # seconds
+READY, RECONNECTED, REFUSED = 3, 5, 6  # seconds
+NEVER = 60  # seconds, in which whoever will serve again has done so, however slow the machine
 
 
 async def server_killed(
@@ -59,10 +63,47 @@ async def postgres_killed(postgres: Postgres, seed: int, *, times: int, plant: P
     return verdict
 
 
-async def answers(patient: Patient, url: str) -> bool:
+class NeverServedAgainError(Exception):
+    """Whoever is still on the lost connections waits for ever, so nobody else is served either."""
+
+
+async def connections_lost(postgres: Postgres, seed: int, *, times: int, program: str = SOUND) -> Verdict:
+    """Open connections to PostgreSQL go silent: requests are lost, or only the replies; later ones work."""
+    random, late, stuck = Random(seed), 0, False
+    directory = str(postgres.server.socket_directory)
+    with (
+        start_blocking_portal() as portal,  # a loop of its own: starting the server holds up this one
+        portal.wrap_async_context_manager(wire(directory)) as (carrying, over),
+        diary(postgres, program, over) as server,
+    ):
+        url = f"http://127.0.0.1:{server.port}"
+        patients = await enrol(url, 2)
+        async with crowd(url, patients, 8, 4, seed) as phones:
+            try:
+                async with busy(phones, rate=10):
+                    for number in range(times):
+                        await asyncio.sleep(0.2 + random.random() * 0.4)
+                        carrying.replies_only = number % 2 == 1
+                        carrying.swallow()
+                        if not await answers(patients[0], url, REFUSED):
+                            late += 1
+                            if not await answers(patients[0], url, NEVER):
+                                raise NeverServedAgainError
+            except* NeverServedAgainError:
+                server.kill()
+                stuck = True
+            if stuck:
+                return Verdict(0, faults=["a lost connection was waited for"])
+            verdict = await judge(server.owner_url, url, patients, phones.ledger, phones.readers)
+        verdict.faults += ["the server did not live through it"] * (not server.alive)
+    verdict.did = f"{times} × all open connections lost; served again in {REFUSED} s: {times - late} of {times}"
+    return verdict
+
+
+async def answers(patient: Patient, url: str, seconds: float = RECONNECTED) -> bool:
     """Whether the diary is served again in time."""
     try:
-        async with asyncio.timeout(RECONNECTED), patient.connect(url) as http:
+        async with asyncio.timeout(seconds), patient.connect(url) as http:
             reader = Reader(http, patient.id, 1, Random(0))
             while await reader.pull() is None:
                 await asyncio.sleep(0.05)

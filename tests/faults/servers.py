@@ -107,6 +107,7 @@ class Diary:
     directory: Path
     program: str = SOUND
     settings: dict[str, str] = field(default_factory=dict)
+    socket_directory: str = ""  # of something in PostgreSQL's place
     port: int = 0
     starts: int = 0
     process: "subprocess.Popen[bytes] | None" = None
@@ -158,8 +159,11 @@ class Diary:
         subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def _environment(self) -> dict[str, str]:
+        url = self.postgres.url(self.name, "diary_app")
+        if self.socket_directory:
+            url = url.replace(str(self.postgres.server.socket_directory), self.socket_directory)
         own = SETTINGS | self.settings | {
-            "DATABASE_URL": self.postgres.url(self.name, "diary_app"),
+            "DATABASE_URL": url,
             "STATE_DIRECTORY": str(self.directory),
             "PORT": str(self.port),
         }  # fmt: skip
@@ -181,10 +185,10 @@ def beside(first: Diary) -> Iterator[Diary]:
 
 
 @contextmanager
-def diary(postgres: Postgres, program: str = SOUND, **settings: str) -> Iterator[Diary]:
+def diary(postgres: Postgres, program: str = SOUND, socket_directory: str = "", **settings: str) -> Iterator[Diary]:
     """A running server on a new database."""
     with tempfile.TemporaryDirectory(prefix="diary-server-") as directory:
-        running = Diary(postgres, postgres.make_database(), Path(directory), program, settings)
+        running = Diary(postgres, postgres.make_database(), Path(directory), program, settings, socket_directory)
         try:
             running.start()
             yield running

@@ -31,6 +31,12 @@ class Wire:
         self._lost |= found
         return len(found)
 
+    def cut(self) -> None:
+        """Ends every connection at once."""
+        for writers in list(self._open.values()):
+            for writer in writers:
+                writer.transport.abort()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until the service or PostgreSQL ends it."""
         lost = asyncio.Event()
@@ -58,16 +64,13 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
-    """A wire to that database, and the URL that leads over it."""
-    directory = database_url.partition("host=")[2].partition("&")[0]
-    carrying = Wire(Path(directory) / NAME)
+async def wire(socket_directory: str) -> AsyncIterator[tuple[Wire, str]]:
+    """A wire to the server whose socket lies there, and the directory to look in instead."""
+    carrying = Wire(Path(socket_directory) / NAME)
     with tempfile.TemporaryDirectory(prefix="diary-wire-") as place:
         server = await asyncio.start_unix_server(carrying.serve, str(Path(place) / NAME))
         try:
-            yield carrying, database_url.replace(directory, place)
+            yield carrying, place
         finally:
             server.close()
-            for writers in list(carrying._open.values()):
-                for writer in writers:
-                    writer.transport.abort()
+            carrying.cut()

@@ -35,7 +35,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def line(server_url: str, database_name: str) -> AsyncIterator[tuple[Wire, Settings]]:
     """The wire, and the settings of a service that uses it."""
-    async with wire(url_of(server_url, "diary_app", database_name)) as (carrying, url):
+    url = url_of(server_url, "diary_app", database_name)
+    directory = url.partition("host=")[2].partition("&")[0]
+    async with wire(directory) as (carrying, place):
+        url = url.replace(directory, place)
         yield carrying, Settings(environment="development", database_url=SecretStr(url), database_wait_seconds=30)
 
 
