@@ -188,6 +188,8 @@ async def configuration(ada: Phone, phase: str, superuser: Connection) -> schema
             "operations": [
                 {"include-operation-id": "revoke_session", "enabled": phase != "stateful"},  # it would find hers
                 {"include-operation-id": HISTORIES, "checks": {"use_after_free": {"enabled": False}}},
+                # A mutation that does not fit is `invalid` in the answer, and refuses no other.
+                {"include-operation-id": "push_changes", "checks": {"negative_data_rejection": {"enabled": False}}},
                 {"include-operation-id": LARGE_BODIES, "enabled": OTHERS or phase != "coverage"},
                 {"exclude-operation-id": SAMPLE, "enabled": LONG or OTHERS or phase != "coverage"},
             ],
