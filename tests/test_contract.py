@@ -154,6 +154,20 @@ def test_each_operation_names_every_status_it_answers(operations: dict[str, dict
     assert {name: " ".join(operation["responses"]) for name, operation in operations.items()} == STATUSES
 
 
+def test_every_integer_of_a_request_fits_into_those_of_the_database(
+    operations: dict[str, dict[str, Any]], document: dict[str, Any]
+) -> None:
+    """SQL takes 32 bits: beyond them a value that passed here would be refused by PostgreSQL, and told as our fault."""
+    seen = 0
+    for name, operation in operations.items():
+        for part in [*operation.get("parameters", []), operation.get("requestBody", {})]:
+            for schema in _parts(document, part):
+                if "integer" in schema.get("type", ()):
+                    assert -(2**31) <= schema["minimum"] <= schema["maximum"] < 2**31, (name, schema)
+                    seen += 1
+    assert seen > 50
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     for place, value in _walk(document):
         if place.endswith("/$ref"):
@@ -307,6 +321,21 @@ def _walk(value: Any, place: str = "#") -> Iterator[tuple[str, Any]]:
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, member in members:
         yield from _walk(member, f"{place}/{key}")
+
+
+def _parts(document: dict[str, Any], value: Any, known: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Every schema that a part of a request consists of, references followed."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _parts(document, one, known)
+    elif isinstance(value, dict):
+        reference = value.get("$ref")
+        if reference is not None and reference not in known:
+            yield from _parts(document, _resolve(document, reference), (*known, reference))
+        yield value
+        for name, one in value.items():
+            if name not in ("example", "examples"):
+                yield from _parts(document, one, known)
 
 
 def _resolve(document: dict[str, Any], reference: str) -> Any:

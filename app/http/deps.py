@@ -163,7 +163,7 @@ def own_diary(action: str) -> Callable[[AsyncSession, Diary], Awaitable[Diary]]:
     return authorized_diary
 
 
-Limit = Annotated[int, PlainNumber, Query(ge=1, le=200, description="At most so many items.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items."), PlainNumber]
 Cursor = Annotated[str | None, Query(max_length=512, description="The `next_cursor` of the page before.")]
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", max_length=200, description="The ETag you have: 304 if it still holds.")
@@ -189,13 +189,13 @@ async def base_version(
 
 SchemaKnown = Annotated[
     int,
-    PlainNumber,
     Query(
         alias="schema_version",
         ge=1,
         le=10_000,
         description="Which schema of records the client knows (docs/sync.md). What came later it did not mean to drop.",
     ),
+    PlainNumber,
 ]
 BaseVersion = Annotated[int, Depends(base_version)]
 

@@ -41,6 +41,7 @@ SESSION_SETTINGS = {
 # Classes of SQLSTATE that say "not now": connection, resources (a full disk too), operator, system, and single
 # codes for deadlock, serialisation, lock and statement timeout, read-only server.
 PASSING = ("08", "53", "57", "58", "40P01", "40001", "55P03", "25006", "25P03")
+FATAL = ("FATAL", "PANIC")  # the connection ends with it
 IN_AUDIT = "PL/pgSQL function audit("  # in an error's context
 
 
@@ -97,8 +98,9 @@ class Calls:
                 connection.terminate()
                 await self._pool.expire_connections()  # what swallowed this one may have swallowed the idle ones too
                 raise
-            except BaseException:
-                connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
+            except BaseException as failure:
+                if not _is_refusal(failure):
+                    connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
 
     @property
@@ -261,6 +263,14 @@ def unaudited(failure: Exception) -> bool:
 def passes(sqlstate: str | None) -> bool:
     """Whether a SQLSTATE names a condition that ends by itself."""
     return sqlstate is not None and sqlstate.startswith(PASSING)
+
+
+def _is_refusal(failure: BaseException) -> bool:
+    """Whether the server, or the driver on its behalf, refused one statement and waits for the next.
+
+    Who could end a connection by a value that does not fit would make everybody wait for new ones.
+    """
+    return isinstance(failure, asyncpg.PostgresError) and getattr(failure, "severity_en", None) not in FATAL
 
 
 def _end_lost(context: ExceptionContext) -> None:

@@ -34,7 +34,7 @@ async def push_changes(diary: DiaryOf, now: Now, body: PushIn) -> Response:
 async def pull_changes(
     diary: DiaryOf,
     now: Now,
-    limit: Annotated[int, PlainNumber, Query(ge=1, le=500, description="At most so many changes.")] = 200,
+    limit: Annotated[int, Query(ge=1, le=500, description="At most so many changes."), PlainNumber] = 200,
     cursor: Cursor = None,
     schema_version: SchemaKnown = 1,
 ) -> Response:

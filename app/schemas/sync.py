@@ -13,6 +13,7 @@ from app.schemas.records import AnyKind
 
 MOST_MUTATIONS = 100
 MOST_COMPARED = 5_000
+MOST_VERSIONS = 2_000_000_000  # of a record: SQL counts them in 32 bits
 
 EXAMPLE_EPOCH = "5f0c1a9e-3b2d-4c61-9a70-8e1d6b4f2c35"
 EXAMPLE_MUTATION: Json = {
@@ -54,7 +55,7 @@ class Mutation(Strict):
     base_version: int | None = Field(
         default=None,
         ge=0,
-        le=2_000_000_000,
+        le=MOST_VERSIONS,
         description="The version that was changed; 0 creates. A delete without it deletes any version: "
         "some stores remember of what they deleted only the id.",
     )
@@ -66,7 +67,7 @@ class Mutation(Strict):
     version: int | None = Field(
         default=None,
         ge=1,
-        le=2_000_000_000,
+        le=MOST_VERSIONS,
         description="With `reoffer`: the version that this was then. The server keeps the latest, "
         "whoever comes first; `base_version` plays no part.",
     )
@@ -205,7 +206,7 @@ class Compared(Strict):
     """A record in one version."""
 
     id: RecordId
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSIONS)
 
 
 class DigestIn(Strict):

@@ -1,5 +1,6 @@
 """The way to PostgreSQL: what it refuses to serve from, and which failures say "not now"."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -173,10 +174,34 @@ def test_a_url_that_cannot_be_read_will_not_pass() -> None:
         raise asyncpg.ClientConfigurationError("invalid DSN")
 
 
-async def test_a_call_with_wrong_arguments_leaves_no_connection_half_way(own: Database, superuser: Superuser) -> None:
+REFUSED: list[tuple[str, tuple[object, ...]]] = [
+    ("SELECT $1::int", ("not a number",)),
+    ("SELECT $1::int", (2**31,)),
+    ("SELECT $1::int[]", ([1, 2**31],)),
+    ("SELECT $1::bigint", (2**63,)),
+    ("SELECT $1::text", ("half a pair: \ud800",)),
+    ("SELECT $1::text", ("\0",)),
+    ("SELECT $1::int + 1", (2**31 - 1,)),
+    ("SELECT 1 / $1::int", (0,)),
+    ("SELECT nothing", ()),
+]
+
+
+async def test_a_statement_that_is_refused_costs_no_connection(own: Database) -> None:
     [[backend]] = await own.execute("SELECT pg_backend_pid()")
-    with pytest.raises(asyncpg.DataError):
-        await own.execute("SELECT $1::int", "not a number")
+    for statement, values in REFUSED:
+        with pytest.raises(asyncpg.PostgresError):
+            await own.execute(statement, *values)
+        assert await own.execute("SELECT pg_backend_pid(), 7") == [(backend, 7)], (statement, values)
+
+
+async def test_a_call_that_was_broken_off_leaves_no_connection_half_way(own: Database, superuser: Superuser) -> None:
+    [[backend]] = await own.execute("SELECT pg_backend_pid()")
+    asleep = asyncio.create_task(own.execute("SELECT pg_sleep(600)"))
+    await until(
+        lambda: superuser.fetchval("SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1", backend)
+    )
+    asleep.cancel()
     await until(lambda: superuser.fetchval("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", backend))
     assert await own.execute("SELECT 1")
 

@@ -442,6 +442,14 @@ async def test_a_digest_names_what_differs(ada: Phone) -> None:
     assert differences == {here["id"]: (1, None), older["id"]: (2, 1), there: (None, 1)}
 
 
+@pytest.mark.parametrize("version", [2_000_000_001, 2**31 - 1, 2**31, 2**32, 2**53])
+async def test_a_version_that_no_record_reaches_is_invalid(ada: Phone, version: int) -> None:
+    record = (await ada.log()).json()
+    place = {"id": record["id"], "version": version}
+    assert told(await ada.post("/sync/digest", {"records": [place]})) == (422, "invalid")
+    assert told(await push(ada, put("entry", record, version))) == (422, "invalid")
+
+
 async def test_a_digest_names_what_is_deleted_to_those_only_who_still_have_it(ada: Phone) -> None:
     record = entry()
     await pushed(ada, put("entry", record), delete("entry", record["id"], 1))
