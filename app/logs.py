@@ -1,15 +1,21 @@
 """Log lines as JSON on standard output: what happened and where, never what somebody wrote.
 
-Exceptions are shown by type and frames only, as their messages and locals may hold health data or secrets.
+Exceptions are shown by type and frames only, as their messages and locals may hold health data or secrets. Nobody waits
+for whoever reads the lines: where they go into a pipe a thread writes them, and what does not fit its buffer is dropped
+and counted.
 """
 
 import json
 import logging
 import logging.config
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import PurePath
+from stat import S_ISFIFO, S_ISSOCK
+from threading import Condition, Thread
 from traceback import extract_tb
 
 logger = logging.getLogger("diary")
@@ -17,6 +23,8 @@ logger = logging.getLogger("diary")
 _OUR_WORDS = ("diary", "uvicorn")  # loggers whose messages are known to be harmless
 _MAX_FRAMES = 25
 _MAX_EXCEPTIONS = 5
+_MOST_BUFFERED = 1024 * 1024  # bytes, and as many that are being written
+_CLOSE_SECONDS = 1.0  # for what is left when the process ends
 _ENCODER = json.JSONEncoder(default=str)
 
 
@@ -36,6 +44,74 @@ class JsonLines(logging.Formatter):
         return _ENCODER.encode(line)
 
 
+class Pipe(logging.Handler):
+    """Hands lines to a thread that writes them to a pipe or socket, whose reader may stall."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._changed = Condition()
+        self._lines: list[bytes] = []
+        self._size = self._dropped = 0
+        self._writing = self._closed = False
+        Thread(target=self._run, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes the line, or counts it where there is no room."""
+        line = self.format(record).encode() + b"\n"
+        with self._changed:
+            if self._size + len(line) > _MOST_BUFFERED:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._size += len(line)
+            if not self._writing:
+                self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Waits until everything is written, a second at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._writing, _CLOSE_SECONDS)
+
+    def close(self) -> None:
+        """Ends the thread once everything is written, or a second later."""
+        self.flush()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        super().close()
+
+    def _run(self) -> None:
+        while lines := self._take():
+            try:
+                _write_whole(self._descriptor, b"".join(lines))
+            except OSError:  # nobody is there to read
+                continue
+
+    def _take(self) -> list[bytes]:
+        """The lines that wait, with one that tells how many were dropped; none once the handler is closed."""
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._lines or self._closed)
+            lines, dropped = self._lines, self._dropped
+            self._lines, self._size, self._dropped = [], 0, 0
+            self._writing = True
+        if dropped:
+            on_dropped(dropped)
+            record = logger.makeRecord(logger.name, logging.WARNING, "", 0, "log lines dropped", (), None)
+            record.fields = {"count": dropped}
+            lines.append(self.format(record).encode() + b"\n")
+        return lines
+
+
+def _not_counted(_lines: int) -> None:
+    """What is told of dropped lines before somebody counts them."""
+
+
+on_dropped: Callable[[int], object] = _not_counted
+
+
 def configure(level: str = "INFO") -> None:
     """Sends our lines, uvicorn's and the warnings of other libraries to standard output."""
     # No line tells them, and finding them out takes as long as writing it.
@@ -46,11 +122,7 @@ def configure(level: str = "INFO") -> None:
             "disable_existing_loggers": False,
             "formatters": {"json": {"()": JsonLines}},
             "handlers": {
-                "stdout": {
-                    "class": "logging.StreamHandler",
-                    "stream": "ext://sys.stdout",
-                    "formatter": "json",
-                }
+                "stdout": {"()": _to_stdout, "formatter": "json"},
             },
             "root": {"handlers": ["stdout"], "level": "WARNING"},
             "loggers": {
@@ -62,6 +134,20 @@ def configure(level: str = "INFO") -> None:
             },
         }
     )
+
+
+def _to_stdout() -> logging.Handler:
+    """A handler for standard output: files take a line as fast as a buffer would."""
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (OSError, ValueError):  # no file at all, as in tests
+        return logging.StreamHandler(sys.stdout)
+    return Pipe(sys.stdout.fileno()) if S_ISFIFO(mode) or S_ISSOCK(mode) else logging.StreamHandler(sys.stdout)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def info(event: str, **fields: object) -> None:

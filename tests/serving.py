@@ -48,6 +48,24 @@ def serve(
 
     `root`: the tree whose code serves, unless `program` is one that was installed.
     """
+    environment = environment_of(settings, **more)
+    log = directory / "server.log"
+    with log.open("wb") as stdout:
+        process = subprocess.Popen([*program, "serve"], stdout=stdout, env=environment, cwd=root)
+    try:
+        block_until(
+            lambda: process.poll() is not None or log.read_text().count(STARTED) == int(environment["DIARY_WORKERS"])
+        )
+        assert process.poll() is None, "it ended instead of serving"
+        [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
+        yield Served(port, log, process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def environment_of(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment of a server on the database of these settings; `more` are settings as well."""
     assert settings.database_url is not None
     chosen = {
         "ENVIRONMENT": "development",
@@ -61,18 +79,7 @@ def serve(
         "PORT": "0",
         **more,
     }
-    environment = os.environ | {f"DIARY_{name}": value for name, value in chosen.items()}
-    log = directory / "server.log"
-    with log.open("wb") as stdout:
-        process = subprocess.Popen([*program, "serve"], stdout=stdout, env=environment, cwd=root)
-    try:
-        block_until(lambda: process.poll() is not None or log.read_text().count(STARTED) == int(chosen["WORKERS"]))
-        assert process.poll() is None, "it ended instead of serving"
-        [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
-        yield Served(port, log, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    return os.environ | {f"DIARY_{name}": value for name, value in chosen.items()}
 
 
 def events_of(log: Path) -> list[dict[str, Any]]:

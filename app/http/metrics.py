@@ -28,6 +28,7 @@ from app.services.readiness import Readiness
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 IN_PROGRESS = Gauge("diary_http_requests_in_progress", "Requests being answered now", multiprocess_mode="livesum")
+LOG_LINES_DROPPED = Counter("diary_log_lines_dropped", "Log lines that nobody read in time")
 _REQUESTS = Counter("diary_http_requests", "Requests answered", ["method", "route", "status"])
 _SECONDS = Histogram("diary_http_request_seconds", "Time to answer a request", ["method", "route"])
 

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import errors
+from app import errors, logs
 from app.config import Settings
-from app.http import problems, rate_limits
+from app.http import metrics, problems, rate_limits
 from app.http.access_log import AccessLog
 from app.http.fast_path import FastPath
 from app.http.json_body import BodyValidation
@@ -41,6 +41,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(FastPath, api=app)
     app.add_middleware(Admission, most=settings.requests_in_progress)
     app.add_middleware(BodyValidation, settings=settings)
+    logs.on_dropped = metrics.LOG_LINES_DROPPED.inc
     app.state.windows = Windows(os.environ.get(rate_limits.FILE))
     app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
     app.add_middleware(AccessLog)

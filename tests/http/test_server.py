@@ -587,7 +587,7 @@ def test_sigterm_lets_a_running_request_finish_and_the_caller_clean_up() -> None
             assert read_some(client, b"hi").endswith(b"\r\n\r\nhi")
         process.send_signal(signal.SIGINT)  # a second signal ends the drain
         output, _ = process.communicate(timeout=PATIENCE)
-        assert output.endswith("cleaned up\n")
+        assert "cleaned up" in output.splitlines()
         assert process.returncode == 0
 
 

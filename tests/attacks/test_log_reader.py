@@ -1,0 +1,114 @@
+"""A reader of the log that stalls, or leaves: nobody waits for it, and what it missed is counted."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from app import logs
+from app.config import Settings
+from tests.http.test_server import OK, answers, ask
+from tests.serving import OURS, ROOT, environment_of
+from tests.waiting import PATIENCE, block_until
+
+PIPE_BYTES = 64 * 1024
+
+
+@contextmanager
+def piped(settings: Settings, tmp_path: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server that logs into a pipe."""
+    environment = environment_of(settings)
+    with subprocess.Popen([*OURS, "serve"], stdout=subprocess.PIPE, env=environment, cwd=ROOT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def port_of(process: "subprocess.Popen[bytes]") -> int:
+    """Where it listens, once it is started."""
+    assert process.stdout is not None
+    port = 0
+    for line in process.stdout:
+        event: dict[str, Any] = json.loads(line)
+        port = int(event.get("port", port))
+        if event["event"] == "Application startup complete.":
+            break
+    block_until(lambda: answers(port))
+    return port
+
+
+def test_a_reader_that_stalls_stops_nobody(settings: Settings, tmp_path: Any) -> None:
+    with piped(settings, tmp_path) as process:
+        port = port_of(process)
+        lines = 3 * PIPE_BYTES // 150  # a line has more than that
+        assert all(ask(port, b"/livez").startswith(OK) for _ in range(lines))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert process.stdout is not None
+        last = process.stdout.read().splitlines()
+        assert all(json.loads(line) for line in last[:-1])
+
+
+def test_a_reader_that_left_stops_nobody(settings: Settings, tmp_path: Any) -> None:
+    with piped(settings, tmp_path) as process:
+        port = port_of(process)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert all(ask(port, b"/livez").startswith(OK) for _ in range(20))
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, logs.Pipe]]:
+    """The end of a pipe that nobody reads yet, and a handler that writes to the other."""
+    reading, writing = os.pipe()
+    handler = logs.Pipe(writing)
+    handler.setFormatter(logs.JsonLines())
+    logs.logger.addHandler(handler)
+    level, logs.logger.level = logs.logger.level, 20
+    yield reading, handler
+    logs.logger.level = level
+    logs.logger.removeHandler(handler)
+    handler.close()
+    os.close(reading)
+
+
+def test_what_does_not_fit_is_dropped_and_told(pipe: tuple[int, logs.Pipe], monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, handler = pipe
+    dropped: list[int] = []
+    monkeypatch.setattr(logs, "on_dropped", dropped.append)
+    sent = 30_000  # more than the buffer holds, twice
+    for number in range(sent):
+        logs.info("request", number=number, more="x" * 60)
+    assert handler._size <= logs._MOST_BUFFERED
+    lines: list[dict[str, Any]] = []
+    rest = b""
+
+    def told() -> bool:
+        nonlocal rest
+        *whole, rest = (rest + os.read(reading, PIPE_BYTES)).split(b"\n")
+        lines.extend(map(json.loads, whole))
+        return bool(lines[-1]["event"] == "log lines dropped")
+
+    block_until(told)
+    numbers = [line["number"] for line in lines[:-1]]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) + lines[-1]["count"] == sent
+    assert dropped == [lines[-1]["count"]]
+    assert lines[-1]["level"] == "warning"
+
+
+def test_closing_writes_what_waits_where_somebody_reads(pipe: tuple[int, logs.Pipe]) -> None:
+    reading, handler = pipe
+    for number in range(10):
+        logs.info("request", number=number)
+    handler.close()
+    lines = os.read(reading, PIPE_BYTES).splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(10))
