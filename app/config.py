@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     token_audience: str = "pain-diary-api"  # noqa: S105
     access_token_seconds: int = Field(default=600, ge=30, le=3600)
     session_days: int = Field(default=90, ge=1, le=365)  # a device unused for so long signs in again
+    sessions_per_account: int = Field(default=20, ge=1, le=1000)  # beyond, the one that was idle longest ends
+    changes_per_day: int = Field(default=20_000, ge=0, le=2_000_000_000)  # to one diary, by UTC; 0: no limit
     audit_seal_seconds: float = Field(default=60, gt=0)  # how often settled audit events are sealed
     require_verified_email: bool | None = None  # default: everywhere but in development
     require_second_factor: bool | None = None

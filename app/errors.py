@@ -23,6 +23,7 @@
     ├── Invalid                  422  understood, but against the rules; carries `errors`
     ├── PreconditionRequired     428  If-Match is missing
     ├── TooManyRequests          429  carries Retry-After
+    │   └── QuotaUsed            429  the diary has seen as many changes today as it may
     ├── Internal                 500
     └── Unavailable              503  carries Retry-After
         └── NotReady             503  of /readyz only; carries `reads` and `writes`
@@ -32,7 +33,10 @@ No class takes a caller's value: a problem says what is wrong and where, never w
 
 from dataclasses import dataclass
 from random import randint
+from time import time
 from typing import ClassVar, TypedDict, Unpack
+
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,17 @@ class TooManyRequests(Problem):
     slug = "too-many-requests"
     title = "Too many requests"
     advice = "Wait as long as `Retry-After` says."
+
+
+class QuotaUsed(TooManyRequests):
+    slug = "quota-used"
+    title = "The diary has seen as many changes today as it may"
+    advice = "Nothing of it was stored. Keep it and send it again tomorrow (UTC): `Retry-After` says when."
+
+    def __init__(self, detail: str | None = None, **extras: Unpack[Extras]) -> None:
+        super().__init__(detail, **extras)
+        if self.retry_after is None:
+            self.retry_after = DAY_SECONDS - int(time()) % DAY_SECONDS
 
 
 class Internal(Problem):

@@ -104,6 +104,7 @@ async def with_service(stage: Stage, name: str, workers: int) -> AsyncIterator[N
         "DIARY_WORKERS": str(workers),
         "DIARY_REQUESTS_PER_SESSION": "1000000",
         "DIARY_REQUESTS_PER_ADDRESS": "1000000",
+        "DIARY_CHANGES_PER_DAY": "0",
         "DIARY_ACCESS_TOKEN_SECONDS": str(TOKEN_SECONDS),
     }
     async with serving(stage, name, command, settings, stage.owner, "records"):

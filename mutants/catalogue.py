@@ -425,8 +425,8 @@ MUTANTS = (
     Mutant(
         "every clock moves",
         WRITE_STEPS,
-        "SET head = conclude.head WHERE patient_id = p_patient",
-        "SET head = conclude.head",
+        " ELSE old_head END\n        WHERE patient_id = p_patient;",
+        " ELSE old_head END;",
         MATRIX + " -k create",
     ),
     Mutant(
@@ -590,8 +590,8 @@ MUTANTS = (
     Mutant(
         "the head stays behind the changes",
         WRITE_RECORDS,
-        "clock.head > old_head, clock.head,",
-        "clock.head > old_head, old_head,",
+        "old_head, clock.head, p_outbox_empty",
+        "old_head, old_head, p_outbox_empty",
         SYNC_MODEL,
     ),
     Mutant(
@@ -611,8 +611,8 @@ MUTANTS = (
     Mutant(
         "a push may speak of an epoch that is over",
         WRITE_RECORDS,
-        "AND (clock.epoch IS NULL OR p_epoch <> clock.epoch) THEN",
-        "AND clock.epoch IS NULL THEN",
+        "AND (clock.epoch IS NULL OR p_epoch <> clock.epoch\n",
+        "AND (clock.epoch IS NULL\n",
         SYNC_MODEL,
     ),
     Mutant(

@@ -195,6 +195,8 @@ def settings(server_url: str, database_name: str, tmp_path_factory: pytest.TempP
         requests_per_session=1_000_000,  # they are quicker than any phone
         requests_per_address=1_000_000,
         metrics_addresses=("0.0.0.0/0",),  # each client has another address
+        sessions_per_account=1000,
+        changes_per_day=0,
     )
 
 

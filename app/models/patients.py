@@ -29,7 +29,7 @@ class PatientClock(Base):
 
     `epoch` changes when the database was restored from a backup, because the same numbers then mean other changes:
     what was written in `previous_epoch` after the backup is lost until phones offer it again, and what the backup had
-    ends with `restored_head`.
+    ends with `restored_head`. `head_before_day` was the head when `day` began: it tells how many changes that day saw.
     """
 
     __tablename__ = "patient_clocks"
@@ -43,3 +43,5 @@ class PatientClock(Base):
     epoch: Mapped[UUID] = mapped_column(Uuid, server_default=text("gen_random_uuid()"))
     previous_epoch: Mapped[UUID | None] = mapped_column(Uuid)
     restored_head: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    day: Mapped[date | None]  # the last with a change, by UTC
+    head_before_day: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

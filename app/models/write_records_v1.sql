@@ -6,7 +6,7 @@
 -- p_outbox_empty: the device has nothing left to send after these.
 -- p_wait: whether to wait for a clock that somebody else holds; where not, the status is busy and nothing is done.
 -- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
--- of authorize() as its status. version and change_seq are what the item made, or found; where others changed the record
+-- of authorize() as its status; quota_used where the day has seen as many changes as it may. version and change_seq are what the item made, or found; where others changed the record
 -- after that, the item is overtaken. An item that lies before the window of a grant is outside_window. Without p_scope a
 -- record that was written is not shown: its writer has it.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
@@ -35,8 +35,9 @@ BEGIN
         RETURN;
     END IF;
     visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
-    IF visit.outcome = 'ok' AND (clock.epoch IS NULL OR p_epoch <> clock.epoch) THEN
-        visit.outcome := refuse_epoch(visit, p_session, p_patient, p_scope, p_action, clock, p_request, p_address);
+    IF visit.outcome = 'ok' AND (clock.epoch IS NULL OR p_epoch <> clock.epoch
+                                 OR is_full(clock) AND cardinality(p_documents) > 0) THEN
+        visit.outcome := refuse_by_clock(visit, p_session, p_patient, p_scope, p_action, clock, p_request, p_address);
     END IF;
     IF visit.outcome <> 'ok' THEN
         outcome.status := visit.outcome;
@@ -71,6 +72,6 @@ BEGIN
         outcome.head := clock.head;
         RETURN NEXT outcome;
     END IF;
-    PERFORM conclude(p_session, p_patient, p_action, clock.head > old_head, clock.head, p_outbox_empty AND refused = '{}',
+    PERFORM conclude(p_session, p_patient, p_action, old_head, clock.head, p_outbox_empty AND refused = '{}',
                      visit, coalesce(ids, '{}'), outcomes, p_request, p_address);
 END $$;

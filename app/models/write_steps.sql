@@ -20,14 +20,24 @@ BEGIN
     RETURN clock;
 END $$;
 
--- The refusal of an authorized writer for whom there is no clock, or whose base versions speak of an epoch that is over.
-CREATE OR REPLACE FUNCTION refuse_epoch(
+-- Whether the diary has seen as many changes today as the service lets it (diary.changes_per_day; 0 or none: any number).
+-- (Of SQL and STABLE: PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION is_full(clock patient_clocks) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(clock.head - clock.head_before_day
+                    >= nullif(nullif(current_setting('diary.changes_per_day', true), ''), '0')::bigint
+                    AND clock.day = current_date, false)
+$$;
+
+-- The refusal of an authorized writer for whom there is no clock, whose base versions speak of an epoch that is over, or
+-- who comes when the day is full.
+CREATE OR REPLACE FUNCTION refuse_by_clock(
     visit record, p_session uuid, p_patient uuid, p_scope text, p_action text, clock patient_clocks, p_request uuid,
     p_address inet
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    outcome text := CASE WHEN clock.epoch IS NOT NULL THEN 'reoffer' WHEN p_scope IS NULL THEN 'insufficient_scope'
+    outcome text := CASE WHEN is_full(clock) THEN 'quota_used' WHEN clock.epoch IS NOT NULL THEN 'reoffer' WHEN p_scope IS NULL THEN 'insufficient_scope'
                          ELSE 'not_found' END;
 BEGIN
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome, p_request,
@@ -294,14 +304,16 @@ END $$;
 
 -- The last of a write: the clock, what the device says of its outbox, and the trail.
 CREATE OR REPLACE FUNCTION conclude(
-    p_session uuid, p_patient uuid, p_action text, written boolean, head bigint, outbox_empty boolean, visit record,
+    p_session uuid, p_patient uuid, p_action text, old_head bigint, head bigint, outbox_empty boolean, visit record,
     ids uuid[], outcomes text[], p_request uuid, p_address inet
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_variable
 BEGIN
-    IF written THEN
-        UPDATE patient_clocks SET head = conclude.head WHERE patient_id = p_patient;
+    IF head > old_head THEN
+        UPDATE patient_clocks SET head = conclude.head, day = current_date,
+                                  head_before_day = CASE WHEN day = current_date THEN head_before_day ELSE old_head END
+        WHERE patient_id = p_patient;
     END IF;
     IF outbox_empty THEN
         UPDATE sessions s SET outbox_empty_at = clock_timestamp(), has_sent = true WHERE s.id = p_session;

@@ -281,7 +281,7 @@ def _end_lost(context: ExceptionContext) -> None:
 
 def connecting(settings: Settings, seconds: float) -> dict[str, Any]:
     """How a connection is made: its settings, how long that may take and a statement of it, where the password is."""
-    chosen = SESSION_SETTINGS
+    chosen = SESSION_SETTINGS | {"diary.changes_per_day": str(settings.changes_per_day)}
     if settings.database_distributed:  # a plan for all patients is no plan for the node of one
         chosen = chosen | {"plan_cache_mode": "auto"}
     return {

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import Gone, InsufficientScope, NotFound, Problem, ResyncRequired, Unauthenticated
+from app.errors import Gone, InsufficientScope, NotFound, Problem, QuotaUsed, ResyncRequired, Unauthenticated
 from app.postgres.database import Database, call_in
 from app.postgres.functions import Call, Function
 from app.security.cursors import Cursors
@@ -20,6 +20,7 @@ REFUSALS: dict[str, type[Problem]] = {
     "not_found": NotFound,
     "erased": Gone,
     "insufficient_scope": InsufficientScope,
+    "quota_used": QuotaUsed,
 }
 
 

@@ -154,7 +154,11 @@ async def sign_in(
         await throttle.forgive(transaction, limits)
         if changes:
             await transaction.execute(update(User).where(User.id == account.id).values(changes))
-        return await _start_session(transaction, account, body.device_name, now + timedelta(days=settings.session_days))
+        signed_in = await _start_session(
+            transaction, account, body.device_name, now + timedelta(days=settings.session_days)
+        )
+        await _end_surplus(transaction, account.id, settings.sessions_per_account, now)
+        return signed_in
 
 
 async def refresh(database: Database, settings: Settings, token: str, now: datetime) -> SignedIn:
@@ -179,6 +183,13 @@ async def revoke_one(database: Database, user_id: UUID, session_id: UUID) -> Non
     """Ends one session of the user; NotFound where it is not theirs or already over."""
     if not await revoke(database, user_id, [session_id]):
         raise NotFound
+
+
+async def _end_surplus(transaction: AsyncSession, user_id: UUID, most: int, now: datetime) -> None:
+    """Ends what was idle longest of a user's sessions beyond so many; the account's row is locked meanwhile."""
+    devices = await live_sessions(transaction, user_id, now)
+    if surplus := [device.id for device in devices[most:]]:
+        await call_in(transaction, REVOKE_SESSIONS(user=user_id, sessions=surplus))
 
 
 async def live_sessions(transaction: AsyncSession, user_id: UUID, now: datetime) -> list[DeviceSession]:

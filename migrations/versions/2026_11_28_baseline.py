@@ -47,8 +47,8 @@ SQL = {
     "treatments.sql": "b45e3f50a42a4e97b25eea43a91f05d58e73aa3f83549602900a7c06a3657641",
     "verify_diary_v1.sql": "3fbb146ace339eff4311071eda41ec7f4a1adaf5efa4d61d17565a4df90abb66",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
-    "write_records_v1.sql": "9158abea49b2c6fe6b4cc4ade6f41d80b577c2654b77722501f54be577679881",
-    "write_steps.sql": "dce803aeaab05763545bf6fdb3582fec50fe28105e0e281f2b0bb01ad9c42d2c",
+    "write_records_v1.sql": "2728fa0d81bc41eac0d777450691dbb44ae91e6cc7c4eadd98c925bf50d56842",
+    "write_steps.sql": "9e129d7009d55222aa4a9fecc2388740bb4fccf22d44e27bb01b2d772c982146",
     "privileges.sql": "576969c3c23c24f60fc8a9263ed43080d8d57a06ddfeecdf8c50379b5b095d0b",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
@@ -344,6 +344,8 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
         sa.Column("previous_epoch", sa.Uuid(), nullable=True),
         sa.Column("restored_head", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("day", sa.Date(), nullable=True),
+        sa.Column("head_before_day", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint("head >= 0", name=op.f("ck_patient_clocks_head")),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_patient_clocks_patient_id")),
         sa.PrimaryKeyConstraint("patient_id", name=op.f("pk_patient_clocks")),

@@ -192,7 +192,8 @@ async def test_a_statement_that_is_refused_costs_no_connection(own: Database) ->
     for statement, values in REFUSED:
         with pytest.raises(asyncpg.PostgresError):
             await own.execute(statement, *values)
-        assert await own.execute("SELECT pg_backend_pid(), 7") == [(backend, 7)], (statement, values)
+        [row] = await own.execute("SELECT pg_backend_pid(), 7")
+        assert tuple(row) == (backend, 7), (statement, values)
 
 
 async def test_a_call_that_was_broken_off_leaves_no_connection_half_way(own: Database, superuser: Superuser) -> None:
