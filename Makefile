@@ -52,6 +52,7 @@ test coverage: .venv/installed
 
 # What is long by nature, or short in `make test`; CI runs both.
 verify: .venv/installed
+	$(call debian,nginx,command -v nginx)
 	LONG=1 $(BIN)/pytest -m 'long or scaled' --durations=10
 
 # Debian 12's own PostgreSQL: the oldest that is supported.

@@ -103,6 +103,7 @@ async def with_service(stage: Stage, name: str, workers: int) -> AsyncIterator[N
         "DIARY_STATE_DIRECTORY": str(stage.directory / "state"),
         "DIARY_WORKERS": str(workers),
         "DIARY_REQUESTS_PER_SESSION": "1000000",
+        "DIARY_REQUESTS_PER_ACCOUNT": "1000000",
         "DIARY_REQUESTS_PER_ADDRESS": "1000000",
         "DIARY_CHANGES_PER_DAY": "0",
         "DIARY_ACCESS_TOKEN_SECONDS": str(TOKEN_SECONDS),

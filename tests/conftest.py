@@ -193,6 +193,7 @@ def settings(server_url: str, database_name: str, tmp_path_factory: pytest.TempP
         audit_seal_seconds=3600,  # tests seal when they want to
         access_token_seconds=3600,
         requests_per_session=1_000_000,  # they are quicker than any phone
+        requests_per_account=1_000_000,
         requests_per_address=1_000_000,
         metrics_addresses=("0.0.0.0/0",),  # each client has another address
         sessions_per_account=1000,

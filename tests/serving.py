@@ -74,6 +74,7 @@ def environment_of(settings: Settings, **more: str) -> dict[str, str]:
         "ACCESS_TOKEN_SECONDS": "3600",
         "AUDIT_SEAL_SECONDS": "3600",
         "REQUESTS_PER_SESSION": "1000000",
+        "REQUESTS_PER_ACCOUNT": "1000000",
         "REQUESTS_PER_ADDRESS": "1000000",
         "CHANGES_PER_DAY": "0",
         "WORKERS": "1",

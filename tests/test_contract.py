@@ -40,7 +40,7 @@ STATUSES = {
     "activate": "204 400 404 413 415 422 429 503",
     "sign_in": "201 400 401 403 413 415 422 429 503",
     "refresh_tokens": "200 400 401 413 415 422 429 503",
-    "read_jwks": "200 400 422",
+    "read_jwks": "200 400 422 429",
     "read_me": "200 400 401 422 429 503",
     "list_patients": "200 304 400 401 422 429 503",
     "list_held_grants": "200 400 401 422 429 503",
@@ -64,9 +64,9 @@ STATUSES = {
     "read_heads": "200 400 401 422 429 503",
     "list_vocabularies": "200 400 422 429",
     "read_vocabulary": "200 304 400 404 422 429",
-    "read_liveness": "200 400 422",
-    "read_readiness": "200 400 422 503",
-    "read_metrics": "200 400 403 422",
+    "read_liveness": "200 400 422 429",
+    "read_readiness": "200 400 422 429 503",
+    "read_metrics": "200 400 403 422 429",
 }
 OPEN = {
     "register",

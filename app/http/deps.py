@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import Scope
 
 from app.config import Settings
 from app.errors import BadRequest, Fault, Invalid, PreconditionRequired, Unauthenticated
@@ -21,7 +22,7 @@ from app.http import etags
 from app.http.validation import MAX_FAULTS, in_request
 from app.postgres.database import Database
 from app.security.cursors import Cursors
-from app.security.tokens import AccessTokens
+from app.security.tokens import AccessTokens, Claims
 from app.services import access, auth, care_team
 from app.services.access import Caller, Diary
 from app.services.auth import Account
@@ -55,6 +56,27 @@ async def public() -> None:
     """The permission of a route that is open to everybody."""
 
 
+def claims_of(scope: Scope) -> Claims | None:
+    """What the verified access token of a request says, None without one; verified once, whoever asks."""
+    known: dict[str, Any] = scope["state"]
+    if "claims" not in known:
+        known["claims"] = _verified(scope)
+    claims: Claims | None = known["claims"]
+    return claims
+
+
+def _verified(scope: Scope) -> Claims | None:
+    sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, token = sent.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":  # the name of a scheme is case-insensitive (RFC 9110, 11.1)
+        return None
+    parts: State = scope["app"].state.diary
+    try:
+        return parts.tokens.verify(token, datetime.now(UTC))
+    except Unauthenticated:
+        return None
+
+
 class Identify(HTTPBearer):
     """Who calls, by a verified access token; raises Unauthenticated.
 
@@ -63,12 +85,9 @@ class Identify(HTTPBearer):
     """
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]  # the caller, not the header
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        # The name of a scheme is case-insensitive (RFC 9110, 11.1).
-        if scheme.lower() != "bearer":
+        claims = claims_of(request.scope)
+        if claims is None:
             raise Unauthenticated
-        parts: State = request.app.state.diary
-        claims = parts.tokens.verify(token, datetime.now(UTC))
         context = request.scope["state"]
         return Caller(claims.user_id, claims.session_id, context["request_id"], context["address"], claims.role)
 

@@ -9,7 +9,6 @@ is overridden, is served by FastAPI.
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from re import Match
 from typing import cast
 
 from fastapi import FastAPI, Response
@@ -17,7 +16,7 @@ from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from fastapi.routing import RouteContext
 from pydantic_core import PydanticUndefined
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,16 +31,16 @@ Errors = list[object]  # as Pydantic tells them and RequestValidationError takes
 
 
 class FastPath:
-    """Serves the precompiled routes; passes every other request on."""
+    """Serves the precompiled routes, which `entrance` found; passes every other request on."""
 
     def __init__(self, app: ASGIApp, api: FastAPI) -> None:
         self.app = app
         self.api = api
-        self.routes: dict[str, list[PrecompiledRoute]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        route = self._find(scope) if scope["type"] == "http" and not self.api.dependency_overrides else None
+        known = scope["type"] == "http" and not self.api.dependency_overrides
+        route: PrecompiledRoute | None = scope["state"].get("precompiled") if known else None
         if route is None:
             return await self.app(scope, receive, send)
         try:
@@ -49,16 +48,6 @@ class FastPath:
         except (Problem, RequestValidationError) as failure:
             response = problems.respond_to_failure(failure, scope["state"]["request_id"])
         return await response(scope, receive, send)
-
-    def _find(self, scope: Scope) -> "PrecompiledRoute | None":
-        if self.routes is None:  # every route is declared by the time of the first request
-            self.routes = precompile(self.api)
-        for route in self.routes.get(scope["method"], ()):
-            if found := route.match(scope["path"]):
-                # What Starlette's router would note: access log and metrics read the template from it.
-                scope.update(route=route.context, endpoint=route.context.endpoint, path_params=found.groupdict())
-                return route
-        return None
 
 
 @dataclass(slots=True)
@@ -119,7 +108,6 @@ class PrecompiledRoute:
     """A route as the steps that lead to its response."""
 
     context: RouteContext
-    match: Callable[[str], Match[str] | None]
     body: list[ModelField]
     steps: list[Step] = field(default_factory=list)
 
@@ -149,20 +137,13 @@ class PrecompiledRoute:
         return cast(Response, await endpoint.call(**values))
 
 
-def precompile(api: FastAPI) -> dict[str, list[PrecompiledRoute]]:
-    """The precompiled routes by method, in the order in which they were declared."""
-    routes: dict[str, list[PrecompiledRoute]] = {}
-    for context in iter_route_contexts(api.routes):
-        if (
-            isinstance(context.original_route, APIRoute)
-            and all(map(_is_plain, tree(context.dependant)))
-            and _returns_response(context)
-        ):
-            route = PrecompiledRoute(context, context.path_regex.match, context.dependant.body_params)
-            _add(route.steps, {}, context.dependant)
-            for method in context.methods or ():
-                routes.setdefault(method, []).append(route)
-    return routes
+def precompile(context: RouteContext) -> PrecompiledRoute | None:
+    """The precompiled form of a route; None for one that FastAPI serves."""
+    if not all(map(_is_plain, tree(context.dependant))) or not _returns_response(context):
+        return None
+    route = PrecompiledRoute(context, context.dependant.body_params)
+    _add(route.steps, {}, context.dependant)
+    return route
 
 
 def _add(steps: list[Step], known: dict[Call, int], node: Dependant) -> int:

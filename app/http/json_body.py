@@ -8,8 +8,12 @@ import asyncio
 import json
 import math
 import re
+import unicodedata
 import zlib
 from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -17,15 +21,31 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
-from app.errors import BadRequest, Problem, RequestTimeout, TooLarge, UnsupportedMediaType
-from app.http import problems
+from app.errors import (
+    BadRequest,
+    Problem,
+    RequestTimeout,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from app.http import problems, rate_limits
+from app.http.rate_limits import Windows
 from app.security.encoding import DuplicateKey, unique_members
 
 MAX_DEPTH = 32
 MAX_RATIO = 200  # of what gzip unpacks to what arrived; real pushes reach about 20
-MAX_MEMBERS = 20_000  # many times what a full push holds; each costs time before any field is known
+MAX_VALUES = 20_000  # many times what a full push holds; each costs time before any field is known
+MAX_MEMBERS_OF_ONE = 256  # of one object: several times what any has
 MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
 MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
+
+MAX_PUBLIC_BYTES = 16 * 1024  # of who is not signed in: nothing that anybody may send is longer
+LEAST_HELD = 16 * 1024
+MOST_HELD_OF_ONE = 4 * 1024 * 1024
+MOST_HELD = 64 * 1024 * 1024  # in each worker
+RETRY_SECONDS = 10
 
 LINGER_SECONDS = 2.0  # how long what still arrives of a refused body is thrown away
 _LENGTH = re.compile(rb"\d{1,18}")  # int() would take signs, spaces and underscores, and time for a long text
@@ -33,72 +53,131 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})|%00")
 _JSON = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 _MERGE_PATCH = re.compile(rb'application/merge-patch\+json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 _CLOSE = {"Connection": "close"}
-# The closing quote is optional: an open string then ends with the body, and no second start is ever tried.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-# All escapes of a valid JSON text, or none of its lone surrogates and NULs: a pair is read as one unit.
-_CLEAN_ESCAPES = re.compile(
-    rb"(?:[^\\]++"
-    rb"|\\[^u]"
-    rb"|\\u[dD][89abAB]..\\u[dD][c-fC-F].."
-    rb"|\\u(?!0000|[dD][89a-fA-F]))*+",
-    re.DOTALL,
-)
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},:"))
+_ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
+_SIXTEEN_DIGITS = b"0" * 16  # an integer with fewer is within MAX_INTEGER
+_SURROGATES = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..", re.DOTALL)  # a whole pair
+_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+
+
+class Held:
+    """The bytes of bodies that have begun and not ended, by client and in sum; beyond a bound the newest is refused.
+
+    A body that comes whole at once is never held. Each other counts for some thousand bytes at least, as a connection
+    that waits is not free either.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.of_client: Counter[bytes] = Counter()
+
+    @contextmanager
+    def body(self, client: bytes) -> Iterator[Callable[[int], None]]:
+        """A function that is told the size of the body as it grows; raises TooManyRequests or Unavailable."""
+        held = 0
+
+        def grow(size: int) -> None:
+            nonlocal held
+            more = max(size, LEAST_HELD) - held
+            if self.of_client[client] + more > MOST_HELD_OF_ONE:
+                raise TooManyRequests("Too many of your requests are unfinished.", retry_after=RETRY_SECONDS)
+            if self.total + more > MOST_HELD:
+                raise Unavailable
+            held += more
+            self.total += more
+            self.of_client[client] += more
+
+        try:
+            yield grow
+        finally:
+            self.total -= held
+            self.of_client[client] -= held
+            if not self.of_client[client]:
+                del self.of_client[client]
 
 
 class BodyValidation:
-    """Passes a request on once its address and its whole body are well formed, with the body as `state["body"]`."""
+    """Passes a request on once its whole body is well formed, with the body as `state["body"]`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, windows: Windows) -> None:
         self.app = app
         self.max_bytes = settings.max_body_bytes
         self.seconds = settings.receive_seconds
+        self.windows = windows
+        self.held = Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or "leads_nowhere" in scope["state"]:
             return await self.app(scope, receive, send)
+        state = scope["state"]
+        most = self.max_bytes if state.get("claims") else min(self.max_bytes, MAX_PUBLIC_BYTES)
         try:
-            _check_url(scope)
             headers = dict(scope["headers"])
-            body = await self._read(headers, receive)
-            if body and headers.get(b"content-encoding") == b"gzip":
-                body = inflate(body, self.max_bytes)
+            length = _announced(headers)
+            if length:
+                _check_method(scope["method"])
+                _check_length(length, most)
+                _check_kind(scope["method"], headers)
+            body = await self._read(length, most, state["client"], receive)
             if body:
-                scope["state"]["body"] = _checked(scope["method"], headers, body)
+                if length is None:
+                    _check_method(scope["method"])
+                    _check_kind(scope["method"], headers)
+                if headers.get(b"content-encoding") == b"gzip":
+                    body = inflate(body, most)
+                rate_limits.charge(self.windows, state["charged"], len(body))
+                state["body"] = parse(body)
         except TooLarge as problem:
             return await _refuse_early(problem, scope, receive, send)
         except Problem as problem:
-            return await problems.respond(problem, scope["state"]["request_id"])(scope, receive, send)
+            return await problems.respond(problem, state["request_id"])(scope, receive, send)
         return await self.app(scope, _replay(body, receive), send)
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+    async def _read(self, length: int | None, most: int, client: bytes, receive: Receive) -> bytes | None:
         """The whole body, or None where the request announces none."""
-        length = headers.get(b"content-length", b"0")
-        if not _LENGTH.fullmatch(length):
-            raise BadRequest("Content-Length is not a number.")
-        if int(length) > self.max_bytes:
-            raise TooLarge(headers=_CLOSE)
-        if int(length) == 0 and b"transfer-encoding" not in headers:
-            return None  # no body is announced, so none is waited for
+        if length == 0:
+            return None  # none is waited for
         try:
             async with asyncio.timeout(self.seconds):
-                return await self._collect(receive)
+                return await self._collect(most, client, receive)
         except TimeoutError:
             raise RequestTimeout(headers=_CLOSE) from None
 
-    async def _collect(self, receive: Receive) -> bytes:
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self.max_bytes:  # a chunked body announces no length
-                raise TooLarge(headers=_CLOSE)
-        return bytes(body)
+    async def _collect(self, most: int, client: bytes, receive: Receive) -> bytes:
+        body, more = await _part(receive)
+        if not more and len(body) <= most:
+            return body
+        whole = bytearray(body)
+        with self.held.body(client) as grow:
+            while True:
+                _check_length(len(whole), most)  # a chunked body announces none
+                if not more:
+                    return bytes(whole)
+                grow(len(whole))
+                body, more = await _part(receive)
+                whole += body
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """What has arrived of the body, and whether there is more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _announced(headers: dict[bytes, bytes]) -> int | None:
+    """How many bytes come; None where they come in chunks, and nobody knows."""
+    length = headers.get(b"content-length", b"0")
+    if not _LENGTH.fullmatch(length):
+        raise BadRequest("Content-Length is not a number.")
+    return None if b"transfer-encoding" in headers else int(length)
+
+
+def _check_length(length: int, most: int) -> None:
+    if length > most:
+        raise TooLarge(f"Send at most {most // 1024} KiB here.", headers=_CLOSE)
 
 
 def inflate(packed: bytes, most: int) -> bytes:
@@ -117,32 +196,41 @@ def inflate(packed: bytes, most: int) -> bytes:
 
 
 def parse(body: bytes) -> object:
-    """The JSON value of a body, or BadRequest that names the broken rule and never what was sent."""
+    """The JSON value of a body, or BadRequest that names the broken rule and never what was sent.
+
+    However it is made, half a megabyte takes some milliseconds: nobody else is served meanwhile.
+    """
     if body.startswith(BOM_UTF8):
         raise BadRequest("The body starts with a byte order mark.")
-    # Depth and members are counted on the bytes: the decoder would recurse, or build the objects, before it could tell.
-    _check_depth(body)
-    if body.count(b":") > MAX_MEMBERS and _STRING.sub(b"", body).count(b":") > MAX_MEMBERS:
-        raise BadRequest("The body has too many members.")
+    # Counted on the bytes: the decoder would recurse, or build the objects, before it could tell.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or body.count(b",") > MAX_VALUES:
+        _check_structure(body)
+    exact = _SIXTEEN_DIGITS in body.translate(_ONE_DIGIT)
     try:
-        value: object = _DECODER.decode(body.decode())
+        value: object = (_EXACT if exact else _DECODER).decode(body.decode())
     except UnicodeDecodeError:
         raise BadRequest("The body is not UTF-8.") from None
     except DuplicateKey:
         raise BadRequest("An object holds the same key twice.") from None
     except (ValueError, RecursionError):
         raise BadRequest("The body is not valid JSON.") from None
-    if b"\\u" in body and not _CLEAN_ESCAPES.fullmatch(body):
-        raise BadRequest("A string holds a NUL character or half of a surrogate pair.")
+    if b"\\u" in body:
+        _check_escapes(body)
     return value
 
 
-def _check_depth(body: bytes) -> None:
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return
-    # Without escapes every quote begins or ends a string, and every second part lies outside.
-    outside = _STRING.sub(b"", body) if b"\\" in body else b"".join(body.split(b'"')[::2])
-    brackets = rest = outside.translate(None, delete=_NOT_BRACKETS)
+def _check_structure(body: bytes) -> None:
+    """Refuses what is nested too deeply, or consists of too many values."""
+    # Without escaped quotes every quote begins or ends a string, and every second part lies outside.
+    parts = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    if parts.count(b'"') > 4 * MAX_VALUES:  # a name and a value at most, each with two quotes
+        raise BadRequest("The body holds too many values.")
+    structure = b"".join(parts.split(b'"')[::2]).translate(None, delete=_NOT_STRUCTURE)
+    if structure.count(b":") > MAX_VALUES:
+        raise BadRequest("The body has too many members.")
+    if structure.count(b",") > MAX_VALUES or structure.count(b"[") + structure.count(b"{") > MAX_VALUES:
+        raise BadRequest("The body holds too many values.")
+    brackets = rest = structure.translate(None, delete=b",:")
     for _ in range(MAX_DEPTH // 2):  # takes at most two levels off at a time
         rest = rest.replace(b"{}", b"").replace(b"[]", b"")
         if not rest:
@@ -154,11 +242,24 @@ def _check_depth(body: bytes) -> None:
             raise BadRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
 
 
+def _check_escapes(body: bytes) -> None:
+    """Refuses the escapes of NUL and of half a surrogate pair, in a text that is valid JSON."""
+    escapes = body.replace(rb"\\", b"  ")  # now each backslash begins an escape
+    if _UNSTORABLE.search(escapes) and _UNSTORABLE.search(_SURROGATES.sub(b"", escapes)):
+        raise BadRequest("A string holds a NUL character or half of a surrogate pair.")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(pairs) > MAX_MEMBERS_OF_ONE:  # each that is unknown would be told as a fault of its own
+        raise BadRequest("An object has too many members.")
+    return unique_members(pairs)
+
+
 def _integer(literal: str) -> int:
     # The length comes first: int() takes quadratic time.
-    if len(literal) > MAX_NUMBER_LENGTH or not -MAX_INTEGER <= int(literal) <= MAX_INTEGER:
-        raise BadRequest("An integer is outside ±2^53.")
-    return int(literal)
+    if len(literal) <= MAX_NUMBER_LENGTH and -MAX_INTEGER <= (number := int(literal)) <= MAX_INTEGER:
+        return number
+    raise BadRequest("An integer is outside ±2^53.")
 
 
 def _float(literal: str) -> float:
@@ -174,32 +275,43 @@ def _constant(_literal: str) -> NoReturn:
     raise BadRequest("NaN and Infinity are not JSON.")
 
 
-def _check_url(scope: Scope) -> None:
-    """Refuses what a URL cannot say in UTF-8, and NUL, which PostgreSQL cannot store."""
+def check_url(scope: Scope) -> None:
+    """Refuses what a URL cannot say in UTF-8, NUL, which PostgreSQL cannot store, and control characters of a path.
+
+    A path that ends in one would else pass for another, wherever a pattern takes a line's end for the text's.
+    """
     for part in (scope["raw_path"], scope["query_string"]):
         if not part.isascii() or _BAD_ESCAPE.search(part):
             raise BadRequest("The address holds a bad escape, a NUL or a character outside ASCII.")
         if b"%" in part:
-            _check_utf8(unquote_to_bytes(part))
+            text = _decoded(unquote_to_bytes(part))
+            if part is scope["raw_path"] and any(map(_is_control, text)):
+                raise BadRequest("The path holds a control character.")
 
 
-def _check_utf8(part: bytes) -> None:
+def _decoded(part: bytes) -> str:
     try:
-        part.decode()
+        return part.decode()
     except UnicodeDecodeError:
         raise BadRequest("The address is not UTF-8.") from None
 
 
-def _checked(method: str, headers: dict[bytes, bytes], body: bytes) -> object:
-    """The JSON value of the body."""
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp")  # also the separators of lines and paragraphs
+
+
+def _check_method(method: str) -> None:
     if method in ("GET", "HEAD"):
         raise BadRequest(f"A {method} request has no body.")
+
+
+def _check_kind(method: str, headers: dict[bytes, bytes]) -> None:
+    """Refuses a body that is no JSON by what its header says."""
     if headers.get(b"content-encoding", b"identity") not in (b"identity", b"gzip"):
         raise UnsupportedMediaType
     content_type = headers.get(b"content-type", b"")
     if not _JSON.fullmatch(content_type) and not (method == "PATCH" and _MERGE_PATCH.fullmatch(content_type)):
         raise UnsupportedMediaType
-    return parse(body)
 
 
 def _replay(body: bytes | None, receive: Receive) -> Receive:
@@ -236,6 +348,6 @@ async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: 
     await send({"type": "http.response.body", "body": b""})
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=unique_members, parse_int=_integer, parse_float=_float, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+# Calls a function for each integer, where one may be too large.
+_EXACT = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)

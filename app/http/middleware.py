@@ -13,6 +13,7 @@ from app import errors, logs
 from app.config import Settings
 from app.http import metrics, problems, rate_limits
 from app.http.access_log import AccessLog
+from app.http.entrance import Entrance
 from app.http.fast_path import FastPath
 from app.http.json_body import BodyValidation
 from app.http.rate_limits import RateLimit, Windows
@@ -36,13 +37,15 @@ _HTTPS_HEADERS = [(b"strict-transport-security", b"max-age=63072000")]
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Puts the middleware around the app; the last one added is the outermost."""
-    # The order is that of cost: a caller over the limit is refused before a byte of the body is read, a request is
-    # admitted once its body is complete, and whatever happens inside is logged and has its request id.
-    app.add_middleware(FastPath, api=app)
-    app.add_middleware(Admission, most=settings.requests_in_progress)
-    app.add_middleware(BodyValidation, settings=settings)
+    # The order is that of cost: a caller over the limit, or without the token that a route needs, is refused before a
+    # byte of the body is read, a request is admitted once its body is complete, and whatever happens inside is logged
+    # and has its request id.
     logs.on_dropped = metrics.LOG_LINES_DROPPED.inc
     app.state.windows = Windows(os.environ.get(rate_limits.FILE))
+    app.add_middleware(FastPath, api=app)
+    app.add_middleware(Admission, most=settings.requests_in_progress)
+    app.add_middleware(BodyValidation, settings=settings, windows=app.state.windows)
+    app.add_middleware(Entrance, api=app)
     app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestContext)
@@ -92,7 +95,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        if scope["type"] != "http" or not scope["path"].startswith(rate_limits.LIMITED):
+        if scope["type"] != "http" or not scope["path"].startswith(rate_limits.API):
             return await self.app(scope, receive, send)
         if self.in_progress >= self.most:
             problem = errors.Unavailable(retry_after=randint(*RETRY_AFTER_SECONDS))  # noqa: S311 - to spread them, not to hide it

@@ -20,7 +20,7 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from app.http import problems, rate_limits
+from app.http import problems
 from app.http.open_answers import open_answers
 from app.http.problems import ResponseDoc
 from app.schemas.base import Strict
@@ -61,8 +61,8 @@ TAGS = [
 ]
 RATE_LIMIT_HEADERS: dict[str, object] = {
     "RateLimit-Policy": {
-        "description": "How many requests (`q`) may be sent in how many seconds (`w`): by a `session`, or by an "
-        "`address` that is not signed in. After draft-ietf-httpapi-ratelimit-headers-11.",
+        "description": "How many requests (`q`) may be sent in how many seconds (`w`): by a `session`, by all of an "
+        "`account`, or by an `address` that is not signed in. After draft-ietf-httpapi-ratelimit-headers-11.",
         "schema": {"type": "string"},
         "example": '"session";q=600;w=10',
     },
@@ -124,8 +124,7 @@ def _completed(document: Document) -> dict[str, object]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _add_problems(operation["responses"], problems.documented(_common(path, operation)))
-            if path.startswith(rate_limits.LIMITED):
-                _add_rate_limit(operation["responses"])
+            _add_rate_limit(operation["responses"])
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _never_null(parameter["schema"])
                 parameter["required"] |= parameter["name"] == "If-Match"  # declared optional, for 428 instead of 422
@@ -183,7 +182,7 @@ def _common(path: str, operation: Operation) -> Iterator[type[Problem]]:
         yield NotFound
     if "{patient_id}" in path:
         yield from (InsufficientScope, Gone)
-    if path.startswith(rate_limits.LIMITED) and "429" not in operation["responses"]:
+    if "429" not in operation["responses"]:
         yield TooManyRequests
 
 

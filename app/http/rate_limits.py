@@ -1,11 +1,11 @@
-"""How many requests a client may send: windows of ten seconds, counted in memory that all workers share.
+"""How much a client may send: windows of ten seconds, counted in memory that all workers share.
 
 A client's window begins with its first request. Nothing is locked: what two workers count in the same instant may
 count once, and where more clients come than there is room for, the oldest window is forgotten. Both favour the client.
 """
 
+import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from hashlib import blake2b
 from mmap import mmap
 from pathlib import Path
@@ -19,11 +19,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import errors
 from app.config import Settings
 from app.http import problems
-from app.http.deps import State
+from app.http.deps import claims_of
 from app.security.client_address import network
 
-LIMITED = "/v1/"  # the rest is for operators, and costs nothing
+API = "/v1/"  # the rest is for operators: counted apart, so that no client uses up what they need
 WINDOW_SECONDS = 10
+REFUSAL_SECONDS = 1.0  # until a refusal leaves: who repeats at once costs one request a second and connection
+BYTES_OF_A_REQUEST = 32 * 1024  # a body counts as one request more for each
 FILE = "DIARY_LIMITS_FILE"  # tells workers where the memory is that they share
 
 # The memory: a key, then sets of cells. A cell holds who is counted, and when the window began with the count.
@@ -53,8 +55,11 @@ class Windows:
         self._key = memory[:KEY_BYTES]
         self._cells = memoryview(memory)[KEY_BYTES:].cast("Q")
 
-    def count(self, client: bytes, quota: int) -> Standing:
-        """Counts a request, unless the client has sent as many as its quota in this window."""
+    def count(self, client: bytes, quota: int, weight: int = 1) -> Standing:
+        """Counts a request, unless the client has sent as many as its quota in this window.
+
+        One that weighs more may go beyond the quota; those after it wait.
+        """
         cell = self._cell(client)
         now = self.clock() // 1_000_000
         begun, sent = divmod(self._cells[cell], COUNTS)
@@ -62,9 +67,9 @@ class Windows:
             begun, sent = now, 0
         allowed = sent < quota
         if allowed:
-            sent += 1
+            sent = min(sent + weight, COUNTS - 1)
             self._cells[cell] = begun * COUNTS + sent
-        return Standing(allowed, quota - sent, -((now - begun - _WINDOW) // 1000))
+        return Standing(allowed, max(0, quota - sent), -((now - begun - _WINDOW) // 1000))
 
     def _cell(self, client: bytes) -> int:
         """The index of the client's window. The key keeps others from choosing whose set they share."""
@@ -107,32 +112,55 @@ def _size() -> int:
 class RateLimit:
     """Responds with 429 to whoever sends too much, before the body is read or the database asked.
 
-    A device that is signed in is counted by its session, anybody else by address: a token that is made up buys no
-    second allowance and takes nobody's.
+    A device that is signed in is counted by its session and, with the account's others, by the account; anybody else by
+    address: a token that is made up buys no second allowance and takes nobody's. `state["charged"]` has the windows,
+    for a body that turns out to be large.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, windows: Windows) -> None:
         self.app = app
         self.windows = windows
         self.per_session = Policy(b"session", settings.requests_per_session)
+        self.per_account = Policy(b"account", settings.requests_per_account)
         self.per_address = Policy(b"address", settings.requests_per_address)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
-        if scope["type"] != "http" or not scope["path"].startswith(LIMITED):
-            return await self.app(scope, receive, send)
-        session = _session(scope)
-        policy = self.per_address if session is None else self.per_session
-        if policy.quota == 0:
+        if scope["type"] != "http":
             return await self.app(scope, receive, send)
         state = scope["state"]
-        client = network(state["address"]) if session is None else session
-        standing = self.windows.count(policy.name + client, policy.quota)
+        charged = self._charged(scope)
+        state["client"] = charged[-1][0]  # who holds what is sent: the account, or else the address
+        state["charged"] = charged = [(client, policy) for client, policy in charged if policy.quota]
+        standings = [(policy, self.windows.count(client, policy.quota)) for client, policy in charged]
+        if not standings:
+            return await self.app(scope, receive, send)
+        policy, standing = min(standings, key=_room)
         state["headers"] += policy.headers(standing)
         if standing.allowed:
             return await self.app(scope, receive, send)
+        await asyncio.sleep(REFUSAL_SECONDS)
         problem = errors.TooManyRequests(retry_after=standing.seconds)
         return await problems.respond(problem, state["request_id"])(scope, receive, send)
+
+    def _charged(self, scope: Scope) -> "list[tuple[bytes, Policy]]":
+        """The windows that a request counts in, each with its limit."""
+        of_api = scope["path"].startswith(API)
+        claims = claims_of(scope) if of_api else None
+        if claims is None:
+            area = b"address" if of_api else b"operations"
+            return [(area + network(scope["state"]["address"]), self.per_address)]
+        return [
+            (b"session" + claims.session_id.bytes, self.per_session),
+            (b"account" + claims.user_id.bytes, self.per_account),
+        ]
+
+
+def charge(windows: Windows, charged: "list[tuple[bytes, Policy]]", size: int) -> None:
+    """Counts a body of so many bytes, beyond the request that it came with."""
+    if size >= BYTES_OF_A_REQUEST:
+        for client, policy in charged:
+            windows.count(client, policy.quota, size // BYTES_OF_A_REQUEST)
 
 
 class Policy:
@@ -148,14 +176,7 @@ class Policy:
         return [self._header, (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name, standing.remaining, standing.seconds))]
 
 
-def _session(scope: Scope) -> bytes | None:
-    """The id of the session that a verified access token names, as bytes; None without one."""
-    sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    scheme, _, token = sent.decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    parts: State = scope["app"].state.diary
-    try:
-        return parts.tokens.verify(token, datetime.now(UTC)).session_id.bytes
-    except errors.Unauthenticated:
-        return None
+def _room(counted: tuple[Policy, Standing]) -> tuple[bool, int]:
+    """How much is left, to find the limit that is nearest."""
+    _, standing = counted
+    return standing.allowed, standing.remaining

@@ -107,7 +107,8 @@ def test_every_acceptable_value_comes_back_unchanged(value: object, ascii_only: 
         (b'"\\ud83d\\\\ude00"', "surrogate"),
         (b"[" * 33 + b"]" * 33, "32 levels"),
         (b'{"a":' * 33 + b"1" + b"}" * 33, "32 levels"),
-        (b"[" * 500_000, "32 levels"),
+        (b"[" * 20_000, "32 levels"),
+        (b"[" * 500_000, "too many values"),
         (b'["[[["' + b",[]" * 40 + b"," + b"[" * 32 + b"]" * 32 + b"]", "32 levels"),
         (b'["]",' * 33 + b"1" + b"]" * 33, "32 levels"),
         (b'["]","\\"",' * 33 + b"1" + b"]" * 33, "32 levels"),
@@ -171,7 +172,50 @@ def test_every_finite_float_passes_and_no_other(number: float) -> None:
 
 def test_more_members_than_any_body_needs_are_refused_before_they_cost_time() -> None:
     with pytest.raises(BadRequest, match="malformed") as refused:
-        json_body.parse(b"{" + b",".join(b'"%d":0' % n for n in range(json_body.MAX_MEMBERS + 1)) + b"}")
+        json_body.parse(b"{" + b",".join(b'"%d":0' % n for n in range(json_body.MAX_VALUES + 1)) + b"}")
     assert "members" in refused.value.detail
-    text = b'{"note":"%b"}' % (b":" * (json_body.MAX_MEMBERS + 1))  # colons of a text are none
+    text = b'{"note":"%b"}' % (b":" * (json_body.MAX_VALUES + 1))  # colons of a text are none
     assert json_body.parse(text)
+
+
+FULL = 512 * 1024
+UNITS = [
+    b"1",
+    b"1.5",
+    b"123456789012345",
+    b"null",
+    b"[]",
+    b"[[[]]]",
+    b"{}",
+    b'""',
+    b'"\\\\"',
+    b'"\\""',
+    b'"]"',
+    b'{"a":1}',
+]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=repr)
+def test_more_values_than_any_body_needs_are_refused_before_they_cost_time(unit: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        json_body.parse(b"[[" + b",".join([unit] * (FULL // (len(unit) + 1))) + b"]" + b",[]" * 32 + b"]")
+    assert "many" in refused.value.detail
+
+
+def test_brackets_that_fit_nowhere_are_not_counted_for_long() -> None:
+    with pytest.raises(BadRequest, match="malformed") as refused:
+        json_body.parse(b"[}" * (FULL // 2))
+    assert "many values" in refused.value.detail
+
+
+def test_an_object_of_hundreds_of_members_is_refused() -> None:
+    members = [b'"%d":0' % number for number in range(json_body.MAX_MEMBERS_OF_ONE + 1)]
+    assert json_body.parse(b"{" + b",".join(members[1:]) + b"}")
+    with pytest.raises(BadRequest) as refused:
+        json_body.parse(b"{" + b",".join(members) + b"}")
+    assert "members" in refused.value.detail
+
+
+def test_punctuation_inside_of_strings_is_no_structure() -> None:
+    text = b",:[]{}" * 10_000 + rb"\\" + b'\\"' * 100_000
+    assert json_body.parse(b'["%b",%b]' % (text, b",".join([b"[]"] * 40)))

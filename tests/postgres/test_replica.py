@@ -87,6 +87,7 @@ async def app(
             state_directory=tmp_path_factory.mktemp("state"),
             audit_seal_seconds=3600,
             requests_per_session=0,
+            requests_per_account=0,
             requests_per_address=0,
         )
     )
