@@ -38,6 +38,7 @@ TYPE = "at+jwt"
 HEADER = frozenset({"alg", "kid", "typ"})
 CLAIMS = frozenset({"iss", "aud", "sub", "sid", "jti", "iat", "exp", "role"})
 LONGEST_TOKEN = 4096
+LONGEST_LIFE_SECONDS = 3600  # what the settings allow
 CLOCK_LEEWAY_SECONDS = 5  # another server's clock may be ahead of ours
 RESCAN_SECONDS = 1
 CACHE_SIZE = 10_000  # verifying ES256 costs more than the rest of a small request
@@ -192,7 +193,7 @@ class AccessTokens:
         if members.keys() != CLAIMS or (members["iss"], members["aud"]) != (self._issuer, self._audience):
             _refuse()
         issued_at, expires_at = _integer(members["iat"]), _integer(members["exp"])
-        if issued_at > now + CLOCK_LEEWAY_SECONDS:
+        if issued_at > now + CLOCK_LEEWAY_SECONDS or not 0 < expires_at - issued_at <= LONGEST_LIFE_SECONDS:
             _refuse()
         _uuid(members["jti"])  # it names this one token; nothing asks for it, but a token of ours has one
         return Claims(

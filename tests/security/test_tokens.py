@@ -387,6 +387,7 @@ def test_a_token_of_just_over_the_limit_is_refused_for_its_length_alone(own_offi
 
 # --- claims: everything below carries a genuine signature ---------------------------------------------------
 
+END_OF_LIFE = int(NOW.timestamp()) + 3600  # of the longest token that the settings allow
 STRANGE: tuple[object, ...] = (None, True, 0, 1.5, "", "x", [], {}, [None], {"a": 1})
 WRONG_CLAIMS: dict[str, tuple[object, ...]] = {
     "iss": (*STRANGE, "another-issuer", [ISSUER], ISSUER + " "),
@@ -394,8 +395,17 @@ WRONG_CLAIMS: dict[str, tuple[object, ...]] = {
     "sub": (*STRANGE, ANNA.hex, f"{{{ANNA}}}", f"urn:uuid:{ANNA}", str(ANNA).upper(), f"{ANNA} ", ANNA.int),
     "sid": (*STRANGE, SESSION.hex, str(SESSION) + "\u0000"),
     "jti": (*STRANGE, uuid4().hex, 7),
-    "iat": (*STRANGE[:2], *STRANGE[3:], "1782900000", float(NOW.timestamp()), 10**400, 2**63),
-    "exp": (*STRANGE, "9999999999", float(NOW.timestamp()) + 60, -1, -(10**400), int(NOW.timestamp())),
+    "iat": (*STRANGE, "1782900000", float(NOW.timestamp()), 10**400, 2**63),
+    "exp": (
+        *STRANGE,
+        9_999_999_999,
+        END_OF_LIFE + 1,
+        "9999999999",
+        float(NOW.timestamp()) + 60,
+        -1,
+        -(10**400),
+        int(NOW.timestamp()),
+    ),
     "role": (*STRANGE, "root", "Patient", "admin ", ["admin"]),
 }
 
