@@ -168,12 +168,20 @@ class World:
         elif key == ("grants", "deleted"):
             ended = await grant(self.superuser, self.ada, self.keeper, status="pending", revoked_at=datetime.now(UTC))
             self.records[key] = str(ended)
+        elif operation.collection == "share-codes":
+            await self._end_codes()
         elif operation.path == "/v1/share-codes/redeem":
+            await self._end_codes()
             await self.superuser.execute("TRUNCATE sign_in_delays")
             if resource == "diary":
                 self.records["", "diary"] = (await share(self.ada)).json()["code"]
         elif operation.path == "/v1/auth/activate" and resource == "-":
             self.records["", "-"] = await invite(self.superuser, self.ivy)
+
+    async def _end_codes(self) -> None:
+        """Of those that wait there may be three."""
+        end = "UPDATE share_codes SET expires_at = now() WHERE patient_id = $1 AND redeemed_by IS NULL"
+        await self.superuser.execute(end, UUID(self.ada.patient_id))
 
     async def _values(self, operation: Operation, resource: str, phone: Phone, record: str) -> dict[str, str]:
         owners = {"foreign": self.cyd, "erased": self.eve, "without": self.fay}

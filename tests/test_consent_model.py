@@ -308,7 +308,11 @@ class Walk:
         view = View(scopes, self.random.choice((None, None, *WINDOWS)))
         terms = {"scopes": sorted(scopes)} | ({"data_from": written(view.since)} if view.since else {})
         answer = await share(self.town.phones[patient], self.random.randbytes(8).hex(), **terms)
-        self.told(answer, 401 if patient in self.model.disabled else 201, "share", patient, terms)
+        waiting = [
+            one for one in self.model.offers.values() if one.patient == patient and not one.over and not one.redeemer
+        ]
+        expected = 401 if patient in self.model.disabled else 429 if len(waiting) >= 3 else 201
+        self.told(answer, expected, "share", patient, terms)
         if answer.status_code == 201:
             self.model.offers[answer.json()["code"]] = Offer(answer.json()["id"], patient, view)
         return self.random.choice(READERS), patient

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
-from app.errors import NotFound, NotVerified, StepUpRequired, TooManyRequests
+from app.errors import Gone, NotFound, NotVerified, StepUpRequired, TooManyRequests
 from app.http import problems
 from app.http.deps import CallerOf, Cursor, Limit, Now, Parts, PlainBoolean, Transaction, own_diary
 from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
@@ -31,7 +31,7 @@ IdempotencyKey = Annotated[
     "/patients/{patient_id}/share-codes",
     status_code=201,
     summary="Share a code",
-    responses=problems.responses(StepUpRequired),
+    responses=problems.responses(StepUpRequired, Gone, TooManyRequests),
 )
 async def create_share_code(
     parts: Parts,
@@ -41,7 +41,8 @@ async def create_share_code(
     now: Now,
     body: ShareCodeIn,
 ) -> ShareCodeOut:
-    """A code of eight characters, good once and for ten minutes, for a clinician or caregiver to redeem."""
+    """A code of eight characters, good once and for ten minutes, for a clinician or caregiver to redeem. At most three
+    wait at a time. The same key again answers the same code while it is good, and 410 after that."""
     return await care_team.share(transaction, diary, parts.secret, key, body, now)
 
 

@@ -7,6 +7,7 @@ every write: what was granted less counts for the very next request.
 
 import hmac
 import json
+import math
 from base64 import b32encode
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from sqlalchemy import and_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import Fault, Gone, Invalid, NotFound, NotVerified, StepUpRequired
+from app.errors import Fault, Gone, Invalid, NotFound, NotVerified, StepUpRequired, TooManyRequests
 from app.models import DeviceSession, Grant, ShareCode
 from app.postgres.database import Database, call_in
 from app.postgres.functions import Function
@@ -46,6 +47,7 @@ READ_PANEL = Function(
 )
 ACCESS_LOG = Function("access_log_v1", "own boolean, before bigint, limit integer")
 CODE_LIFE = timedelta(minutes=10)
+LIVE_CODES = 3  # that wait for somebody at the same time: who hands out more has lost sight of them
 FRESH = timedelta(minutes=15)
 # Crockford's alphabet: no letter that could be read as a digit.
 _ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
@@ -65,7 +67,10 @@ async def own(transaction: AsyncSession, diary: Diary, action: str) -> None:
 async def share(
     transaction: AsyncSession, diary: Diary, secret: bytes, key: str, body: ShareCodeIn, now: datetime
 ) -> ShareCodeOut:
-    """A share code on these terms. The same key and terms again answer the same code; other terms are refused."""
+    """A share code on these terms. The same key and terms again answer the same code while it is good, then Gone.
+
+    Other terms under that key are Invalid; TooManyRequests while three codes wait to be redeemed.
+    """
     _check_scopes(body.scopes)
     await _check_fresh(transaction, diary.caller, now)
     code = _code(secret, diary.patient_id, key)
@@ -76,6 +81,7 @@ async def share(
         "grant_expires_at": now + timedelta(days=body.days),
     }
     terms_digest = hmac.digest(secret, body.model_dump_json().encode(), "sha256")
+    await _check_live(transaction, _digest(secret, code), now)
     await transaction.execute(
         upsert(ShareCode)
         .values(
@@ -91,6 +97,8 @@ async def share(
     made = await transaction.scalar(select(ShareCode).where(ShareCode.code_digest == _digest(secret, code)))
     if made is None or made.terms_digest != terms_digest:  # None: somebody else's code, by a chance of one in 2**40
         raise Invalid(faults=(Fault("#header/Idempotency-Key", "reused", "Use another key for other terms."),))
+    if made.expires_at <= now:
+        raise Gone("The code is over; use another Idempotency-Key for a new one.")
     return ShareCodeOut(
         id=str(made.id),
         code=f"{code[:4]}-{code[4:]}",
@@ -238,6 +246,17 @@ async def _check_fresh(transaction: AsyncSession, caller: Caller, now: datetime)
     )
     if signed_in_at is None or signed_in_at < now - FRESH:
         raise StepUpRequired
+
+
+async def _check_live(transaction: AsyncSession, repeated: bytes, now: datetime) -> None:
+    """Raises TooManyRequests where as many codes wait as may; a code that is asked for again is not one more."""
+    if await transaction.scalar(select(ShareCode.id).where(ShareCode.code_digest == repeated)):
+        return
+    waiting = select(ShareCode.expires_at).where(ShareCode.redeemed_by.is_(None), ShareCode.expires_at > now)
+    ends = list(await transaction.scalars(waiting))
+    if len(ends) >= LIVE_CODES:
+        seconds = math.ceil((min(ends) - now).total_seconds())
+        raise TooManyRequests(f"{LIVE_CODES} codes wait to be redeemed.", retry_after=seconds)
 
 
 def _check_scopes(scopes: list[str]) -> None:

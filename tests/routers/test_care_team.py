@@ -106,6 +106,35 @@ async def test_a_code_ends_after_ten_minutes(ada: Phone, weber: Phone, superuser
     assert told(await redeem(weber, code["code"])) == (404, "not-found")
 
 
+async def test_a_code_that_is_over_is_not_answered_again(ada: Phone, weber: Phone, superuser: Connection) -> None:
+    key = uuid4().hex
+    code = (await share(ada, key)).json()
+    await superuser.execute("UPDATE share_codes SET expires_at = now() WHERE id = $1", UUID(code["id"]))
+    assert told(await share(ada, key)) == (410, "gone")
+    anew = (await share(ada)).json()
+    assert anew["code"] != code["code"]
+    assert (await redeem(weber, anew["code"])).status_code == 202
+
+
+async def test_at_most_three_codes_wait_also_when_they_are_asked_for_at_once(
+    ada: Phone, bob: Phone, weber: Phone, superuser: Connection
+) -> None:
+    keys = [uuid4().hex for _ in range(8)]
+    answers = await asyncio.gather(*(share(ada, key) for key in keys))
+    codes = {key: answer.json() for key, answer in zip(keys, answers, strict=True) if answer.status_code == 201}
+    refused = [answer for answer in answers if answer.status_code != 201]
+    assert (len(codes), {told(answer) for answer in refused}) == (3, {(429, "too-many-requests")})
+    assert all(0 < int(answer.headers["Retry-After"]) <= 600 for answer in refused)
+    assert [(await share(ada, key)).json() for key in codes] == list(codes.values())
+    assert (await share(bob)).status_code == 201
+    first, second, _ = codes.values()
+    assert (await redeem(weber, first["code"])).status_code == 202
+    assert (await share(ada)).status_code == 201
+    assert (await share(ada)).status_code == 429
+    await superuser.execute("UPDATE share_codes SET expires_at = now() WHERE id = $1", UUID(second["id"]))
+    assert (await share(ada)).status_code == 201
+
+
 async def test_guessing_makes_one_wait(bob: Phone) -> None:
     statuses = [(await redeem(bob, f"AAAA-{number:04}")).status_code for number in range(8)]
     assert statuses[:5] == [404] * 5
