@@ -235,7 +235,11 @@ class TooManyRequests(Problem):
     status = 429
     slug = "too-many-requests"
     title = "Too many requests"
-    advice = "Wait as long as `Retry-After` says."
+    advice = "Wait as long as `Retry-After` says; where there is a `challenge`, its answer spares the wait."
+
+    def __init__(self, detail: str | None = None, *, challenge: str | None = None, **extras: Unpack[Extras]) -> None:
+        super().__init__(detail, **extras)
+        self.challenge = challenge  # of a proof of work
 
 
 class QuotaUsed(TooManyRequests):

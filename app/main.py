@@ -32,7 +32,7 @@ from app.routers.records import record_routes
 from app.schemas.kinds import KINDS
 from app.security import passwords, tokens
 from app.security.cursors import Cursors, ensure_secret
-from app.services import audit, readiness
+from app.services import audit, readiness, sessions
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
 SIGNED_IN = (entries, timeline, treatment_events, treatments, adherence, profile, patients, care_team, sync, me)
@@ -122,10 +122,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with _database(parts):
         gc.collect()
         gc.freeze()  # what lives now lives for ever: collections leave it out
-        sealing = asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds))
-        sampling = asyncio.create_task(app.state.sampler.sample_regularly(SAMPLE_SECONDS))
+        regular = [
+            asyncio.create_task(parts.database.keep_clock()),
+            asyncio.create_task(audit.seal_regularly(parts.database, parts.settings.audit_seal_seconds)),
+            asyncio.create_task(sessions.purge_regularly(parts.database)),
+            asyncio.create_task(app.state.sampler.sample_regularly(SAMPLE_SECONDS)),
+        ]
         try:
             yield
         finally:
-            sealing.cancel()
-            sampling.cancel()
+            for task in regular:
+                task.cancel()

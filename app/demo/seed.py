@@ -25,9 +25,9 @@ from app.schemas.treatments import TREATMENT
 from app.security.cursors import Cursors
 from app.services import auth, care_team, invitations, record_store
 from app.services.access import Caller, Diary
-from app.services.auth import SignedIn
 from app.services.record_store import RecordWrite
 from app.services.records import change_of
+from app.services.sessions import SignedIn
 
 PATIENT = "patient@example.org"
 CLINICIAN = "clinician@example.org"
@@ -97,7 +97,8 @@ async def _consent(diary: Diary, clinician: Caller) -> None:
 
 async def _sign_in(database: Database, settings: Settings, email: str, device: str) -> SignedIn:
     body = SignInIn(email=email, password=PASSWORD, device_name=device)
-    return await auth.sign_in(database, settings, body, None, _SECRET, datetime.now(UTC))
+    signed_in, _ = await auth.sign_in(database, settings, body, None, _SECRET, datetime.now(UTC))
+    return signed_in
 
 
 def _own_diary(database: Database, signed_in: SignedIn) -> Diary:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,9 +23,9 @@ from app.http.validation import MAX_FAULTS, in_request
 from app.postgres.database import Database
 from app.security.cursors import Cursors
 from app.security.tokens import AccessTokens, Claims
-from app.services import access, auth, care_team
+from app.services import access, care_team, sessions
 from app.services.access import Caller, Diary
-from app.services.auth import Account
+from app.services.sessions import Account
 
 PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
@@ -47,9 +47,10 @@ async def state(request: Request) -> State:
     return found
 
 
-async def now() -> datetime:
-    """The present instant; tests replace it."""
-    return datetime.now(UTC)
+async def now(request: Request) -> datetime:
+    """The present instant by the database's clock, which decides what expires; tests replace it."""
+    parts: State = request.app.state.diary
+    return parts.database.clock.now()
 
 
 async def public() -> None:
@@ -72,7 +73,7 @@ def _verified(scope: Scope) -> Claims | None:
         return None
     parts: State = scope["app"].state.diary
     try:
-        return parts.tokens.verify(token, datetime.now(UTC))
+        return parts.tokens.verify(token, parts.database.clock.now())
     except Unauthenticated:
         return None
 
@@ -125,7 +126,7 @@ PatientId = Annotated[UUID, Path(description="Whose diary.")]
 
 async def current_user(transaction: Transaction, caller: CallerOf) -> Account:
     """The account that is signed in, looked up in this transaction; raises Unauthenticated once its session ended."""
-    return await auth.account_of(transaction, caller.session_id)
+    return await sessions.account_of(transaction, caller.session_id)
 
 
 async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) -> Diary:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import errors
-from app.errors import Fault, NotReady, Problem, ResyncRequired
+from app.errors import Fault, NotReady, Problem, ResyncRequired, TooManyRequests
 from app.http import validation
 from app.http.validation import MAX_FAULTS
 from app.schemas.entries import MINIMAL_ENTRY
@@ -61,6 +61,11 @@ PROBLEM_SCHEMA: dict[str, object] = {
         "request_id": {"type": "string", "format": "uuid"},
         "errors": {"type": "array", "maxItems": MAX_FAULTS, "items": {"$ref": "#/components/schemas/ItemFault"}},
         "action": {"type": "string", "enum": ["reload", "reoffer"], "description": "How to sync again."},
+        "challenge": {
+            "type": "string",
+            "description": "Of a sign-in: find an `answer` with which the SHA-256 of `<challenge>.<answer>` begins "
+            "with as many zero bits as the number before its first dot says, and sign in again with both as `proof`.",
+        },
         "current": {
             "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("KnownRecord", "UnknownRecord")],
             "description": "The record as the server has it now.",
@@ -103,6 +108,8 @@ def respond(problem: Problem, request_id: UUID) -> Response:
         members["action"] = problem.action
     if isinstance(problem, NotReady):
         members |= {"reads": problem.reads, "writes": problem.writes}
+    if isinstance(problem, TooManyRequests) and problem.challenge is not None:
+        members["challenge"] = problem.challenge
     if problem.faults:
         members["errors"] = [vars(fault) for fault in problem.faults]
     body = json.dumps(members, ensure_ascii=False).encode()

@@ -24,6 +24,14 @@ BEGIN
     VALUES (actor, role, session, grant_id, patient, action, record_ids, outcome, request, address);
 END $$;
 
+-- The other transactions that may be adding events.
+CREATE OR REPLACE FUNCTION audit_writers() RETURNS text[]
+LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
+    WHERE relation = 'public.audit_events'::regclass AND mode = 'RowExclusiveLock' AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()
+$$;
+
 -- The digest of the events after_id < id <= to_id, after the digest before them. It names its columns, and
 -- depends on no setting of whoever asks.
 CREATE OR REPLACE FUNCTION audit_digest(previous bytea, after_id bigint, to_id bigint, OUT digest bytea, OUT events bigint)

@@ -36,7 +36,13 @@ class DeviceSession(Base):
     """One sign-in of one device; revoking it is felt by the next request, whatever its access token says."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index(None, "user_id"), CheckConstraint("has_sent OR outbox_empty_at IS NULL", name="has_sent"))
+    __table_args__ = (
+        Index(None, "user_id"),
+        CheckConstraint("has_sent OR outbox_empty_at IS NULL", name="has_sent"),
+        CheckConstraint(
+            "ended_because IS NULL OR ended_because = 'token_reused' AND revoked_at IS NOT NULL", name="ended_because"
+        ),
+    )
 
     id: Mapped[NewId]
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
@@ -45,22 +51,26 @@ class DeviceSession(Base):
     last_seen_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    ended_because: Mapped[str | None]  # what the person is told, where it was not their own doing
+    network: Mapped[bytes | None]  # keyed hash of the network from which it last signed in or refreshed
     has_sent: Mapped[bool] = mapped_column(server_default=text("false"))  # the device has written to a diary
     outbox_empty_at: Mapped[datetime | None]  # when it last confirmed that it had nothing left to send
     clock_skew_seconds: Mapped[int | None]  # by how much the device's clock was off when last it was far off
 
 
 class RefreshToken(Base):
-    """A link of a session's chain of refresh tokens, stored hashed.
+    """A link of a session's chain of refresh tokens, stored hashed. Those that were good once are not kept.
 
     `successor` was handed out and not seen again; `current` was used and waits until its successor is;
-    `retired` lies before `current`, and its use means that two parties hold the chain;
-    `replaced` was a successor whose answer got lost and that a retry made void.
+    `replaced` was a successor whose answer got lost and that a late retry made void.
     """
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
-        CheckConstraint("state IN ('successor', 'current', 'retired', 'replaced')", name="state"),
+        CheckConstraint("state IN ('successor', 'current', 'replaced')", name="state"),
+        CheckConstraint("(state = 'current') = (first_used_at IS NOT NULL)", name="first_used_at"),
+        CheckConstraint("(state = 'replaced') = (replaced_at IS NOT NULL)", name="replaced_at"),
+        Index(None, "session_id"),
         Index(
             "uq_refresh_tokens_successor",
             "session_id",
@@ -73,14 +83,17 @@ class RefreshToken(Base):
     digest: Mapped[bytes] = mapped_column(primary_key=True)
     session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     state: Mapped[str]
-    created_at: Mapped[CreatedAt]
+    salt: Mapped[bytes]  # of which, under the server's secret, the token is made again
+    handed_out_at: Mapped[datetime]
     first_used_at: Mapped[datetime | None]
+    replaced_at: Mapped[datetime | None]
 
 
 class SignInDelay(Base):
     """How long an account or an address has to wait after failed sign-ins; `key` is a keyed hash of either."""
 
     __tablename__ = "sign_in_delays"
+    __table_args__ = (Index(None, "failed_at"),)
 
     key: Mapped[bytes] = mapped_column(primary_key=True)
     failures: Mapped[int]

@@ -11,7 +11,7 @@ GRANT SELECT, UPDATE (used_at) ON invitations TO diary_app;
 GRANT SELECT ON organisations, clinicians TO diary_app;
 GRANT SELECT, INSERT ON share_codes TO diary_app;
 GRANT UPDATE (status, confirmed_at, revoked_at, scopes, data_from, expires_at, version) ON grants TO diary_app;
-GRANT UPDATE (last_seen_at, expires_at, has_sent, outbox_empty_at, clock_skew_seconds) ON sessions TO diary_app;
+GRANT UPDATE (last_seen_at, expires_at, network, has_sent, outbox_empty_at, clock_skew_seconds) ON sessions TO diary_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens, sign_in_delays TO diary_app;
 GRANT SELECT, INSERT ON patients, patient_clocks TO diary_app;
 GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores, treatment_events TO diary_app;
@@ -21,8 +21,9 @@ GRANT SELECT (patient_id, id, kind, version, change_seq, occurred_at, utc_offset
 -- By name: each is there once. What of these a release calls, the next one leaves in place.
 GRANT EXECUTE ON FUNCTION
     access_log_v1, broken_audit_segments_v1, compare_diary_v1, grant_words, grants_of_diary_v1,
-    grants_of_session_v1, lock_diary_v1, open_diary_v1, open_own_diary_v1, probe_disk_v1, read_changes_v1, read_course_v1,
-    read_heads_v1, read_page_v1, read_panel_v1, read_record_v1, read_versions_v1, redeem_share_code_v1, revoke_sessions_v1,
+    grants_of_session_v1, lock_diary_v1, open_diary_v1, open_own_diary_v1, probe_disk_v1, purge_sessions_v1,
+    read_changes_v1, read_course_v1, read_heads_v1, read_page_v1, read_panel_v1, read_record_v1, read_versions_v1,
+    redeem_share_code_v1, revoke_sessions_v1,
     seal_audit_v1, session_account_v1, settle_audit_v1, write_records_v1
 TO diary_app;
 

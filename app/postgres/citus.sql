@@ -96,7 +96,7 @@ $new$EXECUTE format('SET LOCAL diary.patient = %L', p_patient);
         EXECUTE format('SET LOCAL diary.kinds = %L', kinds);$new$);
 
 -- Rows of several shards cannot be locked by one statement, and no UPDATE may call a volatile function.
-CREATE OR REPLACE FUNCTION revoke_sessions_v1(p_user uuid, p_sessions uuid[]) RETURNS integer
+CREATE OR REPLACE FUNCTION revoke_sessions_v1(p_user uuid, p_sessions uuid[], p_reason text) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     ended integer;
@@ -113,7 +113,8 @@ BEGIN
         PERFORM FROM patient_clocks WHERE patient_id = diary FOR UPDATE;
     END LOOP;
     at := clock_timestamp();
-    UPDATE sessions SET revoked_at = at WHERE user_id = p_user AND id = ANY (p_sessions) AND revoked_at IS NULL;
+    UPDATE sessions SET revoked_at = at, ended_because = p_reason
+    WHERE user_id = p_user AND id = ANY (p_sessions) AND revoked_at IS NULL;
     GET DIAGNOSTICS ended = ROW_COUNT;
     RETURN ended;
 END $$;

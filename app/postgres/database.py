@@ -1,5 +1,6 @@
 """The one way to PostgreSQL: SQLAlchemy for whole transactions, and single calls on the bare driver for hot paths."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from app.config import Settings
 from app.errors import Unavailable
 from app.postgres import connections
+from app.postgres.clock import Clock
 from app.postgres.functions import Call
 from app.postgres.group_commit import GroupCommit, Tally
 
@@ -23,6 +25,7 @@ MINIMUM_VERSION = 150000
 # or the server stands still. A good-bye has one of its own, so a refusal comes within six seconds.
 STATEMENT_SECONDS = 4.5
 CLOSE_SECONDS = 1.0
+CLOCK_SECONDS = 60  # how often the database is asked for its time
 REPLICA_REST_SECONDS = 5  # after a replica did not answer
 SESSION_SETTINGS = {
     "application_name": "pain-diary",
@@ -126,6 +129,7 @@ class Database:
         if settings.database_url is None:
             raise ValueError("DIARY_DATABASE_URL is not set and no embedded database was started")
         self.settings = settings
+        self.clock = Clock()
         url = settings.database_url.get_secret_value()
         self.engine = make_engine(
             url,
@@ -152,6 +156,7 @@ class Database:
             await self._replica.start(0)  # it may be away
         try:
             await self._refuse_weakness()
+            await self.set_clock()
         except BaseException:
             await self.stop()
             raise
@@ -207,6 +212,18 @@ class Database:
         with passing_failures():
             async with self._transactions.begin() as transaction:
                 yield transaction
+
+    async def set_clock(self) -> None:
+        """Asks the database for its time."""
+        [row] = await self.execute("SELECT clock_timestamp() AS now")
+        self.clock.set(row["now"])
+
+    async def keep_clock(self) -> None:
+        """Asks again and again until it is cancelled: one of the two clocks may be set, or stand still for a while."""
+        while True:
+            await asyncio.sleep(CLOCK_SECONDS)
+            with suppress(Unavailable):
+                await self.set_clock()
 
     async def _refuse_weakness(self) -> None:
         [row] = await self.execute(

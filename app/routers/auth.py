@@ -1,5 +1,7 @@
 """Registering, signing in, refreshing, and the keys that verify access tokens."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request, Response
 
 from app.errors import AccountNotReady, NotFound, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
@@ -8,6 +10,7 @@ from app.http.deps import Now, Parts
 from app.schemas.auth import (
     JWKS_EXAMPLE,
     ActivationIn,
+    EndedSessionOut,
     RefreshIn,
     RegistrationIn,
     RegistrationOut,
@@ -16,8 +19,8 @@ from app.schemas.auth import (
     UserRef,
 )
 from app.schemas.base import Json
-from app.services import auth, invitations
-from app.services.auth import SignedIn
+from app.services import auth, invitations, sessions
+from app.services.sessions import SignedIn
 
 router = APIRouter(tags=["sign-in"])
 
@@ -55,9 +58,11 @@ async def activate(parts: Parts, now: Now, body: ActivationIn) -> None:
     responses=problems.responses(SignInFailed, AccountNotReady, TooManyRequests, Unavailable),
 )
 async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> TokensOut:
-    """Password to an access token and a refresh token for this device."""
+    """Password to an access token and a refresh token for this device. Where failed attempts of others make one wait,
+    the answer to a `challenge` spares that; a network on which one was signed in before does not wait for them."""
     address = request.scope["state"]["address"]
-    return _tokens(parts, await auth.sign_in(parts.database, parts.settings, body, address, parts.secret, now), now)
+    signed_in, ended = await auth.sign_in(parts.database, parts.settings, body, address, parts.secret, now)
+    return _tokens(parts, signed_in, now, [EndedSessionOut(**one) for one in ended])
 
 
 @router.post(
@@ -66,10 +71,13 @@ async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> T
     response_model_exclude_none=True,
     responses=problems.responses(Unauthenticated, Unavailable),
 )
-async def refresh_tokens(parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
-    """The next pair of tokens. If the answer gets lost, send the same refresh token again: it stays good until
-    its successor is first used, for 24 hours at most. A token from before that use ends the session."""
-    return _tokens(parts, await auth.refresh(parts.database, parts.settings, body.refresh_token, now), now)
+async def refresh_tokens(request: Request, parts: Parts, now: Now, body: RefreshIn) -> TokensOut:
+    """The next pair of tokens. If the answer gets lost, send the same refresh token again: it stays good until its
+    successor is first used, for 24 hours at most. For ten minutes the same token gets the same successor; after that
+    a retry makes the one before void. A token that is no longer good ends the session, whoever sent it."""
+    address = request.scope["state"]["address"]
+    signed_in = await sessions.refresh(parts.database, parts.settings, body.refresh_token, address, parts.secret, now)
+    return _tokens(parts, signed_in, now)
 
 
 @router.get(
@@ -82,7 +90,7 @@ async def read_jwks(parts: Parts) -> Json:
     return {**parts.tokens.jwks()}
 
 
-def _tokens(parts: Parts, signed_in: SignedIn, now: Now) -> TokensOut:
+def _tokens(parts: Parts, signed_in: SignedIn, now: Now, ended: Sequence[EndedSessionOut] = ()) -> TokensOut:
     return TokensOut(
         access_token=parts.tokens.issue(signed_in.user_id, signed_in.session_id, signed_in.role, now),
         token_type="Bearer",  # noqa: S106 - the type's name
@@ -94,4 +102,5 @@ def _tokens(parts: Parts, signed_in: SignedIn, now: Now) -> TokensOut:
             role=signed_in.role,
             patient_id=str(signed_in.patient_id) if signed_in.patient_id else None,
         ),
+        ended_sessions=list(ended) or None,
     )

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Path, Response
 from app.http import etags
 from app.http import record_responses as responses
 from app.http.deps import CallerOf, CurrentUser, Cursor, IfNoneMatch, Limit, Now, Parts, Transaction, current_user
-from app.schemas.auth import DeviceSessionList, DeviceSessionOut, MeOut
+from app.schemas.auth import DeviceSessionList, DeviceSessionOut, EndedSessionOut, MeOut
 from app.schemas.care_team import GrantList, Panel
-from app.services import auth, care_team
+from app.services import care_team, sessions
 
 router = APIRouter(prefix="/v1/me", tags=["me"])
 
@@ -30,8 +30,8 @@ async def read_me(user: CurrentUser) -> MeOut:
 
 @router.get("/sessions", summary="List my devices", response_model_exclude_none=True)
 async def list_sessions(transaction: Transaction, user: CurrentUser, caller: CallerOf, now: Now) -> DeviceSessionList:
-    """Every device that is signed in."""
-    devices = await auth.live_sessions(transaction, user.user_id, now)
+    """Every device that is signed in, and what ended lately because somebody else may hold what a device held."""
+    devices = await sessions.list_live(transaction, user.user_id, now)
     return DeviceSessionList(
         items=[
             DeviceSessionOut(
@@ -44,7 +44,8 @@ async def list_sessions(transaction: Transaction, user: CurrentUser, caller: Cal
                 current=device.id == caller.session_id,
             )
             for device in devices
-        ]
+        ],
+        ended=[EndedSessionOut(**one) for one in await sessions.list_reused(transaction, user.user_id, now)],
     )
 
 
@@ -58,7 +59,7 @@ async def revoke_session(
     parts: Parts, user: CurrentUser, session_id: Annotated[UUID, Path(description="A device of the list.")]
 ) -> None:
     """Its very next request is refused, whatever its access token says."""
-    await auth.revoke_one(parts.database, user.user_id, session_id)
+    await sessions.revoke_one(parts.database, user.user_id, session_id)
 
 
 @router.delete("/sessions", status_code=204, response_class=Response, summary="Sign all other devices out")
@@ -66,8 +67,9 @@ async def revoke_other_sessions(
     parts: Parts, transaction: Transaction, user: CurrentUser, caller: CallerOf, now: Now
 ) -> None:
     """Ends every session but this one."""
-    devices = await auth.live_sessions(transaction, user.user_id, now)
-    await auth.revoke(parts.database, user.user_id, [device.id for device in devices if device.id != caller.session_id])
+    devices = await sessions.list_live(transaction, user.user_id, now)
+    others = [device.id for device in devices if device.id != caller.session_id]
+    await sessions.revoke(parts.database, user.user_id, others)
 
 
 @router.get(

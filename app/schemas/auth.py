@@ -82,6 +82,13 @@ class RegistrationOut(Strict):
     status: Literal["accepted"]
 
 
+class ProofIn(Strict):
+    """The `challenge` of a refused sign-in, and an answer to it; good once."""
+
+    challenge: Annotated[str, Field(min_length=1, max_length=200)]
+    answer: Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class SignInIn(Strict):
     """Address and password, and a name for the device list."""
 
@@ -100,6 +107,7 @@ class SignInIn(Strict):
     email: Email
     password: Password
     device_name: Annotated[str, line(120)] | None = None
+    proof: ProofIn | None = Field(default=None, description="Work that spares a wait which others have caused.")
 
 
 class RefreshIn(Strict):
@@ -116,6 +124,15 @@ class UserRef(Strict):
     id: RecordId
     role: Role
     patient_id: RecordId | None = Field(default=None, description="The user's own diary; absent without one.")
+
+
+class EndedSessionOut(Strict):
+    """A session that ended because a refresh token of it came back that the device itself had replaced."""
+
+    id: RecordId
+    device_name: str | None = None
+    ended_at: Instant
+    reason: Literal["token_reused"] = Field(description="Somebody else may hold what this device held.")
 
 
 class TokensOut(Strict):
@@ -146,6 +163,9 @@ class TokensOut(Strict):
     refresh_token: str
     session_id: RecordId
     user: UserRef
+    ended_sessions: list[EndedSessionOut] | None = Field(
+        default=None, description="To be shown to the person: sessions that ended in the last 30 days, maybe by theft."
+    )
 
 
 class DeviceSessionOut(Strict):
@@ -178,13 +198,15 @@ class DeviceSessionList(Strict):
                             "expires_at": "2026-06-27T19:05:14Z",
                             "current": True,
                         }
-                    ]
+                    ],
+                    "ended": [],
                 }
             ]
         }
     )
 
     items: list[DeviceSessionOut]
+    ended: list[EndedSessionOut] = Field(description="Those that ended in the last 30 days, maybe by theft.")
 
 
 class MeOut(Strict):

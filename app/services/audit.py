@@ -12,7 +12,7 @@ SEAL_AUDIT = Function("seal_audit_v1", "settled bigint")
 
 
 async def seal(database: Database) -> tuple[int, str] | None:
-    """Number and hex digest of a new segment over all settled events; None where there is nothing new."""
+    """Number and hex digest of a new segment over all settled events; None where nothing new is settled."""
     [settled] = await database.call(SETTLE_AUDIT())
     if settled[0] is None:
         return None

@@ -5,7 +5,7 @@ What an operator asks for needs the owner's URL: the serving role can neither in
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from app.postgres.database import Database, call_in, owner_transaction
 from app.schemas.auth import Email
 from app.schemas.base import line
 from app.security import opaque_tokens, passwords
-from app.services.auth import REVOKE_SESSIONS
+from app.services.sessions import REVOKE_SESSIONS
 
 LIFE = timedelta(days=7)
 OPERATOR = "operator"  # in the audit trail: whoever holds the owner's URL, which names no person
@@ -159,7 +159,7 @@ async def _account(connection: AsyncConnection, role: str, email: str, name: str
 async def _invite(connection: AsyncConnection, user_id: UUID) -> str:
     token = opaque_tokens.create()
     await connection.execute(delete(Invitation).where(Invitation.user_id == user_id, Invitation.used_at.is_(None)))
-    new = {"digest": opaque_tokens.digest(token), "user_id": user_id, "expires_at": datetime.now(UTC) + LIFE}
+    new = {"digest": opaque_tokens.digest(token), "user_id": user_id, "expires_at": func.clock_timestamp() + LIFE}
     await connection.execute(insert(Invitation).values(new))
     await note(connection, "accounts.invite", user_id)
     return token

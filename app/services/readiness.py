@@ -17,7 +17,7 @@ from app.models.revision import REVISION
 from app.postgres import connections
 from app.postgres.database import CannotServe, Database
 from app.postgres.functions import Function
-from app.services import access, adherence, audit, auth, care_team, record_store, sync
+from app.services import access, adherence, audit, care_team, record_store, sessions, sync
 
 PROBE_DISK = Function("probe_disk_v1", "")
 CALLED = (
@@ -26,8 +26,9 @@ CALLED = (
     adherence.READ_COURSE,
     audit.SEAL_AUDIT,
     audit.SETTLE_AUDIT,
-    auth.REVOKE_SESSIONS,
-    auth.SESSION_ACCOUNT,
+    sessions.REVOKE_SESSIONS,
+    sessions.SESSION_ACCOUNT,
+    sessions.PURGE_SESSIONS,
     care_team.ACCESS_LOG,
     care_team.GRANTS_OF_DIARY,
     care_team.GRANTS_OF_SESSION,

@@ -17,7 +17,7 @@ SQL = {
     "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
     "access.sql": "feba51a365df8efc75c28e727968b8a002de90d5dd0f1fb16ef5a0aa515f8a9a",
     "access_log_v1.sql": "56f6a3b2b951fe571943164d6edfeb32ce858be16b7faef6b80086adff791bb9",
-    "audit.sql": "f31f03f8418cd5ceb181906fe597e0780046a0fdefd026f6b70cbe85be31b958",
+    "audit.sql": "0e553f1272ce9d00054bdc1b220da938ffe51c88f4cee056edf0b12637bbc722",
     "broken_audit_segments_v1.sql": "7af29c9304e3510c508302d7869b0e0e0886c253e9bf2a352647632d3f2a3f33",
     "compare_diary_v1.sql": "da6238d64ffe794071c0a3ca2e15c89edd8c0678f9acd7619a468e1db09210f5",
     "course.sql": "85051f11711f941d2cce8877f5c69fe65e2b962afc579c9da89be5cf223915b0",
@@ -31,6 +31,7 @@ SQL = {
     "open_own_diary_v1.sql": "abca3124c5d623b7e21849e1cda611c7d63ac6710615b48163b5dd39cb8fee51",
     "policies.sql": "2419b14344cab035116f966bd0e04ba284813f90f8b7569c6c45051f4edb2be1",
     "probe_disk_v1.sql": "ffb892fa0f0ca5df6c2f891515e5ca1b670bfaec5aaab134034191d9f72232b7",
+    "purge_sessions_v1.sql": "df4a4a4a884224e35748798b918d98651f762ba37e4295c861b144360891bd47",
     "read_changes_v1.sql": "437544d590ee15e01903baed176aae9a7522d864b23b6e86feeef4e636928bc1",
     "read_course_v1.sql": "aac8fbec5a3f3d39f0d04681dfc0ad600c7207793e0ee2e6ca71606fc5edba71",
     "read_heads_v1.sql": "6c875175d61716e73c0140b820dd746d873fc7d4db040c3a044f79f982320643",
@@ -40,16 +41,16 @@ SQL = {
     "read_steps.sql": "1801ba5523fe8f31050579a37cc201dee08283a0f12a1360939d8d61c5193a33",
     "read_versions_v1.sql": "3ce9768be68fffce4caf836afad49f535e878e953e41450768f06bc037922967",
     "redeem_share_code_v1.sql": "538df5327952c9fd6f55028bec7d0a259dd0d062c7147ff63b7a2b93124c0df5",
-    "revoke_sessions_v1.sql": "5a37bfbd1906138152c40ef8173964d0555c485e76cb7c00504a150537e1c166",
+    "revoke_sessions_v1.sql": "63bbb455030170898e227bb1fb12f05ddacad129fee0ae5393e2dacdc895d3eb",
     "seal_audit_v1.sql": "ba46e6a0f8b06abef0904d772513782ce9637bb55accb50ed5df2ab2306dc6d7",
     "session_account_v1.sql": "8280beef644ffbc456b02fbbd32c0b1097f1c8dda82967f866eb138c6e7505fd",
-    "settle_audit_v1.sql": "0684371e068d425924cc3a2b1e151380a365264301ad57bbe03618524e04dc74",
+    "settle_audit_v1.sql": "595dfcf0f30bf879ff2f50771ebd00f0bac644f1225943d6e178cc835c2427fc",
     "treatments.sql": "b45e3f50a42a4e97b25eea43a91f05d58e73aa3f83549602900a7c06a3657641",
     "verify_diary_v1.sql": "3fbb146ace339eff4311071eda41ec7f4a1adaf5efa4d61d17565a4df90abb66",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "2728fa0d81bc41eac0d777450691dbb44ae91e6cc7c4eadd98c925bf50d56842",
     "write_steps.sql": "9e129d7009d55222aa4a9fecc2388740bb4fccf22d44e27bb01b2d772c982146",
-    "privileges.sql": "576969c3c23c24f60fc8a9263ed43080d8d57a06ddfeecdf8c50379b5b095d0b",
+    "privileges.sql": "fc34042d55fb55f9b2e069259d17744cfe95ba6b502e35879d0a3308d9d854c8",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.
@@ -223,6 +224,7 @@ def upgrade() -> None:
         sa.Column("failed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_sign_in_delays")),
     )
+    op.create_index(op.f("ix_sign_in_delays_failed_at"), "sign_in_delays", ["failed_at"], unique=False)
     op.create_table(
         "users",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
@@ -289,9 +291,15 @@ def upgrade() -> None:
         sa.Column("last_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_because", sa.Text(), nullable=True),
+        sa.Column("network", sa.LargeBinary(), nullable=True),
         sa.Column("has_sent", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("outbox_empty_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("clock_skew_seconds", sa.Integer(), nullable=True),
+        sa.CheckConstraint(
+            "ended_because IS NULL OR ended_because = 'token_reused' AND revoked_at IS NOT NULL",
+            name=op.f("ck_sessions_ended_because"),
+        ),
         sa.CheckConstraint("has_sent OR outbox_empty_at IS NULL", name=op.f("ck_sessions_has_sent")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
@@ -356,16 +364,23 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("session_id", sa.Uuid(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=False),
+        sa.Column("handed_out_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("first_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("replaced_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('successor', 'current', 'retired', 'replaced')", name=op.f("ck_refresh_tokens_state")
+            "(state = 'current') = (first_used_at IS NOT NULL)", name=op.f("ck_refresh_tokens_first_used_at")
         ),
+        sa.CheckConstraint(
+            "(state = 'replaced') = (replaced_at IS NOT NULL)", name=op.f("ck_refresh_tokens_replaced_at")
+        ),
+        sa.CheckConstraint("state IN ('successor', 'current', 'replaced')", name=op.f("ck_refresh_tokens_state")),
         sa.ForeignKeyConstraint(
             ["session_id"], ["sessions.id"], name=op.f("fk_refresh_tokens_session_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_refresh_tokens")),
     )
+    op.create_index(op.f("ix_refresh_tokens_session_id"), "refresh_tokens", ["session_id"], unique=False)
     op.create_index(
         "uq_refresh_tokens_current",
         "refresh_tokens",

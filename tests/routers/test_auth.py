@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -326,7 +326,10 @@ async def test_guesses_from_elsewhere_do_not_keep_the_owner_out(
 
 
 async def test_an_ipv6_network_counts_as_one_and_a_mapped_address_as_its_ipv4() -> None:
-    limits = partial(throttle.sign_in_limits, b"secret", "a@example.org")
+    def limits(address: str) -> set[bytes]:
+        found = throttle.sign_in_limits(b"secret", "a@example.org", address)
+        return {key for key, limit in found.all.items() if limit != throttle.SITE_LIMIT}
+
     assert limits("2001:db8::1") == limits("2001:db8::ffff:2") != limits("2001:db8:0:1::1")
     assert limits("::ffff:192.0.2.1") == limits("192.0.2.1") != limits("192.0.2.2")
 
@@ -372,13 +375,25 @@ async def test_a_chain_of_refreshes_stays_one_session(ada: Phone) -> None:
     assert await me(ada.http, seen[-1]["access_token"]) == 200
 
 
-async def test_a_lost_answer_may_be_asked_for_again_and_replaces_the_one_that_was_lost(ada: Phone) -> None:
+async def test_a_lost_answer_may_be_asked_for_again_and_is_the_same_for_ten_minutes(ada: Phone, clock: Clock) -> None:
     held = ada.tokens["refresh_token"]
-    lost = [(await next_tokens(ada.http, held))["refresh_token"] for _ in range(3)]
+    lost = (await next_tokens(ada.http, held))["refresh_token"]
+    clock.advance(minutes=10)
+    assert (await next_tokens(ada.http, held))["refresh_token"] == lost
+    clock.advance(seconds=1)
     arrived = (await next_tokens(ada.http, held))["refresh_token"]
-    for token in lost:
-        assert told(await refresh(ada.http, token)) == (401, "unauthenticated")
+    assert arrived != lost
+    assert (await next_tokens(ada.http, lost))["refresh_token"] == arrived  # both were under way at the same time
     await next_tokens(ada.http, arrived)
+
+
+async def test_two_hundred_lost_answers_sign_nobody_out(ada: Phone, clock: Clock) -> None:
+    held = ada.tokens["refresh_token"]
+    for number in range(200):
+        clock.advance(minutes=number % 15)  # within the grace and beyond it, for 23 hours
+        arrived = await next_tokens(ada.http, held)
+    await next_tokens(ada.http, arrived["refresh_token"])
+    assert (await ada.log()).status_code == 201
 
 
 async def test_a_token_that_comes_back_after_its_successor_was_used_ends_the_session(app: FastAPI, ada: Phone) -> None:
@@ -394,24 +409,88 @@ async def test_a_token_that_comes_back_after_its_successor_was_used_ends_the_ses
     assert await me(ada.http, tablet["access_token"]) == 200
 
 
-async def test_a_lost_answer_may_be_asked_for_again_for_a_day_only(ada: Phone, clock: Clock) -> None:
+@pytest.mark.parametrize("goes_on", ["the thief, who came first", "the owner, who came second"])
+async def test_whoever_uses_a_stolen_token_first_both_are_signed_out_and_the_person_is_told(
+    app: FastAPI, ada: Phone, clock: Clock, goes_on: str
+) -> None:
+    stolen = ada.tokens["refresh_token"]
+    thief = await next_tokens(ada.http, stolen)
+    clock.advance(hours=2)
+    owner = await next_tokens(ada.http, stolen)  # so far this may be an answer that got lost
+    assert (await ada.http.get("/v1/me/sessions")).json()["ended"] == []
+    clock.advance(minutes=11)
+    if goes_on.startswith("the owner"):
+        owner = await next_tokens(ada.http, owner["refresh_token"])
+    for pair in (thief, owner):
+        assert told(await refresh(ada.http, pair["refresh_token"])) == (401, "unauthenticated")
+    assert told(await ada.log()) == (401, "unauthenticated")
+    clock.advance(hours=-2, minutes=-11)
+    async with connect(app) as http:
+        anew = (await ada.person.sign_in(http)).json()
+        [ended] = anew["ended_sessions"]
+        assert (ended["id"], ended["device_name"], ended["reason"]) == (ada.session_id, "Ada's phone", "token_reused")
+        http.headers["Authorization"] = f"Bearer {anew['access_token']}"
+        devices = (await http.get("/v1/me/sessions")).json()
+        assert ([one["id"] for one in devices["items"]], devices["ended"]) == ([anew["session_id"]], [ended])
+        clock.advance(days=31)
+        assert "ended_sessions" not in (await ada.person.sign_in(http)).json()
+
+
+async def test_a_token_that_comes_back_after_more_than_a_day_ends_the_session(ada: Phone, clock: Clock) -> None:
     held = ada.tokens["refresh_token"]
     await next_tokens(ada.http, held)
     clock.advance(hours=24)
     arrived = await next_tokens(ada.http, held)
     clock.advance(seconds=1)
     assert told(await refresh(ada.http, held)) == (401, "unauthenticated")
-    await next_tokens(ada.http, arrived["refresh_token"])  # too late is no theft
+    assert told(await refresh(ada.http, arrived["refresh_token"])) == (401, "unauthenticated")
 
 
-async def test_fifty_refreshes_of_one_token_at_once_leave_one_lineage_and_nobody_signed_out(ada: Phone) -> None:
+async def test_fifty_refreshes_of_one_token_at_once_get_the_same_successor_which_works(ada: Phone) -> None:
     answers = await asyncio.gather(*(refresh(ada.http, ada.tokens["refresh_token"]) for _ in range(50)))
     assert [answer.status_code for answer in answers] == [200] * 50
-    successors = [answer.json()["refresh_token"] for answer in answers]
-    continued = [answer for token in successors if (answer := await refresh(ada.http, token)).status_code == 200]
-    assert len(continued) == 1
-    await next_tokens(ada.http, continued[0].json()["refresh_token"])
+    [successor] = {answer.json()["refresh_token"] for answer in answers}
+    assert [await me(ada.http, answer.json()["access_token"]) for answer in answers] == [200] * 50
+    again = await asyncio.gather(*(refresh(ada.http, successor) for _ in range(10)))
+    assert [answer.status_code for answer in again] == [200] * 10
     assert (await ada.log()).status_code == 201
+
+
+async def test_of_a_long_chain_few_tokens_are_kept_and_the_oldest_still_ends_the_session(
+    ada: Phone, clock: Clock, superuser: Connection
+) -> None:
+    oldest = token = ada.tokens["refresh_token"]
+    kept = "SELECT count(*) FROM refresh_tokens WHERE session_id = $1"
+    for _ in range(30):
+        await next_tokens(ada.http, token)
+        clock.advance(minutes=11)
+        token = (await next_tokens(ada.http, token))["refresh_token"]
+        assert await superuser.fetchval(kept, UUID(ada.session_id)) <= 4
+    for one in (oldest, token):
+        assert told(await refresh(ada.http, one)) == (401, "unauthenticated")
+    await superuser.execute("SELECT purge_sessions_v1()")
+    assert await superuser.fetchval(kept, UUID(ada.session_id)) == 0
+
+
+async def test_a_session_that_is_long_over_is_removed_unless_it_wrote_to_a_diary(
+    ada: Phone, bob: Phone, superuser: Connection
+) -> None:
+    assert (await bob.log()).status_code == 201
+    silent, wrote = UUID(ada.session_id), UUID(bob.session_id)
+    for days, expected in ((29, {silent, wrote}), (31, {wrote})):
+        age = f"UPDATE sessions SET revoked_at = now() - interval '{days} days' WHERE id = ANY ($1)"
+        await superuser.execute(age, [silent, wrote])
+        await superuser.execute("SELECT purge_sessions_v1()")
+        left = await superuser.fetch("SELECT id FROM sessions WHERE id = ANY ($1)", [silent, wrote])
+        assert {row["id"] for row in left} == expected
+
+
+async def test_another_secret_ends_no_session(app: FastAPI, ada: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = ada.tokens["refresh_token"]
+    await next_tokens(ada.http, held)
+    monkeypatch.setitem(app.state._state, "diary", replace(app.state.diary, secret=b"another"))
+    arrived = await next_tokens(ada.http, held)
+    await next_tokens(ada.http, arrived["refresh_token"])
 
 
 async def test_a_device_that_was_not_used_for_long_signs_in_again(ada: Phone, clock: Clock, settings: Settings) -> None:

@@ -34,7 +34,6 @@ from tests.people import (
     treatment,
     without_id,
 )
-from tests.waiting import until_locked_out
 
 pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
@@ -346,25 +345,24 @@ async def test_not_even_a_superuser_changes_or_removes_a_row(ada: Phone, superus
             await superuser.execute(statement)
 
 
-async def test_sealing_waits_for_transactions_that_have_written(
+async def test_nobody_waits_while_sealing_waits_for_somebody_who_has_written(
     ada: Phone, superuser: Connection, owner_url: str
 ) -> None:
     slow, sealing = await asyncpg.connect(owner_url), await asyncpg.connect(owner_url)
     request_id = uuid4()
     transaction = slow.transaction()
     await transaction.start()
-    await slow.execute(
-        "SELECT open_diary_v1($1, $2, NULL, 'test.slow', $3, NULL)",
-        UUID(ada.session_id),
-        UUID(ada.patient_id),
-        request_id,
-    )
-    sealed = asyncio.create_task(sealing.execute(SEAL))
-    await until_locked_out(superuser)
+    opened = "SELECT open_diary_v1($1, $2, NULL, 'test.slow', $3, NULL)"
+    await slow.execute(opened, UUID(ada.session_id), UUID(ada.patient_id), request_id)
+    newer = await ada.get("/timeline")
+    sealed = asyncio.create_task(sealing.fetch(SEAL))
+    # A lock that these waited for would be held until the commit below.
+    assert [answer.status_code for answer in (await ada.log(), await ada.get("/timeline"))] == [201, 200]
+    assert await sealed == []  # what is newer may not be sealed before what has the smaller number
     await transaction.commit()
-    await sealed
-    held = "SELECT max(to_id) >= (SELECT id FROM audit_events WHERE request_id = $1) FROM audit_segments"
-    assert await superuser.fetchval(held, request_id)
+    number = await seal(superuser, newer)
+    held = "SELECT to_id >= (SELECT id FROM audit_events WHERE request_id = $1) FROM audit_segments WHERE number = $2"
+    assert await superuser.fetchval(held, request_id, number)
     assert await broken(superuser) == []
     await slow.close()
     await sealing.close()

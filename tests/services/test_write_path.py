@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.postgres.connections import driver_url
 from app.schemas.entries import ENTRY, EntryIn
-from app.services import auth, record_store, records
+from app.services import record_store, records, sessions
 from app.services.access import Caller, Diary
 from tests.people import Phone, entry, site
 from tests.waiting import until_locked_out
@@ -118,7 +118,8 @@ async def test_a_revocation_that_commits_while_a_write_waits_refuses_the_write(
     async with served(settings) as revoking:
         transaction = revoking.transaction()
         await transaction.start()
-        await revoking.execute("SELECT revoke_sessions_v1($1, $2)", diary.caller.user_id, [diary.caller.session_id])
+        caller = diary.caller
+        await revoking.execute("SELECT revoke_sessions_v1($1, $2, NULL)", caller.user_id, [caller.session_id])
         write = asyncio.create_task(ada.log())
         await until_locked_out(superuser)
         await transaction.commit()
@@ -134,7 +135,9 @@ async def test_a_revocation_waits_for_a_write_that_came_first(
         transaction = writing.transaction()
         await transaction.start()
         await writing.fetch(WRITE, diary.caller.session_id, diary.patient_id, *item(), uuid4())
-        revocation = asyncio.create_task(auth.revoke(diary.database, diary.caller.user_id, [diary.caller.session_id]))
+        revocation = asyncio.create_task(
+            sessions.revoke(diary.database, diary.caller.user_id, [diary.caller.session_id])
+        )
         await until_locked_out(superuser)
         assert not revocation.done()
         await transaction.commit()
