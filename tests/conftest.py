@@ -1,5 +1,6 @@
 """One real PostgreSQL for the run with one migrated template, and for each worker a copy of it and one application."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -150,9 +151,9 @@ def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-async def database_name(server_url: str) -> str:
-    """This worker's database."""
-    return await make_database(server_url)
+def database_name(server_url: str) -> str:
+    """This worker's database. (Not async: tests that are not would else pass only after one that is.)"""
+    return asyncio.run(make_database(server_url))
 
 
 async def make_database(server_url: str) -> str:

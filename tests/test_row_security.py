@@ -49,7 +49,7 @@ NEVER_READ = {"record_versions"}  # only through functions
 # may see what, so no context can guard them; what they hold is numbers and names of scopes.
 FILTER = re.compile(
     r"(?<!patient_clocks WHERE )(?<!patient_clocks\n    WHERE )(?<!patient_clocks\n        WHERE )"
-    r"(?<!SET head = conclude.head WHERE )(?<!g\.)"
+    r"(?<!old_head END\n        WHERE )(?<!g\.)"
     r"\b(\w+\.)?patient_id = (p_patient|found\.id|nullif\(current_setting\('diary\.patient', true\), ''\)::uuid)"
 )
 DAYS = {"from": "2026-03-01", "to": "2026-03-31"}

@@ -6,9 +6,10 @@
 -- p_outbox_empty: the device has nothing left to send after these.
 -- p_wait: whether to wait for a clock that somebody else holds; where not, the status is busy and nothing is done.
 -- Returns one row for an item (a row `empty` without any; the last row has the head), or a single row with a refusal
--- of authorize() as its status; quota_used where the day has seen as many changes as it may. version and change_seq are what the item made, or found; where others changed the record
--- after that, the item is overtaken. An item that lies before the window of a grant is outside_window. Without p_scope a
--- record that was written is not shown: its writer has it.
+-- of authorize() as its status; quota_used where the day has seen as many changes as it may. version and change_seq are
+-- what the item made, or found; where others changed the record after that, the item is overtaken. An item that lies
+-- before the window of a grant is outside_window. Without p_scope a record that was written is not shown: its writer has
+-- it.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records_v1(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_documents text[],

@@ -37,8 +37,8 @@ CREATE OR REPLACE FUNCTION refuse_by_clock(
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    outcome text := CASE WHEN is_full(clock) THEN 'quota_used' WHEN clock.epoch IS NOT NULL THEN 'reoffer' WHEN p_scope IS NULL THEN 'insufficient_scope'
-                         ELSE 'not_found' END;
+    outcome text := CASE WHEN is_full(clock) THEN 'quota_used' WHEN clock.epoch IS NOT NULL THEN 'reoffer'
+                         WHEN p_scope IS NULL THEN 'insufficient_scope' ELSE 'not_found' END;
 BEGIN
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome, p_request,
                   p_address);

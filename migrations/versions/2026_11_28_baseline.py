@@ -48,8 +48,8 @@ SQL = {
     "treatments.sql": "b45e3f50a42a4e97b25eea43a91f05d58e73aa3f83549602900a7c06a3657641",
     "verify_diary_v1.sql": "3fbb146ace339eff4311071eda41ec7f4a1adaf5efa4d61d17565a4df90abb66",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
-    "write_records_v1.sql": "2728fa0d81bc41eac0d777450691dbb44ae91e6cc7c4eadd98c925bf50d56842",
-    "write_steps.sql": "9e129d7009d55222aa4a9fecc2388740bb4fccf22d44e27bb01b2d772c982146",
+    "write_records_v1.sql": "43de87fbddd80099bebb51887557ce34d9f5c14763881495565864f3332516e8",
+    "write_steps.sql": "7f6ac4294b9035c0a0f839d5d159f291582765d4f10835bd62e6c06d9e33b179",
     "privileges.sql": "fc34042d55fb55f9b2e069259d17744cfe95ba6b502e35879d0a3308d9d854c8",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.

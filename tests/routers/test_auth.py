@@ -359,10 +359,12 @@ async def test_failures_are_forgotten_after_a_day(
     client: httpx.AsyncClient, clock: Clock, superuser: Connection
 ) -> None:
     await guess(client, Person())
+    old = "SELECT count(*) FROM sign_in_delays WHERE failed_at <= $1"
     begun = clock.present
     clock.advance(days=1, seconds=1)
-    await guess(client, Person())
-    assert not await superuser.fetchval("SELECT count(*) FROM sign_in_delays WHERE failed_at <= $1", begun)
+    while left := await superuser.fetchval(old, begun):  # each attempt forgets some
+        await guess(client, Person())
+        assert await superuser.fetchval(old, begun) < left
 
 
 async def test_a_chain_of_refreshes_stays_one_session(ada: Phone) -> None:
