@@ -144,18 +144,18 @@ class History:
         row = await self.connection.fetchrow(statement, self.session_id, self.patient_id, *arguments)
         await asyncio.sleep(0)
         assert row is not None
-        nodes = [node for plan in self.plans for node in _nodes(plan["Plan"]) if _touches_records(plan["Plan"])]
+        nodes = [node for plan in self.plans for node in nodes_of(plan["Plan"]) if _touches_records(plan["Plan"])]
         return row, nodes
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def nodes_of(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for inner in node.get("Plans", []):
-        yield from _nodes(inner)
+        yield from nodes_of(inner)
 
 
 def _touches_records(plan: dict[str, Any]) -> bool:
-    return any(node.get("Relation Name") == "records" for node in _nodes(plan))
+    return any(node.get("Relation Name") == "records" for node in nodes_of(plan))
 
 
 async def drop_database(server_url: str, name: str) -> None:

@@ -369,7 +369,8 @@ class Sync(RuleBasedStateMachine):
         assert copy == seen, who
         digest = {"records": [{"id": one, "version": held.version} for one, held in device.copy.records.items()]}
         answer = anyio.from_thread.run(self.world.phones[who].post, "/sync/digest", digest)
-        assert answer.json() == {"differences": []}, who
+        assert answer.json()["differences"] == [], who
+        assert answer.json()["compared_to"] == answer.json()["head"], who
 
     def check_promises(self) -> None:
         """What was acknowledged is there, or what came of it."""

@@ -42,10 +42,15 @@ async def pull_changes(
     return Response(await sync.pull(diary, cursor, limit, schema_version, now), media_type=JSON)
 
 
-@router.post("/patients/{patient_id}/sync/digest", summary="Compare")
-async def compare_diaries(diary: DiaryOf, body: DigestIn) -> DigestOut:
-    """Which records both sides do not hold in the same version."""
-    return await sync.compare(diary, body)
+@router.post(
+    "/patients/{patient_id}/sync/digest",
+    summary="Compare",
+    response_class=Response,
+    responses={200: {"model": DigestOut}},
+)
+async def compare_diaries(diary: DiaryOf, body: DigestIn) -> Response:
+    """Which records of a thousand changes both sides do not hold in the same version."""
+    return Response(await sync.compare(diary, body), media_type=JSON)
 
 
 @router.get("/sync/heads", dependencies=[Depends(current_user)], summary="Which diaries moved?")

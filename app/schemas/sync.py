@@ -12,8 +12,9 @@ from app.schemas.kinds import KINDS, KindName, KnownRecord, UnknownRecord
 from app.schemas.records import AnyKind
 
 MOST_MUTATIONS = 100
-MOST_COMPARED = 5_000
+MOST_COMPARED = 1_000  # changes of a diary in one digest, and so records
 MOST_VERSIONS = 2_000_000_000  # of a record: SQL counts them in 32 bits
+MOST_CHANGES = 2_000_000_000  # of a diary, in which the quota of a day leaves room for centuries
 
 EXAMPLE_EPOCH = "5f0c1a9e-3b2d-4c61-9a70-8e1d6b4f2c35"
 EXAMPLE_MUTATION: Json = {
@@ -210,15 +211,19 @@ class Compared(Strict):
 
 
 class DigestIn(Strict):
-    """What the phone holds, between two ids: every record there with its version."""
+    """What the phone holds of a thousand changes: each record of which it knows a `change_seq` there."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"records": [{"id": MINIMAL_ENTRY["id"], "version": 1}]}]}
+        json_schema_extra={"examples": [{"records": [{"id": MINIMAL_ENTRY["id"], "version": 1}], "after": 0}]}
     )
 
     records: list[Compared] = Field(max_length=MOST_COMPARED)
-    after: RecordId | None = Field(default=None, description="Compare ids after this one only.")
-    up_to: RecordId | None = Field(default=None, description="Compare ids up to this one only.")
+    after: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_CHANGES,
+        description=f"Compare the {MOST_COMPARED} changes after this one: `compared_to` of the answer before.",
+    )
 
 
 class Difference(Strict):
@@ -231,15 +236,25 @@ class Difference(Strict):
 
 
 class DigestOut(Strict):
-    """What differs, by id; at most 1 000, then narrow the stretch."""
+    """What differs of these changes, by id, and how far the diary is compared."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"differences": [{"id": MINIMAL_ENTRY["id"], "here": 2, "there": 1, "deleted": False}]}]
+            "examples": [
+                {
+                    "differences": [{"id": MINIMAL_ENTRY["id"], "here": 2, "there": 1, "deleted": False}],
+                    "compared_to": 43,
+                    "epoch": EXAMPLE_EPOCH,
+                    "head": 43,
+                }
+            ]
         }
     )
 
-    differences: list[Difference] = Field(max_length=1000)
+    differences: list[Difference] = Field(max_length=2 * MOST_COMPARED)
+    compared_to: int = Field(ge=0, description="Up to this change. There is more where it is less than `head`.")
+    epoch: RecordId = Field(description="As in the answer of a push.")
+    head: int = Field(ge=0)
 
 
 class Head(Strict):

@@ -17,7 +17,7 @@ from app.schemas.base import Json
 from app.schemas.kinds import BY_NAME
 from app.schemas.records import AnyKind
 from app.schemas.since import SCHEMA
-from app.schemas.sync import DigestIn, DigestOut, Mutation, PushIn
+from app.schemas.sync import MOST_COMPARED, DigestIn, Mutation, PushIn
 from app.services import access, record_store, records
 from app.services.access import Caller, Diary
 from app.services.record_store import RecordWrite, WriteResult
@@ -35,7 +35,7 @@ READ_CHANGES = Function(
 )
 COMPARE_DIARY = Function(
     "compare_diary_v1",
-    "session uuid, patient uuid, action text, ids uuid[], versions integer[], after uuid, up_to uuid, limit integer,"
+    "session uuid, patient uuid, action text, ids uuid[], versions integer[], after bigint, limit integer,"
     " request uuid, address inet",
 )
 READ_HEADS = Function("read_heads_v1", "session uuid")
@@ -111,24 +111,20 @@ async def pull(diary: Diary, cursor: str | None, limit: int, schema: int, now: d
     return b'{"changes":[%b],%b' % (row["changes"], json.dumps(rest).encode()[1:])
 
 
-async def compare(diary: Diary, body: DigestIn) -> DigestOut:
-    """What both sides do not hold alike."""
-    rows = await diary.database.call(
+async def compare(diary: Diary, body: DigestIn) -> bytes:
+    """What both sides do not hold alike of one stretch of the diary's changes, as the answer's JSON."""
+    [row] = await diary.database.call(
         COMPARE_DIARY(
             **diary.asked("sync.digest"),
             ids=[one.id for one in body.records],
             versions=[one.version for one in body.records],
             after=body.after,
-            up_to=body.up_to,
-            limit=1000,
+            limit=MOST_COMPARED,
         )
     )
-    if rows:
-        access.refuse(rows[0]["outcome"])
-    differences = [
-        {"id": str(row["id"]), "here": row["here"], "there": row["there"], "deleted": row["deleted"]} for row in rows
-    ]
-    return DigestOut.model_validate({"differences": differences})
+    access.refuse(row["outcome"])
+    rest = {"compared_to": row["compared_to"], "epoch": str(row["epoch"]), "head": row["head"]}
+    return b'{"differences":[%b],%b' % (row["differences"], json.dumps(rest).encode()[1:])
 
 
 async def read_heads(database: Any, caller: Caller) -> list[Json]:

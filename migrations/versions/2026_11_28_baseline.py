@@ -19,7 +19,7 @@ SQL = {
     "access_log_v1.sql": "56f6a3b2b951fe571943164d6edfeb32ce858be16b7faef6b80086adff791bb9",
     "audit.sql": "0e553f1272ce9d00054bdc1b220da938ffe51c88f4cee056edf0b12637bbc722",
     "broken_audit_segments_v1.sql": "7af29c9304e3510c508302d7869b0e0e0886c253e9bf2a352647632d3f2a3f33",
-    "compare_diary_v1.sql": "da6238d64ffe794071c0a3ca2e15c89edd8c0678f9acd7619a468e1db09210f5",
+    "compare_diary_v1.sql": "0912feba846d8ab9af2aca086adfb9370673277d1f46b616ca70f47db775fe3f",
     "course.sql": "85051f11711f941d2cce8877f5c69fe65e2b962afc579c9da89be5cf223915b0",
     "documents.sql": "d599a839e53c0a8634c3be695ee04a58eb916defe97b4339f5c90433c29e3663",
     "grants.sql": "2ce34bb22e923e8eaa982df87f5e8844e6c0ac744ca218237c160ec7c3dcf432",

@@ -453,11 +453,59 @@ async def test_a_version_that_no_record_reaches_is_invalid(ada: Phone, version: 
 async def test_a_digest_names_what_is_deleted_to_those_only_who_still_have_it(ada: Phone) -> None:
     record = entry()
     await pushed(ada, put("entry", record), delete("entry", record["id"], 1))
-    [difference] = (await ada.post("/sync/digest", {"records": [{"id": record["id"], "version": 1}]})).json()[
-        "differences"
-    ]
+    [difference] = (await digest(ada, record["id"]))["differences"]
     assert difference == {"id": record["id"], "here": 2, "there": 1, "deleted": True}
-    assert (await ada.post("/sync/digest", {"records": []})).json() == {"differences": []}
+    assert (await digest(ada))["differences"] == []
+
+
+async def test_a_digest_compares_a_thousand_changes_and_says_how_far_it_came(ada: Phone) -> None:
+    records = [entry() for _ in range(1050)]
+    for start in range(0, len(records), 100):
+        await pushed(ada, *(put("entry", one) for one in records[start : start + 100]))
+    await pushed(ada, put("entry", records[3] | {"mood": 2}, 1))
+    ids = [one["id"] for one in records]
+    epoch = (await pull(ada, limit=1))["epoch"]
+
+    first = await digest(ada, *ids[:1000])
+    assert (first["compared_to"], first["epoch"], first["head"]) == (1000, epoch, 1051)
+    assert first["differences"] == [{"id": ids[3], "here": 2, "there": 1, "deleted": False}]
+    rest = await digest(ada, *ids[1000:1049], after=1000)
+    assert rest["compared_to"] == rest["head"] == 1051
+    assert {one["id"]: one["there"] for one in rest["differences"]} == {ids[3]: None, ids[1049]: None}
+
+    nothing = [await digest(ada, after=after) for after in (0, 1000, 1051, 2_000_000_000)]
+    named = [{one["id"] for one in answer["differences"]} for answer in nothing]
+    assert named == [set(ids[:1000]) - {ids[3]}, {*ids[1000:], ids[3]}, set(), set()]
+    assert [answer["compared_to"] for answer in nothing] == [1000, 1051, 1051, 1051]
+
+
+async def test_a_digest_looks_up_what_is_sent_wherever_it_changed_last(ada: Phone) -> None:
+    record = entry()
+    await pushed(ada, put("entry", record))
+    assert (await digest(ada, record["id"], after=40))["differences"] == []
+    assert (await digest(ada, record["id"], version=2, after=40))["differences"][0]["here"] == 1
+
+
+async def test_a_digest_tells_nothing_of_what_is_hidden(ada: Phone, bob: Phone, superuser: Connection) -> None:
+    since = datetime(2026, 3, 20, tzinfo=UTC)
+    await grant(superuser, ada, bob, scopes=["entries:read"], data_from=since)
+    hidden = entry(occurred_at="2026-03-01T08:00:00+01:00")
+    seen = entry()
+    await pushed(ada, put("entry", hidden), put("treatment", treatment("08:00")), put("entry", seen))
+    answer = await digest(lent(bob, ada))
+    assert answer["compared_to"] == answer["head"] == 3
+    assert answer["differences"] == [{"id": seen["id"], "here": 1, "there": None, "deleted": False}]
+    guessed = await digest(lent(bob, ada), hidden["id"], seen["id"])  # like any id that there is not
+    assert guessed["differences"] == [{"id": hidden["id"], "here": None, "there": 1, "deleted": False}]
+
+
+async def digest(phone: Phone, *ids: str, version: int = 1, after: int = 0) -> dict[str, Any]:
+    """How a copy with these records compares."""
+    records = [{"id": one, "version": version} for one in ids]
+    answer = await phone.post("/sync/digest", {"records": records, "after": after})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 async def test_heads_tell_which_diaries_moved(ada: Phone, bob: Phone, superuser: Connection) -> None:

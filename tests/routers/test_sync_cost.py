@@ -4,7 +4,9 @@ SYNC_CHANGES makes the diary of the last longer.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -20,10 +22,10 @@ from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
 from tests.conftest import make_database, url_of
 from tests.forms import size
-from tests.people import Person, Phone, entry
+from tests.people import Person, Phone, entry, grant
 from tests.routers.test_sync import pull, pushed, put
 from tests.serving import serve
-from tests.test_plans import EXPLAIN, statements_of
+from tests.test_plans import EXPLAIN, nodes_of, statements_of
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +34,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 CHANGES = size("SYNC_CHANGES", short=10_000, long=50_000)
 PAGE = 500
 WRITE = "SELECT * FROM write_records_v1($1, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
+COMPARE = "SELECT * FROM compare_diary_v1($1, $2, 'test', $3, $4, $5, 1000, NULL, NULL)"
 READ = "SELECT * FROM read_changes_v1($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
 # A diary in which each change was another entry, as write_records_v1() would have left it.
 DIARY = """
@@ -114,6 +117,41 @@ def _items(bodies: list[EntryIn], base_version: int, mood: int) -> tuple[str, li
     return record_store.sent([records.change_of(ENTRY, body, body.id, base_version) for body in changed])
 
 
+@pytest.mark.parametrize("window", [False, True], ids=["all of it", "a window with nothing in it"])
+async def test_a_digest_reads_as_much_of_a_long_diary_as_of_a_short_one(
+    ada: Phone, bob: Phone, superuser: Connection, owner_url: str, inside: tuple[Connection, list[str]], window: bool
+) -> None:
+    connection, seen = inside
+    await grant(superuser, ada, bob, data_from=datetime.now(UTC) + timedelta(days=1) if window else None)
+    caller = UUID(bob.session_id), UUID(ada.patient_id)
+    await connection.execute("SET auto_explain.log_analyze = on; SET auto_explain.log_format = json")
+    read = []
+    for length in (2_000, 20_000):
+        await superuser.execute("DELETE FROM records WHERE patient_id = $1", UUID(ada.patient_id))
+        await fill(owner_url, UUID(ada.patient_id), length)
+        held = await superuser.fetch("SELECT id FROM records WHERE patient_id = $1 LIMIT 1000", UUID(ada.patient_id))
+        for ids, after in (([], 0), ([], 1000), ([row["id"] for row in held], 0)):
+            for _ in range(6):  # from the sixth call on PostgreSQL may choose a plan for all arguments
+                seen.clear()
+                row = await connection.fetchrow(COMPARE, *caller, ids, [1] * len(ids), after)
+                assert row is not None
+                assert (row["outcome"], row["compared_to"]) == ("ok", after + 1000)
+                await asyncio.sleep(0)
+            read.append((len(ids), after, _rows_read(seen)))
+    assert read[:3] == read[3:]
+    assert max(rows for *_, rows in read) <= 2_000
+
+
+def _rows_read(plans: list[str]) -> int:
+    """How many rows of `records` these plans read, those that a filter then removed as well."""
+    nodes = [node for plan in plans for node in nodes_of(json.loads(plan.partition("plan:")[2])["Plan"])]
+    scans = [node for node in nodes if node.get("Relation Name") == "records"]
+    assert scans
+    return sum(
+        int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]) for node in scans
+    )
+
+
 @pytest.mark.scaled
 async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(server_url: str, tmp_path: Path) -> None:
     name = await make_database(server_url)
@@ -122,18 +160,19 @@ async def test_whoever_pulls_a_long_diary_leaves_the_server_as_small_as_it_was(s
     with serve(settings, tmp_path) as server:
         async with server.client() as http:
             phone = await Person().register_and_sign_in(http)
-            await fill(url_of(server_url, "postgres", name), UUID(phone.patient_id))
+            await fill(url_of(server_url, "postgres", name), UUID(phone.patient_id), CHANGES)
             sizes = [server.resident() async for _ in pages(phone)]
     assert len(sizes) == CHANGES // PAGE
     assert sizes[-1] - sizes[9] < 4 * 2**20, [size // 2**20 for size in sizes]
 
 
-async def fill(url: str, patient_id: UUID) -> None:
+async def fill(url: str, patient_id: UUID, changes: int) -> None:
     """Writes so many changes behind the server's back."""
     connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0"})
-    await connection.execute(DIARY, patient_id, CHANGES)
+    await connection.execute("DELETE FROM record_versions WHERE patient_id = $1", patient_id)
+    await connection.execute(DIARY, patient_id, changes)
     await connection.execute(VERSIONS, patient_id)
-    await connection.execute("UPDATE patient_clocks SET head = $2 WHERE patient_id = $1", patient_id, CHANGES)
+    await connection.execute("UPDATE patient_clocks SET head = $2 WHERE patient_id = $1", patient_id, changes)
     await connection.close()
 
 
