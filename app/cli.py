@@ -23,7 +23,7 @@ from app.http.tls import UnfitCertificate
 from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
 from app.models.revision import REVISION
-from app.postgres import connections, distribution, embedded, rights
+from app.postgres import connections, distribution, embedded, programs, rights
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
@@ -196,9 +196,7 @@ def restored() -> None:
 def check(path: Annotated[Path, typer.Argument(metavar="FILE", help="What pg_dump wrote, in any format.")]) -> None:
     """Read a dump to its end: exits with 1 where it lacks records, tables or its end, and says what it holds."""
     with _said_plainly():
-        dump = backups.read(
-            path, embedded.programs(_settings(environment="development").postgres_binaries) / "pg_restore"
-        )
+        dump = backups.read(path, programs.find(_settings(environment="development").postgres_binaries) / "pg_restore")
     if dump.faults:
         _fail("\n".join(dump.faults), 1)
     typer.echo(

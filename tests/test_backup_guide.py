@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
-from app.postgres import embedded
+from app.postgres import embedded, programs
 from tests.conftest import connect
 from tests.people import Person, Phone, consent, lent, make_clinician
 from tests.serving import ROOT
@@ -112,7 +112,7 @@ def give_to_postgres(data: Path) -> None:
     """What a guide cannot do for whoever is root: the account that runs PostgreSQL owns its data."""
     data.chmod(0o700)
     if os.geteuid() == 0:
-        account = embedded._unprivileged(data / "nowhere")
+        account = programs.unprivileged(data / "nowhere")
         for path in (data, *data.rglob("*")):
             os.chown(path, account.uid, account.gid, follow_symlinks=False)
 

@@ -22,7 +22,7 @@ import pytest
 from app import cli
 from app.config import Settings
 from app.models.revision import REVISION
-from app.postgres import embedded
+from app.postgres import embedded, programs
 from app.services import verify
 from tests.conftest import Run, create_database, url_of
 from tests.test_migrations import fill
@@ -92,7 +92,7 @@ def test_serve_says_that_its_port_is_taken(run: Run, monkeypatch: pytest.MonkeyP
 
 def test_an_embedded_database_that_cannot_start_is_said_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIARY_POSTGRES_BINARIES", "/nowhere")
-    monkeypatch.setattr(embedded, "STATE_DIRECTORY", Path.cwd() / "state")
+    monkeypatch.setattr(programs, "STATE_DIRECTORY", Path.cwd() / "state")
     assert run("migrate") == (1, "", "There is no PostgreSQL in /nowhere.\n")
 
 
@@ -103,11 +103,11 @@ def test_a_migration_from_another_version_is_said_plainly_and_a_reset_begins_ane
     monkeypatch.setenv("DIARY_DATABASE_URL", "postgresql://nobody@nowhere/nothing")  # the demo has its own
     with TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
-        monkeypatch.setattr(embedded, "STATE_DIRECTORY", Path(directory))
+        monkeypatch.setattr(programs, "STATE_DIRECTORY", Path(directory))
         server = embedded.start(tmp_path / ".data" / "postgres")
         embedded.ensure_database(server, cli.DATABASE)
         older = "CREATE TABLE alembic_version AS SELECT 'r1923' AS version_num"
-        embedded._run(None, server.binaries / "psql", "-d", server.url(database=cli.DATABASE), "-c", older)
+        programs.run(None, server.binaries / "psql", "-d", server.url(database=cli.DATABASE), "-c", older)
         code, _, complaint = run("reset")
         assert code == 1
         assert complaint.startswith(f"PostgreSQL is running on the data in {server.data_directory.parent}: ")
@@ -165,7 +165,7 @@ def test_restored_says_what_it_took_back(run: Run, admin: Run) -> None:
 
 def test_a_backup_is_checked_before_it_is_relied_on(run: Run, admin: Run, database_url: str, tmp_path: Path) -> None:
     fill(database_url, tmp_path)
-    pg_dump = embedded.programs() / "pg_dump"
+    pg_dump = programs.find() / "pg_dump"
     for form in ("plain", "custom"):
         subprocess.run([pg_dump, f"--format={form}", "--file=diary.dump", database_url], check=True)
         assert run("backup", "check", "diary.dump") == (

