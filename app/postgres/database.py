@@ -33,6 +33,7 @@ SESSION_SETTINGS = {
     "plan_cache_mode": "force_generic_plan",  # and planned once: making a plan anew costs more than its best one saves
     "lock_timeout": "1400ms",  # after a wait for a connection: a refusal comes within three seconds
     "statement_timeout": "4s",
+    "client_connection_check_interval": "1s",  # nobody waits for what a call does that was broken off
     "idle_in_transaction_session_timeout": "15s",
     # What a lost connection holds, the server lets go of too.
     "tcp_keepalives_idle": "30",
