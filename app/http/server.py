@@ -10,8 +10,10 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -33,7 +35,7 @@ ACCEPTS_PER_ITERATION = 8
 TLS_HANDSHAKE_SECONDS = 5
 TLS_CLOSE_SECONDS = 1
 DRAIN_POLL_SECONDS = 0.1
-WORKER_SILENT_SECONDS = 30  # before it is replaced: on a busy machine one may take five to say its first word
+WORKER_SILENT_SECONDS = 30  # before one that has started is replaced
 
 logger = logging.getLogger("diary.server")
 
@@ -174,10 +176,11 @@ class DrainingServer(uvicorn.Server):
 
 
 class Worker(multiprocess.Process):
-    """A worker process with our server."""
+    """A worker process with our server. It has all the time it takes to start, and does not outlive its supervisor."""
 
     config: Config
     _server: DrainingServer | None
+    _asked = _started = False
 
     @property
     def server(self) -> DrainingServer:
@@ -189,12 +192,34 @@ class Worker(multiprocess.Process):
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """What the worker's process does."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop hears it
+        assert self.server  # noqa: S101 - made before the thread that answers pings asks it whether it has started
+        Thread(target=_end_with_the_supervisor, daemon=True).start()
         super().target(sockets)
+
+    def is_alive(self, timeout: float = WORKER_SILENT_SECONDS) -> bool:
+        """Whether to keep it: it lives and, once it has started, answers in time. One that starts is not waited for."""
+        if self._started:
+            return super().is_alive(timeout)
+        if self._asked and self.parent_conn.poll():
+            self._started = self.parent_conn.recv()
+            self._asked = False
+        elif not self._asked:
+            self.parent_conn.send(b"ping")
+            self._asked = True
+        return self.process.is_alive()
 
     def join(self) -> None:
         """Waits for the end of the process, whose gauges count no longer then."""
         super().join()
         multiprocess_metrics.mark_process_dead(self.pid)  # type: ignore[no-untyped-call]  # the package leaves it untyped
+
+
+def _end_with_the_supervisor() -> None:
+    """Ends the worker once its supervisor is gone, however busy it is: nobody could end it, and it holds the port."""
+    supervisor = parent_process()
+    assert supervisor is not None  # noqa: S101 - for the type checker
+    supervisor.join()  # the kernel closes what it holds, also where it was killed
+    os.kill(os.getpid(), signal.SIGKILL)  # what it acknowledged is committed
 
 
 class Supervisor(multiprocess.Multiprocess):
