@@ -43,6 +43,13 @@ SAYING_WHY = (
     CannotServe,
     connections.NotTheOwner,
 )
+# What the commands do that need nothing but the address of an account.
+ON_ACCOUNT = {
+    "disable": "End every right of an account on its next request; nothing of it is deleted.",
+    "enable": "Give an account back what it had before it was disabled.",
+    "verify-clinician": "Vouch for a clinician: what patients consented to is open from now on.",
+    "unverify-clinician": "Vouch no longer: the clinician sees no health data from now on.",
+}
 Result = TypeVar("Result")
 
 cli = typer.Typer(
@@ -256,18 +263,6 @@ def list_people(
         )
 
 
-@people.command()
-def disable(email: str) -> None:
-    """End every right of an account on its next request; nothing of it is deleted."""
-    _as_owner(lambda url: accounts.disable(url, email))
-
-
-@people.command()
-def enable(email: str) -> None:
-    """Give an account back what it had before it was disabled."""
-    _as_owner(lambda url: accounts.enable(url, email))
-
-
 @admin.command()
 def create(
     email: str, name: Annotated[str | None, typer.Option(help="As others see it; Administrator at first.")] = None
@@ -295,16 +290,18 @@ def clinician(
     _print_link(_as_owner(lambda url: invitations.invite_clinician(url, *facts, unverified=unverified)))
 
 
-@admin.command()
-def verify_clinician(email: str) -> None:
-    """Vouch for a clinician: what patients consented to is open from now on."""
-    _as_owner(lambda url: invitations.verify_clinician(url, email))
+def _on_account(group: typer.Typer, name: str, work: Callable[[str, str], Coroutine[object, object, None]]) -> None:
+    """Adds a command that does this with the account of one address."""
+
+    @group.command(name, help=ON_ACCOUNT[name])
+    def run(email: str) -> None:
+        _as_owner(lambda url: work(url, email))
 
 
-@admin.command()
-def unverify_clinician(email: str) -> None:
-    """Vouch no longer: the clinician sees no health data from now on."""
-    _as_owner(lambda url: invitations.unverify_clinician(url, email))
+_on_account(people, "disable", accounts.disable)
+_on_account(people, "enable", accounts.enable)
+_on_account(admin, "verify-clinician", invitations.verify_clinician)
+_on_account(admin, "unverify-clinician", invitations.unverify_clinician)
 
 
 def _as_owner(work: Callable[[str], Coroutine[object, object, Result]]) -> Result:

@@ -205,7 +205,16 @@ def settings(server_url: str, database_name: str, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     """The whole application, started."""
-    application = create_app(settings)
+    async with started(settings) as application:
+        yield application
+
+
+@asynccontextmanager
+async def started(settings: Settings, url: str | None = None, **changes: object) -> AsyncIterator[FastAPI]:
+    """The application with these settings, changed; with a URL on another database, or as another role."""
+    if url is not None:
+        changes["database_url"] = SecretStr(url)
+    application = create_app(settings.model_copy(update=changes))
     async with application.router.lifespan_context(application):
         yield application
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -74,27 +74,31 @@ async def answers(ada: Phone, clinician: Phone) -> dict[str, list[httpx.Response
     reader = lent(clinician, ada)
     await reader.get("/timeline")
     await reader.get("/profile")
-    treated = f"/treatments/{plan['id']}/slots"
-    for name, get, path in (
-        ("read_patient", ada.get, ""),
-        ("read_slots", ada.get, treated),
-        ("read_adherence", ada.get, "/adherence"),
-        ("read_timeline", ada.get, "/timeline"),
-        ("list_accesses", ada.get, "/access-log"),
-        ("read_me", http.get, "/v1/me"),
-        ("list_sessions", http.get, "/v1/me/sessions"),
-        ("list_patients", http.get, "/v1/me/patients"),
-        ("list_patients", clinician.http.get, "/v1/me/patients"),
-        ("list_held_grants", clinician.http.get, "/v1/me/grants"),
-        ("read_heads", http.get, "/v1/sync/heads"),
-        ("list_vocabularies", http.get, "/v1/vocabularies"),
-        ("read_vocabulary", http.get, "/v1/vocabularies/pain_scales"),
-        ("read_jwks", http.get, "/.well-known/jwks.json"),
-        ("read_liveness", http.get, "/livez"),
-        ("read_readiness", http.get, "/readyz"),
-    ):
-        params = DAYS if name in ("read_slots", "read_adherence") else {}
-        found.setdefault(name, []).append(await get(path, params=params))
+    asked: dict[Callable[..., Awaitable[httpx.Response]], dict[str, str]] = {
+        ada.get: {
+            "read_patient": "",
+            "read_slots": f"/treatments/{plan['id']}/slots",
+            "read_adherence": "/adherence",
+            "read_timeline": "/timeline",
+            "list_accesses": "/access-log",
+        },
+        http.get: {
+            "read_me": "/v1/me",
+            "list_sessions": "/v1/me/sessions",
+            "list_patients": "/v1/me/patients",
+            "read_heads": "/v1/sync/heads",
+            "list_vocabularies": "/v1/vocabularies",
+            "read_vocabulary": "/v1/vocabularies/pain_scales",
+            "read_jwks": "/.well-known/jwks.json",
+            "read_liveness": "/livez",
+            "read_readiness": "/readyz",
+        },
+        clinician.http.get: {"list_patients": "/v1/me/patients", "list_held_grants": "/v1/me/grants"},
+    }
+    for get, paths in asked.items():
+        for name, path in paths.items():
+            params = DAYS if name in ("read_slots", "read_adherence") else {}
+            found.setdefault(name, []).append(await get(path, params=params))
     return found
 
 

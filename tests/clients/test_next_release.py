@@ -106,7 +106,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("generated")
     generators.install()
     generators.generate(check.RELEASED.read_text(), directory, generators.PYTHON.values())
-    for script in generators.HERE.glob("reads_*.py"):
+    for script in (generators.HERE / "seen.py", *generators.HERE.glob("reads_*.py")):
         (directory / script.name).write_text(script.read_text())
     (directory / "mypy.ini").write_text(generators.MYPY)
     generators.run(["mypy", *(script.name for script in directory.glob("reads_*.py"))], directory)

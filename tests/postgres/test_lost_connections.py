@@ -1,7 +1,7 @@
 """A connection to the database that is lost in silence costs whoever was on it one refusal, and others nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import httpx
@@ -9,14 +9,14 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.errors import Unavailable
-from app.main import create_app
 from app.postgres import database
 from app.postgres.database import Database
 from app.services import readiness
-from tests.conftest import IMPATIENT, STATEMENT_SECONDS, connect, url_of
+from tests.conftest import IMPATIENT, STATEMENT_SECONDS, connect, started, url_of
 from tests.faults.wire import Wire, wire
 from tests.people import Person, Phone, entry
 from tests.routers.test_sync import push, put
@@ -72,36 +72,41 @@ async def test_the_connections_that_were_idle_then_are_not_tried_one_after_the_o
         assert await own.execute("SELECT 1")
 
 
+async def assert_refused_once(own: Database, work: Callable[[AsyncSession], Awaitable[object]]) -> None:
+    """A transaction that does this is refused, and the next is served."""
+
+    async def do_it() -> None:
+        async with own.open_transaction() as transaction:
+            await work(transaction)
+
+    with pytest.raises(Unavailable):
+        await do_it()
+    async with own.open_transaction() as transaction:
+        assert await transaction.scalar(text("SELECT 3")) == 3
+
+
 @pytest.mark.parametrize("replies_only", [False, True], ids=["requests too", "replies only"])
 async def test_a_transaction_on_a_lost_connection_is_refused_and_the_next_is_served(
     line: tuple[Wire, Settings], own: Database, replies_only: bool
 ) -> None:
     line[0].replies_only = replies_only
 
-    async def lose_it() -> None:
-        async with own.open_transaction() as transaction:
-            await transaction.execute(text("SELECT 1"))
-            line[0].swallow()
-            await transaction.execute(text("SELECT 2"))
+    async def lose_it(transaction: AsyncSession) -> None:
+        await transaction.execute(text("SELECT 1"))
+        line[0].swallow()
+        await transaction.execute(text("SELECT 2"))
 
-    with pytest.raises(Unavailable):
-        await lose_it()
-    async with own.open_transaction() as transaction:
-        assert await transaction.scalar(text("SELECT 3")) == 3
+    await assert_refused_once(own, lose_it)
 
 
 async def test_a_commit_on_a_lost_connection_is_refused_and_the_next_is_served(
     line: tuple[Wire, Settings], own: Database
 ) -> None:
-    async def lose_it() -> None:
-        async with own.open_transaction() as transaction:
-            await transaction.execute(text("SELECT 1"))
-            line[0].swallow()
+    async def lose_it(transaction: AsyncSession) -> None:
+        await transaction.execute(text("SELECT 1"))
+        line[0].swallow()
 
-    with pytest.raises(Unavailable):
-        await lose_it()
-    async with own.open_transaction() as transaction:
-        assert await transaction.scalar(text("SELECT 3")) == 3
+    await assert_refused_once(own, lose_it)
 
 
 async def test_a_pooled_connection_of_a_transaction_that_was_lost_meanwhile_is_found_out(
@@ -110,15 +115,7 @@ async def test_a_pooled_connection_of_a_transaction_that_was_lost_meanwhile_is_f
     async with own.open_transaction() as transaction:
         await transaction.execute(text("SELECT 1"))
     line[0].swallow()
-
-    async def ask() -> None:
-        async with own.open_transaction() as transaction:
-            await transaction.execute(text("SELECT 2"))
-
-    with pytest.raises(Unavailable):
-        await ask()
-    async with own.open_transaction() as transaction:
-        assert await transaction.scalar(text("SELECT 3")) == 3
+    await assert_refused_once(own, lambda transaction: transaction.execute(text("SELECT 2")))
 
 
 async def test_what_was_lost_is_closed_on_both_sides(line: tuple[Wire, Settings], own: Database) -> None:
@@ -135,9 +132,8 @@ async def test_what_was_lost_is_closed_on_both_sides(line: tuple[Wire, Settings]
 
 @pytest.fixture
 async def app(line: tuple[Wire, Settings]) -> AsyncIterator[FastAPI]:
-    app = create_app(line[1])
-    async with app.router.lifespan_context(app):
-        yield app
+    async with started(line[1]) as application:
+        yield application
 
 
 @pytest.fixture

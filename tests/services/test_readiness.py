@@ -4,7 +4,6 @@ import asyncio
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 from uuid import uuid4
@@ -14,18 +13,16 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
 
 from app import services
 from app.config import Settings
-from app.main import create_app
 from app.models.revision import REVISION
 from app.postgres import connections
 from app.postgres.database import Database
 from app.postgres.functions import Function
 from app.services import readiness, verify
 from app.services.readiness import READ_ONLY, DatabaseState, Readiness, revision_fault
-from tests.conftest import connect, make_database, url_of
+from tests.conftest import connect, make_database, started, url_of
 from tests.faults.disks import CannotMount, fill, small_disk
 from tests.people import Person
 from tests.waiting import until
@@ -41,14 +38,6 @@ FULL = DatabaseState(True, False, "The disk of the database is full.")
 def _look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "FRESH_SECONDS", 0)
     monkeypatch.setattr(readiness, "DISK_SECONDS", 0)
-
-
-@asynccontextmanager
-async def started(settings: Settings, url: str, **changes: object) -> AsyncIterator[FastAPI]:
-    """The application on another database, or as another role."""
-    app = create_app(settings.model_copy(update={"database_url": SecretStr(url), **changes}))
-    async with app.router.lifespan_context(app):
-        yield app
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ import asyncpg
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from fastapi import FastAPI
-from pydantic import SecretStr
 
 from app.config import Settings
-from app.main import create_app
 from app.services import invitations, restores
-from tests.conftest import connect, make_database, url_of
+from tests.conftest import connect, make_database, started, url_of
 from tests.people import Person, Phone, consent, lent, make_clinician, share
 from tests.routers.test_sync import push
 
@@ -29,9 +27,7 @@ async def restored_url(server_url: str) -> str:
 @pytest.fixture(scope="module")
 async def app(restored_url: str, settings: Settings) -> AsyncIterator[FastAPI]:
     """The application on that database."""
-    url = SecretStr(restored_url.replace("//postgres@", "//diary_app@"))
-    application = create_app(settings.model_copy(update={"database_url": url}))
-    async with application.router.lifespan_context(application):
+    async with started(settings, restored_url.replace("//postgres@", "//diary_app@")) as application:
         yield application
 
 

@@ -1,8 +1,6 @@
 """Reads a diary with the client of openapi-python-client, writes an entry back, and says what it saw, as JSON."""
 
-import json
 import os
-import sys
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -21,6 +19,7 @@ from attrs_client.models import (
     TimelinePage,
     UnknownRecord,
 )
+from seen import tell
 
 api = AuthenticatedClient(os.environ["API"], token=os.environ["TOKEN"])
 patient = UUID(os.environ["PATIENT"])
@@ -56,11 +55,4 @@ pushed = push_changes.sync(patient, client=api, body=sent)
 assert isinstance(pushed, PushOut), pushed
 again = pull_changes.sync(patient, client=api, cursor=page.cursor)
 assert isinstance(again, PullOut), again
-seen = {
-    "unknown": [record.kind for record in records if isinstance(record, UnknownRecord)],
-    "timeline": len(timeline.items),
-    "pushed": [result.status for result in pushed.results],
-    "after": [change.version for change in again.changes],
-    "errors": [str(one) for one in pushed.results[0].errors or ()],
-}
-json.dump(seen, sys.stdout)
+tell(records, UnknownRecord, timeline, pushed, again)

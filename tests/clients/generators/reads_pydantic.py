@@ -1,8 +1,6 @@
 """The same with the models of datamodel-code-generator, over httpx."""
 
-import json
 import os
-import sys
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -10,6 +8,7 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel
 from pydantic_client import EntryFields, EntryMutation, EntryOut, PullOut, PushIn, PushOut, TimelinePage, UnknownRecord
+from seen import tell
 
 api = httpx.Client(
     base_url=f"{os.environ['API']}/v1/patients/{os.environ['PATIENT']}",
@@ -65,11 +64,4 @@ pushed = PushOut.model_validate_json(
     got(api.post("/sync/push", content=push.model_dump_json(exclude_unset=True), headers=said))
 )
 again = PullOut.model_validate_json(got(api.get("/sync/pull", params={"cursor": page.cursor})))
-seen = {
-    "unknown": [record.kind for record in records if isinstance(record, UnknownRecord)],
-    "timeline": len(timeline.items),
-    "pushed": [result.status for result in pushed.results],
-    "after": [change.version for change in again.changes],
-    "errors": [str(one) for one in pushed.results[0].errors or ()],
-}
-json.dump(seen, sys.stdout)
+tell(records, UnknownRecord, timeline, pushed, again)
