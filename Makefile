@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run reset test coverage verify test-pg15 check freeze wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test verify test-pg15 check freeze wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -42,17 +42,18 @@ debian = @$(2) > /dev/null 2>&1 || { test `id -u` = 0 || { echo 'As root, once: 
 	@touch $@
 
 # Modules are compiled once, whatever the shell says, and not anew in each of a hundred processes.
-test coverage verify: export PYTHONDONTWRITEBYTECODE =
+test verify: export PYTHONDONTWRITEBYTECODE =
 
 # In another order: ORDER=random, ORDER=reverse, or the number that a random order was called.
-# CI runs them as `coverage`: to trace each line costs more than to run it, so nobody else waits for that.
-coverage: TRACED = --cov --cov-report=term
-test coverage: .venv/installed
-	$(BIN)/pytest $(TRACED) --durations=10 $(if $(ORDER),--order=$(ORDER))
+# COVERAGE=1, as CI runs them, refuses too little: to trace a line costs more than to run it, so nobody else waits for that.
+test: .venv/installed
+	$(BIN)/pytest $(if $(COVERAGE),--cov --cov-report=term) --durations=10 $(if $(ORDER),--order=$(ORDER))
 
 # What is long by nature, or short in `make test`; CI runs both.
 verify: .venv/installed
 	$(call debian,nginx,command -v nginx)
+	$(call debian,systemd,command -v systemd-analyze)
+	$(call debian,prometheus,command -v promtool)
 	LONG=1 $(BIN)/pytest -m 'long or scaled' --durations=10
 
 # Debian 12's own PostgreSQL: the oldest that is supported.

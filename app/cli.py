@@ -342,7 +342,7 @@ def _said_plainly() -> Iterator[None]:
         yield
     except (invitations.Refused, tokens.NotRetired) as error:
         _fail(str(error), 2)
-    except Exception as error:
+    except Exception as error:  # told by their cause too, wherever it came from; what has no sentence goes on
         sentence = _sentence(error)
         if sentence is None:
             raise

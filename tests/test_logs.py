@@ -82,7 +82,7 @@ def test_of_a_start_that_failed_the_log_says_what_and_no_more(capsys: pytest.Cap
     for failure in (CannotServe("It is too old."), KeyError("canary")):
         try:
             raise failure
-        except Exception:
+        except (CannotServe, KeyError):
             logging.getLogger("uvicorn.error").error(traceback.format_exc())
     told = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert told == ["app.postgres.database.CannotServe: It is too old.", "KeyError"]

@@ -127,7 +127,7 @@ def test_the_unit_serves_what_the_guide_installs_and_stops_as_patiently_as_the_s
     assert settings["RestartPreventExitStatus"] == "2"  # what app/cli.py ends with where a setting is wrong
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+@pytest.mark.long  # `make verify` installs systemd
 def test_systemd_reads_the_unit(tmp_path: Path) -> None:
     program = tmp_path / "pain-diary"
     program.write_text("#!/bin/sh\n")
@@ -146,7 +146,7 @@ def test_alerts_speak_of_metrics_that_there_are() -> None:
     assert {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in asked} <= known
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package prometheus brings promtool")
+@pytest.mark.long  # `make verify` installs promtool
 def test_alerts_fire_on_what_they_are_about_and_on_nothing_else() -> None:
     said("promtool", "check", "rules", str(ALERTS), directory=ROOT)
     said("promtool", "test", "rules", str(ALERTS.with_suffix(".test.yaml")), directory=ROOT)

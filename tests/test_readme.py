@@ -126,3 +126,13 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 def test_every_make_target_of_the_readme_exists() -> None:
     rules = re.findall(r"^([\w -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"`make (\w[\w-]*)", README)) <= set(" ".join(rules).split())
+
+
+def test_ci_runs_the_commands_that_are_named_here() -> None:
+    [command] = re.findall(r"^exec (make .*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert f"`{command}`" in (ROOT / "CONTRIBUTING.md").read_text()
+    words = command.split()[1:]
+    commands = set(re.findall(r"`(?:make )?([a-z0-9-]+)`", README.partition("## Commands")[2]))
+    assert {word for word in words if "=" not in word} <= commands
+    assert {word for word in words if "=" in word} == {"COVERAGE=1"}
+    assert "`COVERAGE=1`" in README

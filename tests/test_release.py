@@ -5,7 +5,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 from pydantic import SecretStr
 
 from app import __version__
@@ -16,6 +15,7 @@ from openapi.freeze import frozen
 
 ROOT = Path(__file__).parent.parent
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+UNRELEASED = "### " in CHANGELOG.partition("## [Unreleased]")[2].partition("\n## [")[0]
 RELEASED = json.loads(check.RELEASED.read_text())
 
 
@@ -30,11 +30,7 @@ def test_every_operation_of_the_release_is_guarded() -> None:
     assert sum(len(path) for path in RELEASED["paths"].values()) > 50
 
 
-@pytest.mark.skipif(
-    "### " in CHANGELOG.partition("## [Unreleased]")[2].partition("\n## [")[0], reason="something is not released yet"
-)
 def test_as_long_as_nothing_is_unreleased_the_frozen_document_is_todays(tmp_path: Path) -> None:
     settings = Settings(environment="development", database_url=SecretStr("postgresql://"), state_directory=tmp_path)
     today = frozen(json.loads(json.dumps(create_app(settings).openapi())))
-    assert today == RELEASED, "make freeze"
-    assert check.ACCEPTED == {}
+    assert UNRELEASED or (today == RELEASED and check.ACCEPTED == {}), "make freeze"

@@ -37,7 +37,7 @@ class AccessLog:
             await self.app(scope, receive, watch)
         except ClientDisconnect:
             pass  # nobody is there to respond to
-        except Exception as exception:
+        except Exception as exception:  # the last place where a fault of ours becomes a 500 and a line
             request_id = scope["state"]["request_id"]
             logs.error("unexpected", exception, request_id=request_id, route=_template(scope))
             if status == CLIENT_LEFT:  # no response has begun: after the first byte it is too late for another

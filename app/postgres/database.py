@@ -102,7 +102,7 @@ class Calls:
                 connection.terminate()
                 await self._pool.expire_connections()  # what swallowed this one may have swallowed the idle ones too
                 raise
-            except BaseException as failure:
+            except BaseException as failure:  # cancelled too
                 if not _is_refusal(failure):
                     connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
@@ -158,7 +158,7 @@ class Database:
         try:
             await self._refuse_weakness()
             await self.set_clock()
-        except BaseException:
+        except BaseException:  # cancelled too: no connection is left open
             await self.stop()
             raise
 

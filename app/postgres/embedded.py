@@ -72,7 +72,7 @@ def _own(home: Home, lock: IO[bytes], deadline: float) -> Server:
     try:
         homes.prepare(home)
         process, running = postmaster.bring_up(home, deadline)
-    except BaseException:
+    except BaseException:  # interrupted too: the next start finds no lock
         lock.close()
         raise
     return Server(running.socket_directory, True, home.cluster, home.binaries, lock, process)

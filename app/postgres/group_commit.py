@@ -123,7 +123,7 @@ class GroupCommit:
         try:
             for call, rows in zip(calls, await self._ask(calls), strict=True):
                 self._settle(call, rows)
-        except Exception as failure:
+        except Exception as failure:  # whatever it is, whoever waits for this group hears of it
             self._fail(calls, failure)
         finally:
             self._keys.difference_update(call.key for call in calls)

@@ -66,7 +66,7 @@ def bring_up(home: Home, deadline: float) -> "tuple[subprocess.Popen[bytes] | No
                 _forget_the_dead(home)
                 process = _launch(home)
             tick(deadline, home.last_words)
-    except BaseException:
+    except BaseException:  # interrupted too: no server is left behind
         if process is not None:
             shut_down(home.pid_file, process)
         raise

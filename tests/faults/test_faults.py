@@ -7,6 +7,7 @@ import pytest
 from tests.faults.catalogue import EXPERIMENTS, Experiment, Mutant
 from tests.faults.disks import CannotMount
 from tests.faults.servers import Postgres, postgres
+from tests.forms import skip
 
 pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
@@ -31,7 +32,7 @@ async def test_nothing_is_lost_doubled_or_brought_back_when(experiment: Experime
     try:
         verdict = await experiment.verdict(victim, SEED, experiment.short)
     except CannotMount as reason:
-        pytest.skip(str(reason))
+        skip(str(reason))
     assert verdict.sound, verdict
 
 
@@ -40,4 +41,4 @@ async def test_it_is_noticed_that(experiment: Experiment, mutant: Mutant, victim
     try:
         assert await experiment.finds(mutant, victim, SEED)
     except CannotMount as reason:
-        pytest.skip(str(reason))
+        skip(str(reason))

@@ -24,6 +24,7 @@ from app.services import readiness, verify
 from app.services.readiness import READ_ONLY, DatabaseState, Readiness, revision_fault
 from tests.conftest import connect, make_database, started, url_of
 from tests.faults.disks import CannotMount, fill, small_disk
+from tests.forms import skip
 from tests.people import Person
 from tests.waiting import until
 
@@ -123,7 +124,7 @@ async def full_disk(server_url: str, superuser: Superuser) -> AsyncIterator[tupl
             await superuser.execute(f"DROP DATABASE {made} WITH (FORCE)")
             await superuser.execute(f"DROP TABLESPACE {space}")
     except CannotMount as reason:
-        pytest.skip(str(reason))
+        skip(str(reason))
 
 
 async def test_a_full_disk_takes_the_writes_away_and_gives_them_back(
