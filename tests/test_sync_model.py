@@ -24,11 +24,13 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from app.schemas.kinds import BY_NAME, KINDS, SCOPES
+from app.schemas.records import AnyKind
 from tests.conftest import connect
 from tests.forms import size
-from tests.people import Person, Phone, dose, entry, lent, profile, treatment, without_id
+from tests.people import Person, Phone, lent, record_of, without_id
 from tests.sync.device import DONE, Device, Held
-from tests.sync.model import GONE, OLD, Causes, Diary, Json, View, content_of
+from tests.sync.model import GONE, NOWHERE, OLD, Causes, Diary, Json, View, content_of
 from tests.sync.world import CARER, OWNERS, Backup, World
 
 pytestmark = pytest.mark.anyio
@@ -40,17 +42,20 @@ STEPS = size("SYNC_STEPS", short=30, long=30)
 SHRINK = "SYNC_SHRINK" in os.environ  # takes minutes, and tells the fewest steps
 
 HOW = ("anew", "anew", "anew", "as another phone", "by mistake")
-KINDS = ("entry", "treatment", "treatment_event", "profile")
-PLAN = str(uuid4())
-EVERYTHING = View(frozenset(KINDS), frozenset(KINDS))
-ENTRIES, PLANS = frozenset({"entry"}), frozenset({"treatment", "treatment_event"})
+ALL, NONE = frozenset(BY_NAME), frozenset[str]()
+FIRST, MOST = (frozenset(kind.name for kind in KINDS if kind.scope in some) for some in (SCOPES[:1], SCOPES[:-1]))
+EVERYTHING = View(ALL, ALL)
 TERMS = (
-    View(frozenset(KINDS), frozenset(KINDS)),
-    View(frozenset(KINDS), frozenset(KINDS), notes=False),
-    View(frozenset(KINDS), ENTRIES, windowed=True),
-    View(ENTRIES, ENTRIES, notes=False, windowed=True),
-    View(ENTRIES | PLANS, frozenset()),
+    EVERYTHING,
+    View(ALL, ALL, notes=False),
+    View(ALL, FIRST, windowed=True),
+    View(FIRST, FIRST, notes=False, windowed=True),
+    View(MOST, NONE),
 )
+ENDED = "2024-02-01T00:00:00Z"  # what holds for a time and is old ended before every window
+PRN = {"valid_from": "2024-01-01T00:00:00Z", "time_zone": "UTC", "schedule": {"type": "prn"}}
+# How a kind says that it ended, where that is not a member of its own.
+ENDINGS: dict[str, Json] = {"treatment": {"regimens": [PRN | {"valid_to": ENDED}]}}
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +92,17 @@ class Sync(RuleBasedStateMachine):
         self.backups: list[tuple[Backup, Diary]] = []
         self.clock = 0
         self.generous = False
-        for who, kind in enumerate(KINDS[:3]):
-            self.create(who, kind, old=False)
+        for number, kind in enumerate(KINDS):
+            self.create(OWNERS[number % len(OWNERS)], kind, old=False)
         for who in OWNERS:
             self.sync(who, generous=False)
 
     # What people do, with or without a network.
 
     @rule(who=st.integers(0, 3), kind=st.sampled_from(KINDS), old=st.booleans())
-    def create(self, who: int, kind: str, old: bool) -> None:
-        record_id = str(self.world.patient_id) if kind == "profile" else str(uuid4())
-        self.write(who, kind, record_id, self.some(kind, old, who))
+    def create(self, who: int, kind: AnyKind, old: bool) -> None:
+        record_id = str(self.world.patient_id) if kind.holds == "singleton" else str(uuid4())
+        self.write(who, kind.name, record_id, self.some(kind, old, who))
 
     @rule(who=st.integers(0, 3), which=st.integers(0, 3), old=st.booleans(), how=st.sampled_from(HOW))
     def edit(self, who: int, which: int, old: bool, how: str) -> None:
@@ -105,18 +110,18 @@ class Sync(RuleBasedStateMachine):
         if record is None:
             return
         record_id, held = record
-        data = self.some(held.kind, old, who)
+        data = self.some(BY_NAME[held.kind], old, who)
         others = [device.shown().get(record_id, held).data for device in self.devices]
         if how == "as another phone":
             data = next((other for other in others if other != held.data), data)
-        elif how == "by mistake" and held.kind == "entry":
-            data["mood"] = 11
+        elif how == "by mistake":
+            data["time_zone"] = NOWHERE
         self.write(who, held.kind, record_id, data)
 
     @rule(who=st.integers(0, 3), which=st.integers(0, 3), any_version=st.booleans())
     def delete(self, who: int, which: int, any_version: bool) -> None:
         record = self.choose(who, which)
-        if record is None or record[1].kind == "profile":
+        if record is None or BY_NAME[record[1].kind].holds == "singleton":
             return
         self.causes.add(record[0], GONE, record[1].data["occurred_at"])
         self.devices[who].delete(record[0], any_version)
@@ -215,17 +220,16 @@ class Sync(RuleBasedStateMachine):
         mutation = self.devices[who].write(kind, record_id, data)
         self.causes.add(record_id, content_of(mutation), before.data["occurred_at"] if before else None)
 
-    def some(self, kind: str, old: bool, who: int) -> Json:
-        """New data, with a note from those who see notes."""
-        at = self.moment(OLD if old and kind != "profile" else "2026")
+    def some(self, kind: AnyKind, old: bool, who: int) -> Json:
+        """New data, with a note from those who see notes; what always holds is never old."""
+        old = old and kind.holds != "singleton"
         view = self.views[who]
-        note = {"note": f"noted {self.clock}"} if kind != "profile" and view and view.notes else {}
-        if kind == "treatment":
-            regimen = {"valid_from": "2024-01-01T00:00:00Z", "time_zone": "UTC", "schedule": {"type": "prn"}}
-            regimen |= {"valid_to": "2024-02-01T00:00:00Z"} if old else {}
-            return without_id(treatment(occurred_at=at, regimens=[regimen], **note))
-        made = {"entry": entry, "treatment_event": lambda **fields: dose(PLAN, **fields), "profile": profile}[kind]
-        return without_id(made(occurred_at=at, **note))
+        data: Json = {"occurred_at": self.moment(OLD if old else "2026")}
+        if kind.has_note and view and view.notes:
+            data["note"] = f"noted {self.clock}"
+        if old and kind.holds == "interval":
+            data |= ENDINGS.get(kind.name, {"valid_to": ENDED})
+        return without_id(record_of(kind, **data))
 
     def moment(self, year: str) -> str:
         """An instant of this year that nobody named yet."""

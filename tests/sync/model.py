@@ -7,6 +7,7 @@ from typing import Any
 Json = dict[str, Any]
 
 GONE = "gone"  # the content of a tombstone
+NOWHERE = "Nowhere/At_All"  # a time zone that makes any record invalid
 OLD = "2024"  # what happened then is before every window
 
 
@@ -99,7 +100,7 @@ class Diary:
     def _decide(self, mutation: Json, view: View) -> str:
         held, kind = self.shelves.get(mutation["id"]), mutation["kind"]
         deletes, content, base = mutation["op"] == "delete", content_of(mutation), mutation.get("base_version")
-        if (mutation.get("data") or {}).get("mood", 0) > 10:
+        if (mutation.get("data") or {}).get("time_zone") == NOWHERE:
             return "invalid"
         if kind not in view.writes:
             return "forbidden"

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from app.schemas.kinds import BY_NAME
 from app.services.restores import NEW_EPOCHS
 from tests.people import Phone, grant
 from tests.sync.model import View
@@ -21,9 +22,8 @@ SINCE = datetime(2025, 1, 1, tzinfo=UTC)
 
 def scopes_of(view: View) -> list[str]:
     """The scopes that give this view."""
-    names = {"entry": "entries", "treatment": "treatments", "profile": "profile"}
-    reads = {f"{names[kind]}:read" for kind in view.reads & names.keys()}
-    writes = {f"{names[kind]}:write" for kind in view.writes & names.keys()}
+    reads = {BY_NAME[kind].read_scope for kind in view.reads}
+    writes = {BY_NAME[kind].write_scope for kind in view.writes}
     return sorted(reads | writes | ({"notes:read"} if view.notes else set()))
 
 
