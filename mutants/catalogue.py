@@ -8,7 +8,6 @@ COMPARE_DIARY = "app/models/compare_diary_v1.sql"
 GRANTS_OF_SESSION = "app/models/grants_of_session_v1.sql"
 KINDS = "app/models/kinds.sql"
 LOCK_DIARY = "app/models/lock_diary_v1.sql"
-OPEN_DIARY = "app/models/open_diary_v1.sql"
 POLICIES = "app/models/policies.sql"
 READ_CHANGES = "app/models/read_changes_v1.sql"
 READ_PAGE = "app/models/read_page_v1.sql"
@@ -34,6 +33,7 @@ GROUPS = "app/postgres/group_commit.py"
 MATRIX = "tests/test_access_matrix.py"
 MODEL = "tests/test_consent_model.py"
 ROWS = "tests/test_row_security.py"
+HIDDEN = "tests/attacks/test_hidden_routes.py"
 CHANNELS = "tests/test_side_channels.py"
 TEAM = "tests/routers/test_care_team.py"
 WINDOW = "tests/routers/test_consent.py"
@@ -125,9 +125,9 @@ MUTANTS = (
     ),
     Mutant(
         "a visit is not written down",
-        OPEN_DIARY,
-        "PERFORM audit(visit.actor,",
-        "PERFORM concat(visit.actor,",
+        ACCESS,
+        "PERFORM audit(visitor.actor,",
+        "PERFORM concat(visitor.actor,",
         AUDIT,
     ),
     Mutant(
@@ -156,7 +156,13 @@ MUTANTS = (
     Mutant(
         "records of any kind", POLICIES, "    AND kind = ANY ((SELECT nullif", "    AND '' <> ALL ((SELECT nullif", ROWS
     ),
-    Mutant("records of any time", POLICIES, "AND greatest(occurred_at, valid_to) >=", "AND 'infinity' >=", ROWS),
+    Mutant(
+        "records of any time",
+        POLICIES,
+        "greatest(occurred_at, valid_to) >= (SELECT nullif",
+        "'infinity' >= (SELECT nullif",
+        ROWS,
+    ),
     Mutant("records do not bind their owner", POLICIES, "ALTER TABLE records FORCE ROW LEVEL SECURITY;", "", ROWS),
     Mutant(
         "versions do not bind their owner", POLICIES, "ALTER TABLE record_versions FORCE ROW LEVEL SECURITY;", "", ROWS
@@ -171,12 +177,50 @@ MUTANTS = (
         )
         for table, verb, column in (
             ("record_versions", "USING", "patient_id"),
-            ("audit_events", "FOR SELECT USING", "patient_id"),
-            ("patients", "FOR SELECT USING", "id"),
-            ("patient_clocks", "FOR SELECT USING", "patient_id"),
-            ("grants", "USING", "patient_id"),
-            ("share_codes", "USING", "patient_id"),
+            ("audit_events", "FOR SELECT TO diary_app USING", "patient_id"),
+            ("patients", "FOR SELECT TO diary_app USING", "id"),
+            ("patient_clocks", "FOR SELECT TO diary_app USING", "patient_id"),
+            ("grants", "TO diary_app USING", "patient_id"),
+            ("share_codes", "TO diary_app USING", "patient_id"),
         )
+    ),
+    # The visit, without which a context is worth nothing.
+    Mutant(
+        "a context is enough for records",
+        POLICIES,
+        "ON records AS RESTRICTIVE TO diary_app USING (\n    patient_id = (SELECT patient FROM visit())",
+        "ON records AS RESTRICTIVE TO diary_app USING (\n    true",
+        HIDDEN,
+    ),
+    Mutant(
+        "a context is enough for kinds", POLICIES, "AND kind = ANY ((SELECT kinds FROM visit())::text[])", "", HIDDEN
+    ),
+    Mutant(
+        "a context is enough for the window",
+        POLICIES,
+        "AND greatest(occurred_at, valid_to) >= (SELECT data_from FROM visit())",
+        "",
+        HIDDEN,
+    ),
+    Mutant("a visit of any transaction", ACCESS, "e.xmin = pg_current_xact_id_if_assigned()::xid AND ", "", HIDDEN),
+    Mutant("a visit that was refused", ACCESS, "::bigint AND e.outcome = 'ok'", "::bigint", HIDDEN),
+    Mutant(
+        "a visit of whoever sets it",
+        ACCESS,
+        "FROM audit_events e, access(e.actor_id, e.patient_id) a\n"
+        "    WHERE e.id = nullif(current_setting('diary.visit', true), '')::bigint AND e.outcome = 'ok'\n"
+        "      AND e.xmin = pg_current_xact_id_if_assigned()::xid AND e.at",
+        "FROM (SELECT user_id AS actor_id, id AS patient_id, now() AS at FROM patients\n"
+        "          WHERE id::text = current_setting('diary.patient', true)) e, access(e.actor_id, e.patient_id) a\n"
+        "    WHERE e.at",
+        HIDDEN,
+    ),
+    Mutant(
+        "the serving role writes audit rows",
+        PRIVILEGES,
+        "GRANT SELECT ON grants,",
+        "GRANT INSERT ON audit_events TO diary_app;\nGRANT SELECT ON grants,",
+        HIDDEN,
     ),
     *(
         Mutant(
@@ -317,8 +361,8 @@ MUTANTS = (
     Mutant(
         "any consent decides about a diary",
         "app/models/open_own_diary_v1.sql",
-        "CASE WHEN visit.own THEN 'ok' ELSE 'insufficient_scope' END",
-        "'ok'",
+        "visit.outcome = 'ok' AND visit.own THEN",
+        "visit.outcome = 'ok' THEN",
         MATRIX + " -k grant",
     ),
     Mutant(

@@ -146,9 +146,10 @@ async def fill(phone: Phone, doctor: Phone, ids: dict[str, str], words: str) -> 
 
 
 async def enter(serving: Connection, patient: Phone, **context: str) -> None:
-    """Sets the row-security context of the transaction, as authorize() does."""
-    chosen = {"data_from": "-infinity", "kinds": "{entry,treatment,treatment_event,profile}", **context}
-    for name, value in {"patient": patient.patient_id, **chosen}.items():
+    """Opens the transaction for a patient's own visit, with a context that is narrower."""
+    visit = "SELECT open_diary_v1($1, $2, NULL, 'patients.read', $3, NULL)"
+    assert await serving.fetchval(visit, UUID(patient.session_id), UUID(patient.patient_id), uuid4()) == "ok"
+    for name, value in context.items():
         await serving.execute("SELECT set_config($1, $2, true)", f"diary.{name}", value)
 
 

@@ -70,3 +70,25 @@ BEGIN
     outcome := coalesce(outcome, 'unauthenticated');
     PERFORM audit(actor, role, p_session, grant_id, p_patient, p_action, '{}', outcome, p_request, p_address);
 END $$;
+
+-- Writes an authorized visit down and opens this transaction for it: see visit().
+CREATE OR REPLACE FUNCTION begin_visit(
+    visitor record, p_session uuid, p_patient uuid, p_action text, p_request uuid, p_address inet
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM audit(visitor.actor, visitor.role, p_session, visitor.grant_id, p_patient, p_action, '{}', 'ok', p_request,
+                  p_address);
+    PERFORM set_config('diary.visit', lastval()::text, true);
+END $$;
+
+-- The visit for which this transaction was opened, and what the consent behind it opens now; no row where there is none.
+-- Its proof is the audit row: nobody can write one but the functions that check, and of no other transaction it is good.
+-- (The numbers of transactions come again after four thousand million.)
+CREATE OR REPLACE FUNCTION visit() RETURNS TABLE (patient uuid, data_from timestamptz, kinds text[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT e.patient_id, a.data_from, open_kinds(a.scopes)
+    FROM audit_events e, access(e.actor_id, e.patient_id) a
+    WHERE e.id = nullif(current_setting('diary.visit', true), '')::bigint AND e.outcome = 'ok'
+      AND e.xmin = pg_current_xact_id_if_assigned()::xid AND e.at > transaction_timestamp() - interval '1 day'
+$$;

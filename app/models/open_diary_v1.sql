@@ -8,8 +8,7 @@ DECLARE
 BEGIN
     visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
     IF visit.outcome = 'ok' THEN
-        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', 'ok',
-                      p_request, p_address);
+        PERFORM begin_visit(visit, p_session, p_patient, p_action, p_request, p_address);
     END IF;
     RETURN visit.outcome;
 END $$;

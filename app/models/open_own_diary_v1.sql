@@ -5,14 +5,14 @@ CREATE OR REPLACE FUNCTION open_own_diary_v1(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     visit record;
-    outcome text;
 BEGIN
     visit := authorize(p_session, p_patient, NULL, p_action, p_request, p_address);
-    IF visit.outcome <> 'ok' THEN
-        RETURN visit.outcome;
+    IF visit.outcome = 'ok' AND visit.own THEN
+        PERFORM begin_visit(visit, p_session, p_patient, p_action, p_request, p_address);
+    ELSIF visit.outcome = 'ok' THEN
+        visit.outcome := 'insufficient_scope';
+        PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', visit.outcome,
+                      p_request, p_address);
     END IF;
-    outcome := CASE WHEN visit.own THEN 'ok' ELSE 'insufficient_scope' END;
-    PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', outcome, p_request,
-                  p_address);
-    RETURN outcome;
+    RETURN visit.outcome;
 END $$;

@@ -24,7 +24,7 @@ GRANT EXECUTE ON FUNCTION
     grants_of_session_v1, lock_diary_v1, open_diary_v1, open_own_diary_v1, probe_disk_v1, purge_sessions_v1,
     read_changes_v1, read_course_v1, read_heads_v1, read_page_v1, read_panel_v1, read_record_v1, read_versions_v1,
     redeem_share_code_v1, revoke_sessions_v1,
-    seal_audit_v1, session_account_v1, settle_audit_v1, write_records_v1
+    seal_audit_v1, session_account_v1, settle_audit_v1, visit, write_records_v1
 TO diary_app;
 
 -- Erasure is a verb of its own with a role of its own.

@@ -43,15 +43,24 @@ CROSS JOIN LATERAL (SELECT id FROM patients WHERE user_id = s.user_id
                     UNION SELECT patient_id FROM grants WHERE grantee_id = s.user_id) diary
 WHERE s.has_sent;
 
--- 2. Policies may hold no sub-select: each loses its brackets around current_setting().
+-- 2. Policies may hold no sub-select. A visit is proved by the transaction that wrote its audit row, and each node has
+-- transactions of its own: here the context alone is asked. Around current_setting() the brackets go.
 DO $$
 DECLARE
     found record;
     plain text := '\( SELECT (.*?) AS "?\w+"?\)';  -- as pg_policies shows them
+    visited text := '\( SELECT visit\.%s\s+FROM visit\(\) visit\([^)]*\)\)';
+    setting text := '(nullif(current_setting(''diary.%s'', true), '''')::%s)';
 BEGIN
-    FOR found IN SELECT * FROM pg_policies WHERE schemaname = 'public' AND (qual ~ plain OR with_check ~ plain) LOOP
+    FOR found IN
+        SELECT *, regexp_replace(regexp_replace(regexp_replace(qual,
+                    format(visited, 'patient'), format(setting, 'patient', 'uuid'), 'g'),
+                    format(visited, 'data_from'), format(setting, 'data_from', 'timestamptz'), 'g'),
+                    format(visited, 'kinds'), format(setting, 'kinds', 'text[]'), 'g') AS asked
+        FROM pg_policies WHERE schemaname = 'public' AND (qual ~ 'SELECT' OR with_check ~ 'SELECT')
+    LOOP
         EXECUTE format('ALTER POLICY %I ON %I', found.policyname, found.tablename)
-            || coalesce(' USING (' || regexp_replace(found.qual, plain, '(\1)', 'g') || ')', '')
+            || coalesce(' USING (' || regexp_replace(found.asked, plain, '(\1)', 'g') || ')', '')
             || coalesce(' WITH CHECK (' || regexp_replace(found.with_check, plain, '(\1)', 'g') || ')', '');
     END LOOP;
 END $$;
@@ -68,6 +77,8 @@ END $$;
 
 SELECT pg_temp.amend('audit', 'grant_id, patient, action',
                      'grant_id, coalesce(patient, ''00000000-0000-0000-0000-000000000000''), action');
+SELECT pg_temp.amend('begin_visit', $old$
+    PERFORM set_config('diary.visit', lastval()::text, true);$old$, '');
 -- What was sealed before keeps its digest.
 SELECT pg_temp.amend('audit_digest', 'grant_id, patient_id, action',
                      'grant_id, nullif(patient_id, ''00000000-0000-0000-0000-000000000000''), action');

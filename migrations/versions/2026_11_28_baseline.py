@@ -15,7 +15,7 @@ depends_on: str | Sequence[str] | None = None
 
 SQL = {
     "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
-    "access.sql": "feba51a365df8efc75c28e727968b8a002de90d5dd0f1fb16ef5a0aa515f8a9a",
+    "access.sql": "afe4418f4d0711bc55c89b80336192c21220e62831ec1dd44cdb24ead80cbbdb",
     "access_log_v1.sql": "56f6a3b2b951fe571943164d6edfeb32ce858be16b7faef6b80086adff791bb9",
     "audit.sql": "0e553f1272ce9d00054bdc1b220da938ffe51c88f4cee056edf0b12637bbc722",
     "broken_audit_segments_v1.sql": "7af29c9304e3510c508302d7869b0e0e0886c253e9bf2a352647632d3f2a3f33",
@@ -27,9 +27,9 @@ SQL = {
     "grants_of_session_v1.sql": "0d4d7a7224f9699630a7a15bd44047e958695e38794184660766337e9b17cc3f",
     "kinds.sql": "10bd60d41f50aadf269e5af1f0116f0f1d681f9456ebaa44102aff496e18b8c8",
     "lock_diary_v1.sql": "abd6dcdf95ccd8635c1aeed5850e828c0b41336a8afdc0493388540d0593dc99",
-    "open_diary_v1.sql": "47a959a1f75ddc447810ded1215ec528c146d96515574f452a0dfcdafff71eb1",
-    "open_own_diary_v1.sql": "abca3124c5d623b7e21849e1cda611c7d63ac6710615b48163b5dd39cb8fee51",
-    "policies.sql": "2419b14344cab035116f966bd0e04ba284813f90f8b7569c6c45051f4edb2be1",
+    "open_diary_v1.sql": "db21e52d2d1f6de59be47ee11c406dd559a016b7e52a5a9743ddbc3537be1d33",
+    "open_own_diary_v1.sql": "45e2270cf4af10fe438a23a0a7f12c6aeaead9204704c8584c31f1c3d163cac3",
+    "policies.sql": "75f74301c0841bf5f6f7deb61839d77956fa18c880dcb831a06fb184d228f38d",
     "probe_disk_v1.sql": "ffb892fa0f0ca5df6c2f891515e5ca1b670bfaec5aaab134034191d9f72232b7",
     "purge_sessions_v1.sql": "df4a4a4a884224e35748798b918d98651f762ba37e4295c861b144360891bd47",
     "read_changes_v1.sql": "437544d590ee15e01903baed176aae9a7522d864b23b6e86feeef4e636928bc1",
@@ -50,7 +50,7 @@ SQL = {
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "43de87fbddd80099bebb51887557ce34d9f5c14763881495565864f3332516e8",
     "write_steps.sql": "7f6ac4294b9035c0a0f839d5d159f291582765d4f10835bd62e6c06d9e33b179",
-    "privileges.sql": "fc34042d55fb55f9b2e069259d17744cfe95ba6b502e35879d0a3308d9d854c8",
+    "privileges.sql": "e8c1b81154f714e08c7841d9de01fc68b5682f56bd0e754fb222dd3fa57bf8ae",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.

@@ -196,8 +196,8 @@ def test_no_more_places_are_shown_than_one_can_read() -> None:
             ["row security other than this release left: 1", "  table records: on, not forced"],
         ),
         (
-            "DROP POLICY in_context ON grants",
-            ["policies other than this release left: 1", "  table grants, policy in_context is missing"],
+            "DROP POLICY in_visit ON grants",
+            ["policies other than this release left: 1", "  table grants, policy in_visit is missing"],
         ),
         (
             "CREATE POLICY everybody ON records USING (true)",
