@@ -1,4 +1,4 @@
-"""Who is answered what: every operation of the OpenAPI document, by every caller, on every resource.
+"""Who is answered what: every route of the application, hidden or not, by every caller, on every resource.
 
 The expected statuses follow from access_rules.py. Whatever the answer, nothing of the foreign diary is in it, and
 nothing of anybody's when the call is refused; a refused call changes nothing.
@@ -17,8 +17,8 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.http import deps
 from app.schemas.kinds import KINDS, OF_MANY, SINGLETONS
 from app.schemas.records import RecordKind
 from tests.access_rules import CALLERS, OF_A_PATIENT, READERS, SIGNED_OUT, STRANGERS, Row, table
@@ -47,6 +47,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 BY_PATH = {kind.path: kind for kind in KINDS}
 DAYS = {"from": "2026-03-01", "to": "2026-03-31"}
+NAMES = {"read_static": "style.css", "read_guide": "sync"}
 QUERIES = {"read_adherence": DAYS, "read_slots": DAYS}
 GRANTS: dict[str, dict[str, Any]] = {
     "disabled": {},
@@ -133,7 +134,7 @@ class World:
             record = str(uuid4())
         request = phone.http.build_request(
             operation.method,
-            operation.path.format(**await self._values(operation, resource, phone, record)),
+            operation.path.format(**await self._values(name, resource, phone, record)),
             params=QUERIES.get(name),
             json=self._body(name, resource, record, "patient" if caller in PATIENTS else "clinician"),
             headers={"If-Match": '"1"', "Idempotency-Key": uuid4().hex},
@@ -183,14 +184,16 @@ class World:
         end = "UPDATE share_codes SET expires_at = now() WHERE patient_id = $1 AND redeemed_by IS NULL"
         await self.superuser.execute(end, UUID(self.ada.patient_id))
 
-    async def _values(self, operation: Operation, resource: str, phone: Phone, record: str) -> dict[str, str]:
+    async def _values(self, name: str, resource: str, phone: Phone, record: str) -> dict[str, str]:
+        operation = self.operations[name]
         owners = {"foreign": self.cyd, "erased": self.eve, "without": self.fay}
         missing = resource == "missing"
         values = {
             **dict.fromkeys(re.findall(r"{(\w+)}", operation.path), record),
             "patient_id": str(uuid4()) if missing else owners.get(resource, self.ada).patient_id,
             "session_id": str(uuid4()) if missing else self.cyd.session_id,
-            "name": "none" if missing else "pain_scales",
+            "name": "none" if missing else NAMES.get(name, "pain_scales"),
+            "slug": "none" if missing else "not-found",
         }
         if "{session_id}" in operation.path and resource == "diary":
             values["session_id"] = await self._spare_session(phone)
@@ -352,17 +355,23 @@ async def make_callers(stack: AsyncExitStack, app: FastAPI, superuser: Connectio
 
 
 def operations_of(app: FastAPI) -> dict[str, Operation]:
-    """Every operation of the OpenAPI document, by its id."""
-    paths = app.openapi()["paths"].items()
+    """Every route by the name of its function, which is its operationId, whether or not the document shows it."""
     return {
-        one["operationId"]: Operation(method.upper(), path)
-        for path, methods in paths
-        for method, one in methods.items()
+        context.original_route.name: Operation(method, str(context.path))
+        for context in iter_route_contexts(app.routes)
+        if isinstance(context.original_route, APIRoute)
+        for method in context.methods or ()
     }
 
 
-async def test_every_operation_of_the_document_has_a_rule_and_every_rule_an_operation(world: World) -> None:
+async def test_every_route_has_a_rule_and_every_rule_a_route(world: World) -> None:
     assert {row.operation for row in TABLE} == set(world.operations)
+
+
+async def test_every_operation_of_the_document_is_among_the_routes(world: World, app: FastAPI) -> None:
+    shown = [one["operationId"] for methods in app.openapi()["paths"].values() for one in methods.values()]
+    assert len(shown) == len(set(shown))
+    assert set(shown) < set(world.operations)
 
 
 async def test_what_an_operation_can_be_pointed_at_follows_from_its_path(world: World) -> None:
@@ -500,13 +509,3 @@ async def test_an_event_shows_nothing_of_a_plan_in_another_diary(ada: Phone, bob
     assert all('"treatment_missing"' in answer.text for answer in answers)
     assert [answer.text for answer in answers if "canary" in answer.text or "treatment_name" in answer.text] == []
     assert ids(await bob.get("/treatment-events")) == []
-
-
-def test_a_route_that_declares_no_permission_does_not_start() -> None:
-    app = FastAPI()
-
-    @app.get("/v1/forgotten")
-    async def read_forgotten() -> None: ...
-
-    with pytest.raises(RuntimeError, match="/v1/forgotten declares no permission"):
-        deps.declare_routes(app)

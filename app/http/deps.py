@@ -27,6 +27,9 @@ from app.services import access, care_team, sessions
 from app.services.access import Caller, Diary
 from app.services.sessions import Account
 
+PLACEHOLDER = re.compile(r"{(\w+)")
+# What the path of a route may name that asks for no diary: a device of the caller's own, or what is the same for all.
+OF_NO_PATIENT = {"session_id", "name", "slug"}
 PLAIN_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
@@ -240,13 +243,31 @@ def declare_routes(app: FastAPI) -> None:
     """Notes the query parameters of each route; fails when one asks for no permission: nothing is open by default."""
     app.state.query_names = {}
     for context in iter_route_contexts(app.routes):
-        if not isinstance(context.original_route, APIRoute):
-            continue
-        nodes = list(tree(context.dependant))
-        if not {public, identify} & {node.call for node in nodes}:
-            raise RuntimeError(f"{context.path} declares no permission")
-        names = {field.alias for node in nodes for field in node.query_params}
-        app.state.query_names[context.endpoint] = frozenset(names)
+        if isinstance(context.original_route, APIRoute):
+            nodes = list(tree(context.dependant))
+            _refuse_undeclared(str(context.path), nodes)
+            names = {field.alias for node in nodes for field in node.query_params}
+            app.state.query_names[context.endpoint] = frozenset(names)
+        elif context.path != app.openapi_url:  # a mount, a socket, a bare function: there is nothing to ask
+            raise RuntimeError(f"{context.path} can declare no permission")
+
+
+def _refuse_undeclared(path: str, nodes: list[Dependant]) -> None:
+    """Raises RuntimeError where a route asks for no permission, or for none on the patient that it is told of."""
+    calls = {node.call for node in nodes}
+    if not {public, identify} & calls:
+        raise RuntimeError(f"{path} declares no permission")
+    in_path = set(PLACEHOLDER.findall(path))
+    told = {name for node in nodes for name in _parameters(node) if "patient" in name.lower()}
+    if open_diary not in calls and (told or not in_path <= OF_NO_PATIENT):
+        raise RuntimeError(f"{path} takes {', '.join(sorted(told | in_path))} and declares no permission on a patient")
+
+
+def _parameters(node: Dependant) -> Iterator[str]:
+    """The names of whatever a request may say to it; of a body, its members too."""
+    for field in (*node.path_params, *node.query_params, *node.header_params, *node.cookie_params, *node.body_params):
+        yield field.alias
+        yield from getattr(field.field_info.annotation, "model_fields", ())
 
 
 def tree(dependant: Dependant) -> Iterator[Dependant]:
