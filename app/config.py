@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     database_password_file: Path | None = None  # of the serving role; read for each connection, so it may change
     database_distributed: bool = False  # over nodes, by patient: docs/scale.md
     migration_database_url: SecretStr | None = None  # migrates, as a member of diary_owner; default: database_url
-    database_pool_size: int = Field(default=4, ge=1, le=200)  # connections per worker; more cost more: performance.md
+    database_pool_size: int = Field(default=4, ge=1, le=200)  # connections per worker, one of them for groups
     database_wait_seconds: float = Field(default=1.5, gt=0, le=30)  # for a free connection, then 503
     state_directory: Path = Path(".data")  # embedded database and development keys
     postgres_binaries: Path | None = None  # a directory with initdb and postgres, instead of the wheel's

@@ -29,6 +29,8 @@ SYNC_SERVICE = "app/services/sync.py"
 RECORDS_SERVICE = "app/services/record_store.py"
 FUNCTIONS = "app/postgres/functions.py"
 GROUPS = "app/postgres/group_commit.py"
+SHARES = "app/postgres/shares.py"
+DATABASE = "app/postgres/database.py"
 
 MATRIX = "tests/test_access_matrix.py"
 MODEL = "tests/test_consent_model.py"
@@ -42,6 +44,8 @@ PUSHES = "tests/routers/test_sync.py"
 COSTS = "tests/routers/test_sync_cost.py"
 AUDIT = "tests/services/test_audit.py"
 TOGETHER = "tests/postgres/test_group_commit.py"
+HURRIED = "tests/postgres/test_database.py -k group"
+TURNS = "tests/postgres/test_shares.py"
 REPLICA = "tests/postgres/test_replica.py"
 
 SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
@@ -816,12 +820,38 @@ MUTANTS = (
         TOGETHER,
     ),
     Mutant("a busy call is told so", GROUPS, "rows[0][0] == BUSY", "False", TOGETHER),
-    Mutant("one that fails takes all along", GROUPS, "unkept and len(calls) > 1", "False", TOGETHER),
-    Mutant("what may have been kept is made again", GROUPS, "unkept and len(calls) > 1", "len(calls) > 1", TOGETHER),
+    Mutant("one that fails takes all along", GROUPS, "unkept and (len(calls) > 1 or ended)", "False", TOGETHER),
+    Mutant(
+        "what may have been kept is made again",
+        GROUPS,
+        "unkept = isinstance(failure, asyncpg.PostgresError)",
+        "unkept = True",
+        TOGETHER,
+    ),
     Mutant("rows go to whoever came first", GROUPS, 'answers[row["place"] - 1]', "answers[0]", TOGETHER),
-    Mutant("calls of one key are beside each other", GROUPS, "call.key in self._keys or not", "not", TOGETHER),
+    Mutant("calls of one key are beside each other", GROUPS, "call.key not in self._keys and ", "", TOGETHER),
     Mutant("whoever waits waits for ever", GROUPS, "self._waiting[0].since <= latest", "False", TOGETHER),
-    Mutant("no end of those who wait", GROUPS, "len(self._waiting) >= MOST_WAITING", "False", TOGETHER),
+    Mutant("no end of those who wait", GROUPS, "self.waiting >= MOST_WAITING", "False", TOGETHER),
+    # What is heavy delays its owner only.
+    Mutant("weights: what is heavy stays in its group", GROUPS, "if self._weights.heavy(call):", "if False:", TOGETHER),
+    Mutant(
+        "weights: no account has a share",
+        SHARES,
+        "return call if call.account is None else",
+        "return call or",
+        TOGETHER,
+    ),
+    Mutant("weights: an account fills a group", GROUPS, "sharing[call.account] >= MOST_TOGETHER", "False", TOGETHER),
+    Mutant("weights: an account fills the queues", SHARES, "calls >= MOST_OF_ONE", "False", TOGETHER),
+    Mutant("weights: a group has as long as others", DATABASE, ", GROUP_SETTINGS))", "))", HURRIED),
+    Mutant("weights: slow calls take every connection", SHARES, "self._free_for_slow -= slow", "pass", TURNS),
+    Mutant(
+        "weights: whoever came first has all turns",
+        SHARES,
+        "self._queues[owner] = self._queues.pop(owner)",
+        "pass",
+        TURNS,
+    ),
     # What a replica drafts, the primary signs.
     Mutant(
         "a page goes on after its consent was narrowed",

@@ -46,6 +46,8 @@ database.SESSION_SETTINGS |= {
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": "120s",
 }
+HURRIED = dict(database.GROUP_SETTINGS)
+database.GROUP_SETTINGS |= {"statement_timeout": "120s"}
 STATEMENT_SECONDS, database.STATEMENT_SECONDS = database.STATEMENT_SECONDS, 150.0
 
 hypothesis.settings.register_profile(

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import CursorResult, ExceptionContext, NullPool, QueuePool, event
@@ -42,6 +43,7 @@ SESSION_SETTINGS = {
     "tcp_user_timeout": "15s",
     "timezone": "UTC",
 }
+GROUP_SETTINGS = {"statement_timeout": "500ms"}  # others wait for it; whoever takes longer goes alone, with more time
 # Classes of SQLSTATE that say "not now": connection, resources (a full disk too), operator, system, and single
 # codes for deadlock, serialisation, lock and statement timeout, read-only server.
 PASSING = ("08", "53", "57", "58", "40P01", "40001", "55P03", "25006", "25P03")
@@ -64,48 +66,86 @@ class Connection(asyncpg.Connection):
             await super().close(timeout=CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS))
 
 
-class Calls:
-    """Single statements on the bare driver, each its own transaction, which has so many `seconds`."""
+class Statements:
+    """Single statements on the bare driver, over so many connections, each its own transaction."""
 
-    def __init__(self, url: str, settings: Settings, seconds: float, tally: Tally | None = None) -> None:
+    def __init__(self, url: str, settings: Settings, connections: int, connecting: dict[str, Any]) -> None:
         self._url = url
-        self._settings = settings
-        self._seconds = seconds
+        self._wait = settings.database_wait_seconds
+        self._most = connections
+        self._connecting = connecting
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        carried, patience = settings.database_pool_size, settings.database_wait_seconds
-        self._group_commit = GroupCommit(self.fetch, carried, patience, tally)
 
     async def start(self, at_once: int) -> None:
         """Opens so many connections; the others as they are needed."""
         connect: Any = connections.connect  # any function will do, whatever the stubs ask for
         self._pool = await asyncpg.create_pool(
-            self._url,
-            min_size=at_once,
-            max_size=self._settings.database_pool_size,
-            reset=_keep,
-            connect=connect,
-            **connecting(self._settings, self._seconds),
+            self._url, min_size=at_once, max_size=self._most, reset=_keep, connect=connect, **self._connecting
         )
 
     async def stop(self) -> None:
-        """Closes every connection, after the calls in flight."""
+        """Closes every connection, after the statements in flight."""
         if self._pool is not None:
             await self._pool.close()
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement."""
         assert self._pool is not None, "start() comes first"  # noqa: S101
-        async with self._pool.acquire(timeout=self._settings.database_wait_seconds) as connection:
+        async with self._pool.acquire(timeout=self._wait) as connection:
             try:
                 return await connection.fetch(statement, *arguments)
-            except TimeoutError:
-                connection.terminate()
-                await self._pool.expire_connections()  # what swallowed this one may have swallowed the idle ones too
-                raise
             except BaseException as failure:  # cancelled too
                 if not _is_refusal(failure):
                     connection.terminate()  # it may stand half-way through the protocol, and nothing resets it
                 raise
+
+    async def leave(self) -> None:
+        """Uses none of the connections that are open now any more."""
+        if self._pool is not None:
+            await self._pool.expire_connections()
+
+    def connections(self) -> tuple[int, int]:
+        """How many are open, and how many of them are busy."""
+        if self._pool is None:
+            return 0, 0
+        return self._pool.get_size(), self._pool.get_size() - self._pool.get_idle_size()
+
+
+class Calls:
+    """Calls by group commit, and single statements beside them: a statement has so many `seconds`, a group few."""
+
+    def __init__(self, url: str, settings: Settings, seconds: float, tally: Tally | None = None) -> None:
+        size, patience = settings.database_pool_size, settings.database_wait_seconds
+        self._distributed = settings.database_distributed
+        self._together = Statements(url, settings, 1, connecting(settings, seconds, GROUP_SETTINGS))
+        self._apart = Statements(url, settings, max(1, size - 1), connecting(settings, seconds))
+        timed = not self._distributed  # a node is handed plain calls only
+        self._group_commit = GroupCommit(self.fetch, size, patience, tally, together=self._fetch_together, timed=timed)
+
+    async def start(self, at_once: int) -> None:
+        """Opens so many connections for groups and for the rest; the others as they are needed."""
+        await self._together.start(at_once)
+        await self._apart.start(at_once)
+
+    async def stop(self) -> None:
+        """Closes every connection, after the calls in flight."""
+        await self._together.stop()
+        await self._apart.stop()
+
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of one statement."""
+        return await self._fetch(self._apart, statement, *arguments)
+
+    async def _fetch_together(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self._fetch(self._together, statement, *arguments)
+
+    async def _fetch(self, over: Statements, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        try:
+            return await over.fetch(statement, *arguments)
+        except TimeoutError:  # what swallowed this connection may have swallowed the others too
+            await self._together.leave()
+            await self._apart.leave()
+            raise
 
     @property
     def waiting(self) -> int:
@@ -114,13 +154,14 @@ class Calls:
 
     def connections(self) -> tuple[int, int]:
         """How many are open, and how many of them are busy."""
-        if self._pool is None:
-            return 0, 0
-        return self._pool.get_size(), self._pool.get_size() - self._pool.get_idle_size()
+        (opened, busy), (more, more_busy) = self._together.connections(), self._apart.connections()
+        return opened + more, busy + more_busy
 
-    async def call(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record]:
+    async def call(
+        self, call: Call, *, account: UUID | None = None, cost: int = 1, alone: bool = False
+    ) -> list[asyncpg.Record]:
         """The rows of a call, by group commit; alone where only that finds the patient's node."""
-        return await self._group_commit.call(call, cost=cost, alone=alone or self._settings.database_distributed)
+        return await self._group_commit.call(call, account=account, cost=cost, alone=alone or self._distributed)
 
 
 class Database:
@@ -170,6 +211,11 @@ class Database:
         await self.engine.dispose()
 
     @property
+    def has_replica(self) -> bool:
+        """Whether there is one to ask, reachable or not."""
+        return self._replica is not None
+
+    @property
     def waiting(self) -> int:
         """How many calls wait for others to come back."""
         return self._calls.waiting
@@ -190,17 +236,25 @@ class Database:
         """The rows of a call, which is its own transaction: durable once this returns."""
         return await self.execute(call.function.statement, *call.arguments)
 
-    async def call_grouped(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record]:
-        """The rows of a call, by group commit: durable once this returns."""
-        with passing_failures():
-            return await self._calls.call(call, cost=cost, alone=alone)
+    async def call_alone(self, call: Call, account: UUID) -> list[asyncpg.Record]:
+        """The same for an account, whose calls of this kind take turns."""
+        return await self.call_grouped(call, account, alone=True)
 
-    async def call_replica(self, call: Call, *, cost: int = 1, alone: bool = False) -> list[asyncpg.Record] | None:
+    async def call_grouped(
+        self, call: Call, account: UUID, *, cost: int = 1, alone: bool = False
+    ) -> list[asyncpg.Record]:
+        """The rows of a call, by group commit, as part of the account's share: durable once this returns."""
+        with passing_failures():
+            return await self._calls.call(call, account=account, cost=cost, alone=alone)
+
+    async def call_replica(
+        self, call: Call, account: UUID, *, cost: int = 1, alone: bool = False
+    ) -> list[asyncpg.Record] | None:
         """The rows of a call as a replica has them; None where there is none, or it does not answer."""
         if self._replica is None or monotonic() < self._replica_rests_until:
             return None
         try:
-            return await self._replica.call(call, cost=cost, alone=alone)
+            return await self._replica.call(call, account=account, cost=cost, alone=alone)
         except asyncpg.PostgresError:  # what it refuses the primary refuses, and writes down
             return None
         except (Unavailable, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError):
@@ -297,9 +351,9 @@ def _end_lost(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def connecting(settings: Settings, seconds: float) -> dict[str, Any]:
+def connecting(settings: Settings, seconds: float, special: dict[str, str] | None = None) -> dict[str, Any]:
     """How a connection is made: its settings, how long that may take and a statement of it, where the password is."""
-    chosen = SESSION_SETTINGS | {"diary.changes_per_day": str(settings.changes_per_day)}
+    chosen = SESSION_SETTINGS | {"diary.changes_per_day": str(settings.changes_per_day)} | (special or {})
     if settings.database_distributed:  # a plan for all patients is no plan for the node of one
         chosen = chosen | {"plan_cache_mode": "auto"}
     return {

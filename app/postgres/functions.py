@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+TOOK = "date_part('epoch', clock_timestamp() - statement_timestamp()) AS took"
+
 
 @dataclass(frozen=True)
 class Function:
@@ -43,12 +45,18 @@ class Function:
     @cached_property
     def statement(self) -> str:
         """The statement for one call."""
-        names = [*self.types, "wait"] if self.key else self.types
-        return f"SELECT * FROM {self._with((name, f'${place}') for place, name in enumerate(names, 1))}"  # noqa: S608
+        return f"SELECT * FROM {self._with_places()}"  # noqa: S608 - names of ours
+
+    @cached_property
+    def timed(self) -> str:
+        """The same; the last column is what it `took` up to this row, in seconds."""
+        return f"SELECT *, {TOOK} FROM {self._with_places()}"  # noqa: S608 - names of ours
 
     @cached_property
     def grouped(self) -> str:
-        """The statement for many, with an array of each argument; the last column is the place of the call."""
+        """The statement for many, with an array of each argument; the last columns are the `place` of the call and what
+        all up to this row `took`, in seconds.
+        """
         arrays, values = [], []
         for place, (name, kind) in enumerate(self.types.items(), 1):
             arrays.append(f"${place}::{'text' if is_list(kind) else kind}[]")
@@ -57,9 +65,13 @@ class Function:
             values.append(("wait", "false"))
         columns = ", ".join(f"p_{name}" for name in self.types)
         return (
-            f"SELECT answer.*, place FROM unnest({', '.join(arrays)})"  # noqa: S608 - names of ours
+            f"SELECT answer.*, place, {TOOK} FROM unnest({', '.join(arrays)})"  # noqa: S608 - names of ours
             f" WITH ORDINALITY AS calls ({columns}, place), {self._with(values)} AS answer"
         )
+
+    def _with_places(self) -> str:
+        names = [*self.types, "wait"] if self.key else self.types
+        return self._with((name, f"${place}") for place, name in enumerate(names, 1))
 
     def _with(self, values: Iterable[tuple[str, str]]) -> str:
         return f"{self.name}({', '.join(f'p_{name} => {value}' for name, value in values)})"

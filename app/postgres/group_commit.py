@@ -10,18 +10,21 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from typing import Any, NoReturn
 
 import asyncpg
 
 from app.errors import Unavailable
 from app.postgres.functions import Call, is_list
+from app.postgres.shares import SECONDS_OF_COST, Pending, Rows, Shares, Turns, Weights
 
-Rows = list[asyncpg.Record]
 Send = Callable[..., Awaitable[Rows]]  # takes a statement and its arguments
 
 FULL = 32  # the cost of what goes together: each waits until all are done
 MOST_WAITING = 2000
+MOST_TOGETHER = 4  # calls of one account in a group: others wait for all of them
+SUSPECTED_SECONDS = 0.02  # as which each of a group counts that took too long, until it is known whose fault it was
 BUSY = "busy"
 
 
@@ -35,79 +38,118 @@ class Tally:
     seals: Counter[str] = field(default_factory=Counter)  # of the audit trail
 
 
-@dataclass(eq=False, slots=True)
-class Pending:
-    """A call that waits, or is under way."""
-
-    call: Call
-    cost: int
-    since: float
-    answer: asyncio.Future[Rows]
-    alone: bool
-    key: Any
-
-
 class GroupCommit:
     """Sends one group at a time and, beside it, as many calls alone as the other `connections` carry.
 
-    A call that has not left after `patience` seconds is refused.
+    `together` sends the groups, over a connection where the server soon ends what takes long: then nothing of the group
+    was done, and each goes alone. Only statements that are `timed` tell what is heavy. A call that has not left after
+    `patience` seconds is refused.
     """
 
-    def __init__(self, send: Send, connections: int, patience: float, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        send: Send,
+        connections: int,
+        patience: float,
+        tally: Tally | None = None,
+        *,
+        together: Send | None = None,
+        timed: bool = True,
+    ) -> None:
         self._send = send
+        self._send_together = together or send
+        self._timed = timed
         self._tally = tally or Tally()
         self._patience = patience
         self._grouped = False  # is a group under way?
-        self._free_connections = max(1, connections - 1)  # for calls that go alone
+        self._weights = Weights(lambda: asyncio.get_running_loop().time())
+        self._turns = Turns(max(1, connections - 1), self._weights)  # of those who go alone
+        self._shares = Shares()
         self._keys: set[Any] = set()  # of the calls under way
-        self._waiting: deque[Pending] = deque()
+        self._waiting: deque[Pending] = deque()  # for a group
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def call(self, call: Call, *, cost: int = 1, alone: bool = False) -> Rows:
+    async def call(self, call: Call, *, account: Any = None, cost: int = 1, alone: bool = False) -> Rows:
         """The rows of one call, which is durable once this returns. Raises what the driver does, and Unavailable.
 
-        `cost`: what it takes, where a record that is written takes 1. What takes more than a group may, and what is to
-        go `alone`, joins none.
+        `account`: whose share of groups and connections it takes. `cost`: what it takes, where a record that is written
+        takes 1. What takes more than a group may, and what is to go `alone`, joins none.
         """
-        if len(self._waiting) >= MOST_WAITING:
-            self._tally.calls["refused"] += 1
-            raise Unavailable
-        loop = asyncio.get_running_loop()
-        pending = Pending(call, cost, loop.time(), loop.create_future(), alone or cost > FULL, call.key)
-        self._waiting.append(pending)
-        if self._leaving is None:  # not at once: this round of the loop may bring more
-            self._leaving = loop.call_soon(self._leave)
-        self._watch()
-        return await pending.answer
-
-    def _leave(self) -> None:
-        """Sends those who can leave now, in the order in which they came."""
-        self._leaving = None
-        group: list[Pending] = []
-        room = 0 if self._grouped else FULL
-        left: deque[Pending] = deque()
-        for call in self._waiting:
-            if call.answer.done():  # whoever asked has left
-                continue
-            if call.key in self._keys or not (self._free_connections if call.alone else _fits(call, group, room)):
-                left.append(call)
-            elif call.alone:
-                self._free_connections -= 1
-                self._start([call])
+        if self.waiting >= MOST_WAITING:
+            self._refuse()
+        try:
+            self._shares.take(account)
+        except Unavailable:
+            self._refuse()
+        try:
+            loop = asyncio.get_running_loop()
+            pending = Pending(call, account, cost, loop.time(), loop.create_future(), alone or cost > FULL, call.key)
+            if pending.alone:
+                self._turns.add(pending)
             else:
-                group.append(call)
-                room -= call.cost
-        self._waiting = left
-        if group:
-            self._grouped = True
-            self._start(group)
+                self._waiting.append(pending)
+            if self._leaving is None:  # not at once: this round of the loop may bring more
+                self._leaving = loop.call_soon(self._leave)
+            self._watch()
+            return await pending.answer
+        finally:
+            self._shares.give_back(account)
 
     @property
     def waiting(self) -> int:
         """How many calls have not left yet."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._turns)
+
+    def _refuse(self) -> NoReturn:
+        self._tally.calls["refused"] += 1
+        raise Unavailable
+
+    def _leave(self) -> None:
+        """Sends those who can leave now."""
+        self._leaving = None
+        if not self._grouped and self._waiting and (group := self._next_group()):
+            self._grouped = True
+            self._start(group)
+        for call in self._turns.leave(self._may_leave):
+            self._start([call])
+
+    def _next_group(self) -> list[Pending]:
+        """Those who go together now, in the order in which they came; what is known as heavy takes its turn alone."""
+        group: list[Pending] = []
+        room = FULL
+        stay: list[Pending] = []
+        sharing: Counter[Any] = Counter()
+        before = self._turns.since()
+        while self._waiting and room:
+            call = self._waiting.popleft()
+            if call.answer.done():  # whoever asked has left
+                continue
+            if self._weights.heavy(call):
+                call.alone = True
+                self._turns.add(call)
+            elif (
+                call.key in self._keys
+                or before.get(call.key, inf) < call.since
+                or sharing[call.account] >= MOST_TOGETHER
+                or not _fits(call, group, room)
+            ):
+                stay.append(call)
+            else:
+                group.append(call)
+                room -= call.cost
+                if call.account is not None:
+                    sharing[call.account] += 1
+        self._waiting.extendleft(reversed(stay))
+        return group
+
+    def _may_leave(self, call: Pending) -> bool:
+        """Whether nobody of the same key is under way, or came before."""
+        if call.key is None:
+            return True
+        earlier = (other for other in self._waiting if other.key == call.key and other.since < call.since)
+        return call.key not in self._keys and next(earlier, None) is None
 
     def _start(self, calls: list[Pending]) -> None:
         way = "alone" if calls[0].alone else "grouped"
@@ -127,19 +169,32 @@ class GroupCommit:
             self._fail(calls, failure)
         finally:
             self._keys.difference_update(call.key for call in calls)
-            self._free_connections += alone
-            self._grouped = self._grouped and alone
+            if alone:
+                self._turns.back(calls[0])
+            else:
+                self._grouped = False
             self._leave()
 
     async def _ask(self, calls: list[Pending]) -> list[Rows]:
-        """The rows of each call."""
-        function = calls[0].call.function
-        if len(calls) == 1:
-            waits = () if function.key is None else (calls[0].alone,)
-            return [await self._send(function.statement, *calls[0].call.arguments, *waits)]
+        """The rows of each call; notes how long each took."""
+        [first, *others] = calls
+        function = first.call.function
+        send = self._send if first.alone else self._send_together
+        if not others:
+            waits = () if function.key is None else (first.alone,)
+            statement = function.timed if self._timed else function.statement
+            rows = await send(statement, *first.call.arguments, *waits)
+            if self._timed and rows and not any(waits):  # then it may have waited for a lock
+                self._weights.note(first, rows[-1]["took"])
+            return [rows]
         answers: list[Rows] = [[] for _ in calls]
-        for row in await self._send(function.grouped, *_arrays(calls)):
+        for row in await send(function.grouped, *_arrays(calls)):
             answers[row["place"] - 1].append(row)
+        before = 0.0
+        for call, rows in zip(calls, answers, strict=True):
+            if rows:
+                self._weights.note(call, rows[-1]["took"] - before)
+                before = rows[-1]["took"]
         return answers
 
     def _settle(self, call: Pending, rows: Rows) -> None:
@@ -151,28 +206,33 @@ class GroupCommit:
     def _fail(self, calls: list[Pending], failure: Exception) -> None:
         # An answer of PostgreSQL's, or an argument that could not be sent: nothing was kept. Otherwise nobody knows.
         unkept = isinstance(failure, asyncpg.PostgresError)
+        ended = isinstance(failure, asyncpg.QueryCanceledError) and not calls[0].alone  # it took too long for a group
         for call in reversed(calls):
-            if unkept and len(calls) > 1:
+            if ended:
+                self._weights.note(call, SUSPECTED_SECONDS + call.cost * SECONDS_OF_COST)
+            if unkept and (len(calls) > 1 or ended):
                 self._again(call)
             elif not call.answer.done():
                 call.answer.set_exception(failure)
 
     def _again(self, call: Pending) -> None:
         call.alone = True
-        self._waiting.appendleft(call)
+        self._turns.add(call, first=True)
         self._watch()
 
     def _watch(self) -> None:
         """Looks again when the one that came first will have waited too long."""
-        if self._timer is None and self._waiting:
-            at = self._waiting[0].since + self._patience
-            self._timer = asyncio.get_running_loop().call_at(at, self._refuse_late)
+        if self._timer is None and self.waiting:
+            first = min(self._waiting[0].since if self._waiting else inf, self._turns.first_since())
+            self._timer = asyncio.get_running_loop().call_at(first + self._patience, self._refuse_late)
 
     def _refuse_late(self) -> None:
         self._timer = None
         latest = asyncio.get_running_loop().time() - self._patience
+        refused = self._turns.late(latest)
         while self._waiting and self._waiting[0].since <= latest:
-            late = self._waiting.popleft()
+            refused.append(self._waiting.popleft())
+        for late in refused:
             if not late.answer.done():
                 self._tally.calls["refused"] += 1
                 late.answer.set_exception(Unavailable())

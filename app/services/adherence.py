@@ -49,7 +49,8 @@ class _Followed:
 async def read(diary: Diary, start: date, end: date, now: datetime) -> AdherenceOut:
     """The figures of the local days start…end, both included, as far as the consent reaches back."""
     asked = diary.asked("adherence.read")
-    [course] = await diary.database.call(READ_COURSE(**asked, scope=SCOPE, first_day=start, last_day=end, limit=MOST))
+    call = READ_COURSE(**asked, scope=SCOPE, first_day=start, last_day=end, limit=MOST)
+    [course] = await diary.database.call_alone(call, diary.caller.user_id)
     refuse(course["outcome"])
     first = max(start, _first_day(course["data_from"], course["time_zone"]))
     if first > end:

@@ -113,21 +113,24 @@ async def redeem(
     """The pending grant that comes of a code; the same caller may ask again. Wrong guesses make one wait."""
     limits = throttle.redeeming_limits(secret, str(caller.user_id), caller.address)
     await throttle.count(database, limits, now)
-    [row] = await database.call(
+    [row] = await database.call_alone(
         REDEEM_SHARE_CODE(
             session=caller.session_id,
             digest=_digest(secret, code.upper().translate(_MISREAD)),
             as_organisation=as_organisation,
             request=caller.request_id,
             address=caller.address,
-        )
+        ),
+        caller.user_id,
     )
     access.refuse(row["outcome"])
     if row["outcome"] == "unverified":
         raise NotVerified
     async with database.open_transaction() as transaction:
         await throttle.forgive(transaction, limits)
-    found = await database.call(GRANTS_OF_SESSION(session=caller.session_id, grant=row["grant_id"]))
+    found = await database.call_alone(
+        GRANTS_OF_SESSION(session=caller.session_id, grant=row["grant_id"]), caller.user_id
+    )
     if not found:  # it went to an organisation that the caller has left since
         raise NotFound
     return GrantOut.model_validate_json(found[0][0])
@@ -197,7 +200,7 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
     """The diaries that the caller may see now, by name."""
     purpose = f"panel {caller.user_id}"
     after = cursors.open(purpose, cursor)[0] if cursor else None  # by id: a name has no place in a URL
-    rows = await database.call(
+    rows = await database.call_alone(
         READ_PANEL(
             session=caller.session_id,
             action="panel.read",
@@ -205,7 +208,8 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
             limit=limit,
             request=caller.request_id,
             address=caller.address,
-        )
+        ),
+        caller.user_id,
     )
     shown = rows[:limit]
     last = (str(shown[-1]["patient_id"]),) if len(rows) > limit else None

@@ -136,14 +136,15 @@ async def write(
         outbox_empty=diary.outbox_empty,
         epoch=epoch,
     )
-    rows = await diary.database.call_grouped(call, cost=len(changes))
+    rows = await diary.database.call_grouped(call, diary.caller.user_id, cost=len(changes))
     refuse(rows[0]["status"])
     return [WriteResult(*_of_result(row)) for row in rows]
 
 
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:
     """Version and JSON of one record, as this caller may see it."""
-    [row] = await diary.database.call(READ_RECORD(**diary.asked(action), scope=scope, kind=kind, id=record_id))
+    call = READ_RECORD(**diary.asked(action), scope=scope, kind=kind, id=record_id)
+    [row] = await diary.database.call_alone(call, diary.caller.user_id)
     _refuse_read(row["outcome"])
     return row["item_version"], row["item_record"]
 
@@ -194,15 +195,15 @@ def _of_past_days(page: RenderedPage, known_etags: tuple[str, ...]) -> RenderedP
 
 async def _page(diary: Diary, asked: dict[str, Any], known_etags: tuple[str, ...], *, alone: bool) -> Any:
     """The page; for whoever does not write the diary as a replica drafts it, if the primary says that it holds."""
-    drafts = None
+    drafts, account = None, diary.caller.user_id
     if diary.caller.role != "patient":
-        drafts = await diary.database.call_replica(READ_PAGE(**asked, drafting=True), alone=alone)
+        drafts = await diary.database.call_replica(READ_PAGE(**asked, drafting=True), account, alone=alone)
     if not drafts:
-        [page] = await diary.database.call_grouped(READ_PAGE(**asked, known_etags=known_etags), alone=alone)
+        [page] = await diary.database.call_grouped(READ_PAGE(**asked, known_etags=known_etags), account, alone=alone)
         return page
     [draft] = drafts
     signed = READ_PAGE(**asked, known_etags=known_etags, draft=draft["etag"], drafted=draft["ids"])
-    [page] = await diary.database.call_grouped(signed)
+    [page] = await diary.database.call_grouped(signed, account)
     return draft if page["outcome"] == "drafted" else page
 
 
@@ -213,7 +214,8 @@ async def read_versions(
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {record_id}"
     before, consent = diary.cursors.open(purpose, cursor) if cursor else (None, None)
     asked = {**diary.asked(action), "scope": scope, "kind": kind, "id": record_id}
-    [row] = await diary.database.call(READ_VERSIONS(**asked, before_version=before, consent=consent, limit=limit))
+    call = READ_VERSIONS(**asked, before_version=before, consent=consent, limit=limit)
+    [row] = await diary.database.call_alone(call, diary.caller.user_id)
     _refuse_read(row["outcome"])
     last = row["last_version"] and (row["last_version"], row["consent"])
     return RenderedPage("", row["items"], diary.cursors.seal(purpose, last) if last else None).body
@@ -224,7 +226,8 @@ async def read_version(
 ) -> dict[str, Any] | None:
     """The record as of this version; None where there is none that the caller may see, or it is a deletion."""
     asked = {**diary.asked(action), "scope": scope, "kind": kind, "id": record_id}
-    [row] = await diary.database.call(READ_VERSIONS(**asked, before_version=version + 1, limit=1))
+    call = READ_VERSIONS(**asked, before_version=version + 1, limit=1)
+    [row] = await diary.database.call_alone(call, diary.caller.user_id)
     _refuse_read(row["outcome"])
     [found] = json.loads(b"[%b]" % (row["items"] or b"{}"))
     return found.get("record") if found.get("version") == version else None

@@ -94,6 +94,7 @@ async def pull(diary: Diary, cursor: str | None, limit: int, schema: int, now: d
         place = dict(zip(PLACE, values, strict=True))
     [row] = await diary.database.call_grouped(
         READ_CHANGES(**diary.asked("sync.pull"), **place, limit=limit),
+        diary.caller.user_id,
         cost=1 + limit // 100,
         alone=diary.caller.role != "patient",  # a window may hide much
     )
@@ -113,14 +114,15 @@ async def pull(diary: Diary, cursor: str | None, limit: int, schema: int, now: d
 
 async def compare(diary: Diary, body: DigestIn) -> bytes:
     """What both sides do not hold alike of one stretch of the diary's changes, as the answer's JSON."""
-    [row] = await diary.database.call(
+    [row] = await diary.database.call_alone(
         COMPARE_DIARY(
             **diary.asked("sync.digest"),
             ids=[one.id for one in body.records],
             versions=[one.version for one in body.records],
             after=body.after,
             limit=MOST_COMPARED,
-        )
+        ),
+        diary.caller.user_id,
     )
     access.refuse(row["outcome"])
     rest = {"compared_to": row["compared_to"], "epoch": str(row["epoch"]), "head": row["head"]}
@@ -129,7 +131,7 @@ async def compare(diary: Diary, body: DigestIn) -> bytes:
 
 async def read_heads(database: Any, caller: Caller) -> list[Json]:
     """How far each diary has come that the caller may see."""
-    rows = await database.call(READ_HEADS(session=caller.session_id))
+    rows = await database.call_alone(READ_HEADS(session=caller.session_id), caller.user_id)
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from app import main
 from app.config import Settings
 from app.postgres import database
-from app.postgres.database import Calls, Database
+from app.postgres.database import Database, Statements
 
 UNTIL_COMMIT = 0.1  # seconds
 
@@ -22,9 +22,9 @@ def program(plant: str) -> str:
 
 def acknowledge_before_commit() -> None:
     """Writes return before they are durable."""
-    sound = Calls.fetch
+    sound = Statements.fetch
 
-    async def fetch(self: Calls, statement: str, *arguments: object) -> list[Any]:
+    async def fetch(self: Statements, statement: str, *arguments: object) -> list[Any]:
         if "write_records" not in statement:
             return await sound(self, statement, *arguments)
         assert self._pool is not None
@@ -37,7 +37,7 @@ def acknowledge_before_commit() -> None:
         task.add_done_callback(_commits.discard)
         return rows
 
-    Calls.fetch = fetch  # type: ignore[method-assign]  # the fault
+    Statements.fetch = fetch  # type: ignore[method-assign]  # the fault
 
 
 async def _commit_later(pool: Any, connection: Any, transaction: Any) -> None:
@@ -74,8 +74,8 @@ class _Keeping:
 
         await self._app(scope, hear, send)
         if left:
-            assert self._database._calls._pool is not None
-            await self._database._calls._pool.acquire(timeout=1)
+            assert self._database._calls._apart._pool is not None
+            await self._database._calls._apart._pool.acquire(timeout=1)
 
 
 def full_disk_is_our_fault() -> None:

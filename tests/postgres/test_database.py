@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -16,7 +16,8 @@ from app.config import Settings
 from app.errors import Unavailable
 from app.postgres import database
 from app.postgres.database import SESSION_SETTINGS, Database, passes, passing_failures
-from tests.conftest import IMPATIENT, url_of
+from app.services.sync import READ_HEADS
+from tests.conftest import HURRIED, IMPATIENT, url_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +45,30 @@ async def own(server_url: str, database_name: str) -> AsyncIterator[Database]:
     """A database object of its own, as the serving role."""
     async with started(url_of(server_url, "diary_app", database_name)) as database:
         yield database
+
+
+async def test_a_group_is_ended_soon_and_whoever_is_in_it_has_more_time_alone(
+    server_url: str, database_name: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "GROUP_SETTINGS", HURRIED)
+    nobody = UUID(int=0)
+    async with started(url_of(server_url, "diary_app", database_name)) as own:
+
+        async def goes_alone() -> bool:
+            return own.tally.calls["alone"] == 1
+
+        async with superuser.transaction():
+            await superuser.execute("LOCK TABLE sessions")
+            waits = asyncio.create_task(own.call_grouped(READ_HEADS(session=nobody), nobody))
+            await until(goes_alone)
+            assert not waits.done()
+        assert await waits == []
+
+
+def test_a_group_has_a_part_of_the_time_that_others_have() -> None:
+    assert int(HURRIED["statement_timeout"].removesuffix("ms")) * 4 < 1000 * int(
+        IMPATIENT["statement_timeout"].removesuffix("s")
+    )
 
 
 def test_without_a_url_there_is_no_database() -> None:

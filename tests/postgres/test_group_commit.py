@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,8 @@ from app.config import Settings
 from app.errors import Unavailable
 from app.postgres.database import Calls
 from app.postgres.functions import Function
-from app.postgres.group_commit import FULL, MOST_WAITING, GroupCommit, Rows
+from app.postgres.group_commit import FULL, MOST_TOGETHER, MOST_WAITING, GroupCommit, Tally
+from app.postgres.shares import MOST_OF_ONE, Rows
 from tests.conftest import create_database, url_of
 from tests.people import Phone, entry
 from tests.waiting import PATIENCE, until
@@ -36,10 +38,24 @@ BEGIN
     END IF;
     RETURN QUERY SELECT CASE WHEN p_wait OR pg_try_advisory_xact_lock(p_number) THEN 'held' ELSE 'busy' END, p_number;
 END $$;
+CREATE FUNCTION pass(p_number integer) RETURNS TABLE (number integer) LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO kept VALUES (p_number);
+    PERFORM pg_advisory_xact_lock(p_number);
+    RETURN QUERY SELECT p_number;
+END $$;
+CREATE FUNCTION take(p_seconds float) RETURNS TABLE (seconds float) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep(p_seconds);
+    RETURN QUERY SELECT p_seconds;
+END $$;
 """
 KEEP = Function("keep", "number integer, words text[]")
 HOLD = Function("hold", "number integer", key="number")
+PASS = Function("pass", "number integer")
+TAKE = Function("take", "seconds float")
 FAILS = 100
+LONG = 0.3  # seconds: nobody waits for it, but it is remembered for half a minute
 
 
 class Wire:
@@ -75,6 +91,14 @@ async def pool(url: str) -> AsyncIterator[Pool]:
     async with asyncpg.create_pool(url, min_size=1, max_size=4) as pool:
         await pool.execute(FUNCTIONS)
         yield pool
+
+
+@pytest.fixture
+async def hurried(url: str, pool: Pool) -> AsyncIterator[Pool]:
+    """Over its connection a statement has a tenth of a second; the tables are those of `pool`."""
+    hurry = {"statement_timeout": "100ms"}
+    async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=hurry) as hurried:
+        yield hurried
 
 
 @pytest.fixture
@@ -114,7 +138,7 @@ async def test_calls_of_one_moment_are_one_transaction_and_each_gets_its_own_row
 async def test_a_call_that_meets_nobody_goes_alone(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
     [row, _] = await group.call(KEEP(number=1, words=["x"]))
-    assert (row["number"], row["words"], wire.sent) == (1, ["x"], [(KEEP.statement, (1, ["x"]))])
+    assert (row["number"], row["words"], wire.sent) == (1, ["x"], [(KEEP.timed, (1, ["x"]))])
 
 
 async def test_calls_that_come_while_a_group_is_under_way_go_together_after_it(wire: Wire) -> None:
@@ -195,7 +219,7 @@ async def test_who_waits_for_a_lock_holds_up_nobody_of_the_group(wire: Wire) -> 
         assert [row["status"] for row in await group.call(HOLD(number=9))] == ["held"]
         assert not waits.done()
     assert [row["status"] for row in await waits] == ["held"]
-    assert wire.sent[1] == (HOLD.statement, (7, True))
+    assert wire.sent[1] == (HOLD.timed, (7, True))
 
 
 async def test_whoever_waits_too_long_is_refused_and_told_when_to_come_back(wire: Wire) -> None:
@@ -240,6 +264,102 @@ async def test_whoever_leaves_takes_nothing_from_the_others(wire: Wire) -> None:
     assert (await stays)[0]["number"] == 2
     with pytest.raises(asyncio.CancelledError):
         await leaves
+
+
+# --- What is heavy
+
+
+@pytest.mark.parametrize("others", [0, 2])
+async def test_what_takes_too_long_for_a_group_goes_alone_and_all_are_kept_once(
+    wire: Wire, hurried: Pool, others: int
+) -> None:
+    tally = Tally()
+    group = GroupCommit(wire.send, 4, PATIENCE, tally, together=hurried.fetch)
+    async with wire.pool.acquire() as stranger, stranger.transaction():
+        await stranger.execute("SELECT pg_advisory_xact_lock(7)")
+        waits = asyncio.create_task(group.call(PASS(number=7), account="heavy"))
+        light = [asyncio.create_task(group.call(PASS(number=n), account=n)) for n in range(others)]
+        await ended(*light)
+        assert [call.result()[0]["number"] for call in light] == list(range(others))
+        assert await kept(wire) == list(range(others))
+        await until(partial(_has_gone_alone, tally, others + 1))
+        assert not waits.done()
+    assert (await waits)[0]["number"] == 7
+    assert await kept(wire) == [*range(others), 7]
+
+
+async def _has_gone_alone(tally: Tally, calls: int) -> bool:
+    return tally.calls["alone"] == calls
+
+
+async def test_what_took_long_in_a_group_goes_alone_the_next_time_and_nobody_else_does(wire: Wire) -> None:
+    tally = Tally()
+    group = GroupCommit(wire.send, 4, PATIENCE, tally)
+
+    async def calls() -> None:
+        await asyncio.gather(
+            group.call(TAKE(seconds=0.0), account="bob"),
+            group.call(TAKE(seconds=LONG), account="ada"),
+            group.call(TAKE(seconds=0.0), account="eve"),
+        )
+
+    await calls()
+    assert (tally.calls["grouped"], tally.calls["alone"]) == (3, 0)
+    await calls()
+    assert (tally.calls["grouped"], tally.calls["alone"]) == (5, 1)
+    await group.call(KEEP(number=1), account="ada")  # of another function nothing is known
+    assert tally.calls["alone"] == 1
+
+
+async def test_what_took_long_alone_is_remembered_too(wire: Wire) -> None:
+    tally = Tally()
+    group = GroupCommit(wire.send, 4, PATIENCE, tally)
+    await group.call(TAKE(seconds=LONG), account="ada", alone=True)
+    await group.call(TAKE(seconds=0.0), account="ada")
+    assert tally.calls["alone"] == 2
+
+
+async def test_an_account_has_one_call_alone_at_a_time_and_a_part_of_each_group(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, PATIENCE)
+    wire.gate.clear()
+    numbers = range(2 * MOST_TOGETHER)
+    calls = [asyncio.create_task(group.call(KEEP(number=n), account="ada", alone=True)) for n in (10, 11)]
+    calls += [asyncio.create_task(group.call(KEEP(number=n), account="ada")) for n in numbers]
+    calls += [asyncio.create_task(group.call(KEEP(number=20), account="bob"))]
+    await settle()
+    assert wire.numbers == [[*numbers[:MOST_TOGETHER], 20], 10]
+    wire.gate.set()
+    await asyncio.gather(*calls)
+    assert sorted(await kept(wire)) == [*numbers, 10, 11, 20]
+
+
+async def test_whoever_sends_more_than_can_wait_is_refused_and_nobody_else(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, PATIENCE)
+    wire.gate.clear()
+    calls = [asyncio.create_task(group.call(KEEP(number=1), account="ada", alone=n > 9)) for n in range(MOST_OF_ONE)]
+    await settle()
+    with pytest.raises(Unavailable):
+        await group.call(KEEP(number=1), account="ada")
+    calls += [asyncio.create_task(group.call(KEEP(number=1), account="bob"))]
+    wire.gate.set()
+    await asyncio.gather(*calls)
+    await group.call(KEEP(number=1), account="ada")
+    assert len(await kept(wire)) == MOST_OF_ONE + 2
+
+
+async def test_calls_of_two_accounts_for_one_key_go_one_after_the_other_in_their_order(wire: Wire) -> None:
+    group = GroupCommit(wire.send, 4, PATIENCE)
+    wire.gate.clear()
+    calls = [
+        asyncio.create_task(group.call(HOLD(number=7), account="ada", alone=True)),
+        asyncio.create_task(group.call(HOLD(number=7), account="bob", alone=True)),
+        asyncio.create_task(group.call(HOLD(number=7), account="eve")),
+    ]
+    await settle()
+    assert wire.numbers == [7]
+    wire.gate.set()
+    await asyncio.gather(*calls)
+    assert [arguments[1] for _, arguments in wire.sent] == [True, True, False]
 
 
 @pytest.mark.parametrize("distributed", [False, True])

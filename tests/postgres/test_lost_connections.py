@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -13,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.errors import Unavailable
-from app.postgres import database
+from app.postgres import database, shares
 from app.postgres.database import Database
 from app.services import readiness
+from app.services.sync import READ_HEADS
 from tests.conftest import IMPATIENT, STATEMENT_SECONDS, connect, started, url_of
 from tests.faults.wire import Wire, wire
 from tests.people import Person, Phone, entry
@@ -55,7 +57,7 @@ async def test_whoever_is_on_a_lost_connection_is_refused_and_the_next_is_served
     line: tuple[Wire, Settings], own: Database
 ) -> None:
     assert await own.execute("SELECT 1")
-    assert line[0].swallow() == 1
+    assert line[0].swallow() == 2  # that of groups, and one for whoever goes alone
     with pytest.raises(Unavailable):
         await own.execute("SELECT 1")
     assert await own.execute("SELECT 1")
@@ -123,6 +125,7 @@ async def test_what_was_lost_is_closed_on_both_sides(line: tuple[Wire, Settings]
     line[0].swallow()
     with pytest.raises(Unavailable):
         await own.execute("SELECT 1")
+    assert await own.call_grouped(READ_HEADS(session=UUID(int=0)), UUID(int=0)) == []
 
     async def closed() -> bool:
         return line[0].lost == 0
@@ -144,8 +147,9 @@ async def phone(app: FastAPI) -> AsyncIterator[Phone]:
 
 @pytest.mark.parametrize("replies_only", [False, True], ids=["requests too", "replies only"])
 async def test_pushes_pages_and_entries_go_on_after_a_loss_and_nothing_is_lost_or_doubled(
-    line: tuple[Wire, Settings], phone: Phone, replies_only: bool
+    line: tuple[Wire, Settings], phone: Phone, replies_only: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shares, "HEAVY_SECONDS", PATIENCE)  # all of them go over the one connection of groups
     line[0].replies_only = replies_only
     sent = entry()
     mutation = put("entry", entry())
