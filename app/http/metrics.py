@@ -34,6 +34,7 @@ _SECONDS = Histogram("diary_http_request_seconds", "Time to answer a request", [
 
 _RELEASE = Gauge("diary_release", "Always 1; see the labels", ["version", "migration"], multiprocess_mode="livemax")
 _READY = Gauge("diary_ready", "1 while the database lets the service do it", ["what"], multiprocess_mode="livemin")
+_REPLICA = Gauge("diary_replica_ready", "1 while the replica drafts pages", multiprocess_mode="livemin")
 _CONNECTIONS = Gauge(
     "diary_database_connections", "Connections to the database", ["pool", "state"], multiprocess_mode="livesum"
 )
@@ -69,6 +70,8 @@ class Sampler:
         if seen is not None:
             _READY.labels("reads").set(seen.reads)
             _READY.labels("writes").set(seen.writes)
+            if seen.replica is not None:
+                _REPLICA.set(seen.replica)
 
     async def sample_regularly(self, seconds: float) -> None:
         """Looks at the database and copies, again and again until it is cancelled."""

@@ -2,13 +2,15 @@
 
 A database may be a release ahead, for as long as the workers of this one are being replaced. It says so itself: its
 migrations stand in the comment of `alembic_version` (migrations/env.py), and this release's is among them.
+It is asked the way that phones ask: through a group, and the replica too where there is one.
 """
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -58,17 +60,22 @@ FROM unnest($1::text[]) AS name
 LEFT JOIN pg_proc p ON proname = name AND pronamespace = 'public'::regnamespace
 """
 NOT_MIGRATED = "The database is not migrated yet: `pain-diary migrate` comes first."
+NOBODY = UUID(int=0)
 READ_ONLY = "The database is read-only, so nothing can be written, nor read, as every read is audited."
 NO_ANSWER = "The database does not answer."
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """What the service can do now, and in one sentence why it cannot do the rest."""
+    """What the service can do now, and in one sentence why it cannot do the rest.
+
+    `replica`: whether it drafts pages; None where there is none. Without it the primary does.
+    """
 
     reads: bool
     writes: bool
     reason: str | None = None
+    replica: bool | None = None
 
 
 class Readiness:
@@ -90,13 +97,15 @@ class Readiness:
         """What the service can do now; never raises for what the database does."""
         async with self._looking:
             if self._state is None or monotonic() - self._looked_at >= FRESH_SECONDS:
-                self._state = await self._see()
+                state, replica = await asyncio.gather(self._see(), self._see_replica())
+                self._state = replace(state, replica=replica)
                 self._looked_at = monotonic()
             return self._state
 
     async def _see(self) -> DatabaseState:
         try:
             async with asyncio.timeout(2 * self._database.settings.database_wait_seconds):
+                await self._database.call_grouped(sync.READ_HEADS(session=NOBODY), NOBODY)
                 rows = await _read_schema(self._database)
                 fault = await _fault(self._database, rows)
                 if fault is not None:
@@ -108,6 +117,11 @@ class Readiness:
         except (Unavailable, TimeoutError, asyncpg.PostgresError) as failure:
             return DatabaseState(False, False, connections.sentence(failure) or NO_ANSWER)
         return DatabaseState(True, True)
+
+    async def _see_replica(self) -> bool | None:
+        if not self._database.has_replica:
+            return None
+        return await self._database.call_replica(sync.READ_HEADS(session=NOBODY), NOBODY) is not None
 
     async def _has_room(self) -> bool:
         if not self._room or monotonic() - self._probed_at >= DISK_SECONDS:

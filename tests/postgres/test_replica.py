@@ -1,6 +1,8 @@
 """What clinicians read is drafted by a streaming replica and shown when the primary signs it."""
 
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +22,8 @@ from app.config import Settings
 from app.main import create_app
 from app.postgres import database, embedded, migrate
 from app.postgres.functions import Call
+from app.services import readiness
+from app.services.readiness import DatabaseState
 from tests.conftest import connect
 from tests.people import Person, Phone, consent, lent, make_clinician
 from tests.waiting import PATIENCE, until
@@ -222,6 +226,44 @@ async def test_without_its_replica_the_primary_answers_and_asks_it_less_often(
         monkeypatch.setattr(kept, "_replica", object())  # which cannot be asked
         assert ids(await weber.get("/timeline")) == [logged]
     assert signed == ["ok", "ok"]
+
+
+async def test_a_replica_that_stands_still_ends_no_call_and_readiness_says_so(
+    app: FastAPI,
+    ada: Phone,
+    weber: Phone,
+    replica: embedded.Server,
+    signed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, seen = app.state.diary.database, app.state.readiness
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(database, "REPLICA_REST_SECONDS", 0)
+    logged = (await ada.log()).json()["id"]
+    async with started(kept.settings.model_copy(update={"database_wait_seconds": 1.0})) as impatient:
+        monkeypatch.setattr(kept, "_replica", impatient._replica)
+        assert (await weber.get("/timeline")).status_code == 200
+        with frozen(replica):
+            for _ in range(2):  # over a connection that was open, and a new one
+                assert ids(await weber.get("/timeline")) == [logged]
+                assert signed.pop() == "ok"
+            assert await seen.look() == DatabaseState(True, True, replica=False)
+        assert await seen.look() == DatabaseState(True, True, replica=True)
+
+
+@contextmanager
+def frozen(server: embedded.Server) -> Iterator[None]:
+    """PostgreSQL with all its processes, stopped while the block runs: sockets stay open, and nothing answers."""
+    first = int((server.data_directory / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    processes = [first, *map(int, children)]
+    try:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
 
 @asynccontextmanager
