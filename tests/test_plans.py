@@ -83,7 +83,8 @@ def statements_of(app: FastAPI) -> Iterator[list[str]]:
     def note_in_session(*arguments: Any) -> None:
         sent.append(arguments[2])
 
-    connections = [holder._con for holder in database._calls._pool._holders if holder._con is not None]
+    pools = [database._calls._together._pool, database._calls._apart._pool]
+    connections = [holder._con for pool in pools for holder in pool._holders if holder._con is not None]
     for connection in connections:
         connection.add_query_logger(note)
     event.listen(database.engine.sync_engine, "before_cursor_execute", note_in_session)
