@@ -23,7 +23,7 @@ from app.http.tls import UnfitCertificate
 from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
 from app.models.revision import REVISION
-from app.postgres import connections, distribution, embedded, programs, rights
+from app.postgres import connections, distribution, embedded, programs, restarts, rights
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
@@ -95,7 +95,7 @@ def demo(port: Annotated[int | None, typer.Option(help="Instead of DIARY_PORT.")
     settings = _settings(**own, **chosen)
     with _said_plainly(), closing(server.bind(settings)) as listener:
         typer.echo("Starting a PostgreSQL of its own.")
-        with _embedded(settings) as postgres:
+        with _embedded(settings) as postgres, restarts.kept_alive(postgres):
             _serve_demo(settings, listener, postgres)
 
 

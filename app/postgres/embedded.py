@@ -1,10 +1,10 @@
 """A PostgreSQL of our own where none is named: a real server, reached through a private socket only.
 
-Where it lives: homes.py. Its process: postmaster.py. Its programs, and who runs them: programs.py.
+Where it lives: homes.py. Its process: postmaster.py; when that dies: restarts.py. Its programs, and the account
+they run as: programs.py.
 """
 
 import os
-import subprocess
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from app.postgres import homes, postmaster, programs
 from app.postgres.homes import PORT, Home
+from app.postgres.postmaster import Postmaster
 from app.postgres.programs import CannotStart
 
 __all__ = ["PORT", "CannotStart", "Server", "StillRunning", "ensure_database", "erase", "start"]
@@ -34,7 +35,7 @@ class Server:
     data_directory: Path
     binaries: Path
     _lock: IO[bytes] | None = field(default=None, repr=False, compare=False)
-    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False, compare=False)
+    _postmaster: Postmaster | None = field(default=None, repr=False, compare=False)
     _made_in: int = field(default_factory=os.getpid, repr=False, compare=False)
 
     def url(self, user: str = "postgres", database: str = "postgres") -> str:
@@ -43,16 +44,26 @@ class Server:
 
     def stop(self) -> None:
         """Shuts the server down without waiting for its clients, if this process owns it."""
-        if self._lock is None or self._lock.closed or self._made_in != os.getpid():
+        if self._lock is None or self._postmaster is None or self._lock.closed or self._made_in != os.getpid():
             return
-        postmaster.shut_down(self.data_directory / "postmaster.pid", self._process)
+        self._postmaster.stop()
         self._lock.close()
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has died, as far as its owner can tell."""
+        return self._postmaster is not None and self._postmaster.dead
+
+    def restart(self) -> None:
+        """Starts it again where it died, with its data and at the same address; raises CannotStart."""
+        if self._postmaster is not None:
+            self._postmaster.start(time.monotonic() + START_SECONDS)
 
 
 def start(directory: Path, binaries: Path | None = None) -> Server:
     """A ready server with its data in `directory`, made and started where needed; raises CannotStart.
 
-    The first process owns it, others attach; whoever comes after a killed owner takes over.
+    The first process owns it, and it ends with that; others attach.
     """
     home = homes.find(directory, binaries)
     deadline = time.monotonic() + START_SECONDS
@@ -71,11 +82,12 @@ def start(directory: Path, binaries: Path | None = None) -> Server:
 def _own(home: Home, lock: IO[bytes], deadline: float) -> Server:
     try:
         homes.prepare(home)
-        process, running = postmaster.bring_up(home, deadline)
+        own = Postmaster(home)
+        running = own.start(deadline)
     except BaseException:  # interrupted too: the next start finds no lock
         lock.close()
         raise
-    return Server(running.socket_directory, True, home.cluster, home.binaries, lock, process)
+    return Server(running.socket_directory, True, home.cluster, home.binaries, lock, own)
 
 
 def erase(directory: Path) -> list[Path]:

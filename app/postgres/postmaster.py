@@ -53,29 +53,64 @@ def running(pid_file: Path) -> Running | None:
     return Running(pid, socket_directory, status == "ready")
 
 
-def bring_up(home: Home, deadline: float) -> "tuple[subprocess.Popen[bytes] | None, Running]":
-    """The running server, and its process if it is our child and not one that outlived its owner."""
-    process: subprocess.Popen[bytes] | None = None
-    try:
+class Postmaster:
+    """The server of a home that we own, as our child. It ends with us, also where we are killed."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def start(self, deadline: float) -> Running:
+        """Brings the server up, anew where it died; one whose owner was killed is ended first. Raises CannotStart."""
+        try:
+            _end_orphan(self.home)
+            return self._bring_up(deadline)
+        except BaseException:  # interrupted too: no server is left behind
+            self.stop()
+            raise
+
+    def _bring_up(self, deadline: float) -> Running:
+        tried = False
         while True:
-            found = running(home.pid_file)
-            if found is not None and found.ready:
-                return process, found
-            if found is None and (process is None or process.poll() is not None):
-                _check_outcome(home, process)
-                _forget_the_dead(home)
-                process = _launch(home)
-            tick(deadline, home.last_words)
-    except BaseException:  # interrupted too: no server is left behind
-        if process is not None:
-            shut_down(home.pid_file, process)
-        raise
+            found = running(self.home.pid_file)
+            if found is None and self.dead:
+                if tried and not self.home.pid_file.exists():  # else a killed one's backends are about to end
+                    raise CannotStart(self.home.last_words())
+                self._launch()
+                tried = True
+            if found is not None and found.ready and not self.dead:
+                return found
+            tick(deadline, self.home.last_words)
+
+    @property
+    def dead(self) -> bool:
+        """Whether there is no process, or no more."""
+        return self._process is None or self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Ends the server in an orderly way, or at once where that takes too long (it then recovers)."""
+        if self._process is not None:
+            _end(self._process.pid, lambda: self.dead)
+        self._dismiss_guard()
+
+    def _launch(self) -> None:
+        self._dismiss_guard()
+        _forget_the_dead(self.home)
+        self._process = _launch(self.home)
+        self._guard = _guard(self._process.pid, self.home)
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
 
-def _check_outcome(home: Home, process: "subprocess.Popen[bytes] | None") -> None:
-    """Another start helps only while a pid file is there: the killed server's backends are about to end."""
-    if process is not None and not home.pid_file.exists():
-        raise CannotStart(home.last_words())
+def _end_orphan(home: Home) -> None:
+    found = running(home.pid_file)
+    if found is not None:
+        _end(found.pid, lambda: not home.pid_file.exists())
 
 
 def _launch(home: Home) -> "subprocess.Popen[bytes]":
@@ -95,6 +130,18 @@ def _launch(home: Home) -> "subprocess.Popen[bytes]":
         )
 
 
+def _guard(pid: int, home: Home) -> "subprocess.Popen[bytes]":
+    """A shell that ends the server once our end of its pipe is closed: the kernel does that where we are killed."""
+    return subprocess.Popen(  # noqa: S603 - the program and its arguments are ours
+        ["/bin/sh", "-c", 'read -r _; kill -INT "$0"', str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **programs.identity(home.account),
+    )
+
+
 def _forget_the_dead(home: Home) -> None:
     """Removes the pid file of a killed server: PostgreSQL takes a zombie or a reused pid for a live one.
 
@@ -110,16 +157,6 @@ def _leads_to(link: Path, target: Path) -> bool:
         return link.readlink() == target
     except OSError:  # gone, a zombie, or somebody else's
         return False
-
-
-def shut_down(pid_file: Path, process: "subprocess.Popen[bytes] | None") -> None:
-    """Ends the server in an orderly way, or at once where that takes too long (it then recovers)."""
-    if process is not None:
-        _end(process.pid, lambda: process.poll() is not None)
-        return
-    found = running(pid_file)
-    if found is not None:
-        _end(found.pid, lambda: not pid_file.exists())
 
 
 def _end(pid: int, gone: Callable[[], bool]) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.postgres import embedded, postmaster, programs
 from app.postgres.embedded import CannotStart, Server
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, block_until
 
 ROOT = os.geteuid() == 0
 INSTALLED = sorted(programs.DISTRIBUTION_BINARIES.glob("[0-9]*/bin"))
@@ -67,6 +67,13 @@ def ask(server: Server, question: str, database: str = "postgres") -> Any:
 
 def pid_of(server: Server) -> int:
     return int((server.data_directory / "postmaster.pid").read_text().split()[0])
+
+
+def end_of(server: Server) -> None:
+    """What is left to do for an owner that lost its lock: its server was ended by its heir."""
+    assert server.dead
+    assert server._postmaster is not None
+    server._postmaster.stop()
 
 
 def owner_and_mode(path: Path) -> tuple[int, int, int]:
@@ -152,19 +159,20 @@ def test_data_in_the_stand_in_of_a_private_project_are_erased_too(start: Start, 
     assert not server.data_directory.exists()
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["by its owner", "after its owner was killed"])
+@pytest.mark.parametrize("killed", [False, True], ids=["by its owner", "about to end after its owner"])
 def test_data_that_a_server_runs_on_are_not_erased(start: Start, directory: Path, killed: bool) -> None:
     server = start()
     assert server._lock is not None
-    assert server._process is not None
     if killed:
         server._lock.close()  # as the kernel does
     with pytest.raises(embedded.StillRunning, match="is running on the data in"):
         embedded.erase(directory / "data")
     assert ask(server, "SELECT 1") == 1
-    server.stop()
-    start().stop()  # the heir of a killed one
-    server._process.wait()
+    heir = start()
+    assert heir.owned is killed
+    assert ask(heir, "SELECT 1") == 1
+    if killed:
+        end_of(server)
 
 
 def test_a_second_start_gets_the_same_server_and_cannot_stop_it(start: Start) -> None:
@@ -186,15 +194,19 @@ def test_a_child_of_the_owner_cannot_stop_the_server(start: Start) -> None:
     assert ask(server, "SELECT 1") == 1
 
 
-def test_whoever_comes_after_a_killed_owner_takes_over(start: Start, directory: Path) -> None:
-    script = """if True:
-        import pathlib, sys
-        from app.postgres import embedded
-        server = embedded.start(pathlib.Path(sys.argv[1]))
-        print(server.owned, flush=True)
-        sys.stdin.read()
-    """
-    command = [sys.executable, "-c", script, str(directory / "data")]
+OWNER = """if True:
+    import pathlib, sys
+    from app.postgres import embedded
+    server = embedded.start(pathlib.Path(sys.argv[1]))
+    print(server.owned, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_it_ends_with_an_owner_that_is_killed_and_whoever_comes_then_has_its_data(
+    start: Start, directory: Path
+) -> None:
+    command = [sys.executable, "-c", OWNER, str(directory / "data")]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as owner:
         assert owner.stdout is not None
@@ -202,14 +214,25 @@ def test_whoever_comes_after_a_killed_owner_takes_over(start: Start, directory: 
         guest = start()
         pid = pid_of(guest)
         assert not guest.owned
+        ask(guest, "CREATE TABLE kept ()")
         owner.kill()
         owner.wait()
-    assert ask(guest, "SELECT 1") == 1
+    block_until(lambda: not (guest.data_directory / "postmaster.pid").exists())
+    block_until(lambda: not Path(f"/proc/{pid}/cwd").exists())
     heir = start()
     assert heir.owned
-    assert pid_of(heir) == pid
-    heir.stop()
-    assert not (heir.data_directory / "postmaster.pid").exists()
+    assert ask(heir, "SELECT to_regclass('kept')::text") == "kept"
+
+
+def test_an_heir_that_is_quicker_than_the_end_of_its_predecessor_waits_for_it(start: Start) -> None:
+    first = start()
+    ask(first, "CREATE TABLE kept ()")
+    assert first._lock is not None
+    first._lock.close()  # as the kernel does; whoever guards the server has not noticed yet
+    heir = start()
+    assert heir.owned
+    end_of(first)
+    assert ask(heir, "SELECT to_regclass('kept')::text") == "kept"
 
 
 def test_a_killed_postgres_is_started_again_with_its_data(start: Start) -> None:
@@ -370,7 +393,6 @@ def test_an_interrupted_start_leaves_nothing_running(start: Start, monkeypatch: 
             start()
     server = start()
     assert server.owned
-    assert server._process is not None  # a new one, not one that was left over
 
 
 def test_the_next_owner_waits_for_the_lock(start: Start, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal, TypeAlias
@@ -27,7 +27,7 @@ from app.http import deps, problems
 from app.http.middleware import RequestContext
 from app.main import create_app
 from app.models import SignInDelay
-from app.postgres import embedded
+from app.postgres import embedded, restarts
 from app.postgres.database import Database
 from app.postgres.migrate import migrate
 from migrations import check
@@ -277,7 +277,11 @@ class Cluster:
     def kill(self) -> None:
         pid = int((self.server.data_directory / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
+
+    def kill_and_start(self) -> None:
+        self.kill()
         self.server.stop()
+        self.start()
 
 
 @pytest.fixture
@@ -294,7 +298,14 @@ async def cluster() -> AsyncIterator[Cluster]:
 async def own(cluster: Cluster, tmp_path: Path) -> AsyncIterator[FastAPI]:
     """An application on that PostgreSQL."""
     url = SecretStr(cluster.server.url("diary_app", "diary"))
-    async with serving(Settings(environment="development", database_url=url, state_directory=tmp_path)) as app:
+    settings = Settings(
+        environment="development",
+        database_url=url,
+        state_directory=tmp_path,
+        requests_per_session=0,  # who asks again and again meets no other limit
+        requests_per_account=0,
+    )
+    async with serving(settings) as app:
         yield app
 
 
@@ -324,18 +335,22 @@ async def _is_not_ready(http: httpx.AsyncClient) -> bool:
     return not await _is_ready(http)
 
 
-async def test_nothing_acknowledged_is_lost_when_the_database_is_killed(own: FastAPI, cluster: Cluster) -> None:
+@pytest.mark.parametrize("kept", [False, True], ids=["and somebody starts it again", "and it is kept alive"])
+async def test_nothing_acknowledged_is_lost_when_the_database_is_killed(
+    own: FastAPI, cluster: Cluster, kept: bool
+) -> None:
     acknowledged: set[str] = set()
+    keeper = restarts.kept_alive(cluster.server) if kept else nullcontext()
     async with connect(own) as first, connect(own) as second:
         phones = [await Person().register_and_sign_in(http) for http in (first, second)]
         writers = [asyncio.create_task(_write_on(phone, acknowledged)) for phone in phones * 4]
-        for _ in range(2):
+        with keeper:
+            for _ in range(2):
+                before = len(acknowledged)
+                await until(lambda: _has(acknowledged, before + 100))  # noqa: B023 - awaited before it changes
+                await anyio.to_thread.run_sync(cluster.kill if kept else cluster.kill_and_start)
             before = len(acknowledged)
-            await until(lambda: _has(acknowledged, before + 100))  # noqa: B023 - awaited before it changes
-            await anyio.to_thread.run_sync(cluster.kill)
-            await anyio.to_thread.run_sync(cluster.start)
-        before = len(acknowledged)
-        await until(lambda: _has(acknowledged, before + 100))
+            await until(lambda: _has(acknowledged, before + 100))
         for writer in writers:
             writer.cancel()
         ends = await asyncio.gather(*writers, return_exceptions=True)
