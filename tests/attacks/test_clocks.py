@@ -2,14 +2,21 @@
 
 import sys
 from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.postgres.clock import Clock
+from app.security import opaque_tokens
+from app.services import invitations
+from tests.attacks.test_sign_in import attack, proof
 from tests.conftest import connect
 from tests.people import Person, consent
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +57,47 @@ async def test_the_clock_goes_on_from_what_the_database_said_whatever_the_server
     assert clock.now() == told + timedelta(seconds=90)
     clock.set(told - timedelta(days=1))  # the database's was set back
     assert clock.now() == told - timedelta(days=1)
+
+
+async def move(superuser: "Connection[Record]", table: str, column: str, left: str, **which: object) -> None:
+    """Lets a row be over in so long, by the database's clock."""
+    [(name, value)] = which.items()
+    moved = f"UPDATE {table} SET {column} = now() + $1::text::interval WHERE {name} = $2"
+    assert await superuser.execute(moved, left, value) == "UPDATE 1"
+
+
+GOOD, OVER = "5 minutes", "-5 minutes"  # by the database's clock, from which the server's is an hour away
+
+
+@pytest.mark.usefixtures("wrong_clock")
+async def test_links_are_over_when_the_database_says_so_and_proven_work_is_good(
+    app: FastAPI, client: httpx.AsyncClient, superuser: "Connection[Record]", owner_url: str
+) -> None:
+    for left, status in ((GOOD, 204), (OVER, 404)):
+        person = Person()
+        token = await invitations.invite_admin(owner_url, person.email, None)
+        await move(superuser, "invitations", "expires_at", left, digest=opaque_tokens.digest(token))
+        answer = await client.post("/v1/auth/activate", json={"token": token, "password": person.password})
+        assert answer.status_code == status, answer.text
+    ada = Person()
+    await ada.register(client)
+    await attack(app, ada, 100_000)
+    work = proof(await ada.sign_in(client))
+    assert (await ada.sign_in(client, proof=work)).status_code == 201
+
+
+@pytest.mark.usefixtures("wrong_clock")
+async def test_pages_go_on_and_limits_count_whatever_the_servers_clock_says(client: httpx.AsyncClient) -> None:
+    ada = await Person().register_and_sign_in(client)
+    for _ in range(3):
+        assert (await ada.log()).status_code == 201
+    seen, cursor = [], ""
+    while True:
+        page = (await ada.get(f"/timeline?limit=1{cursor}")).json()
+        seen += [item["id"] for item in page["items"]]
+        if page.get("next_cursor") is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert len(seen) == len(set(seen)) == 3
+    answer = await ada.get("/timeline?limit=1")
+    assert answer.headers["ratelimit"].partition("t=")[2] in {str(seconds) for seconds in range(11)}
