@@ -3,6 +3,7 @@
 import sys
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from app.security import opaque_tokens
 from app.services import invitations
 from tests.attacks.test_sign_in import attack, proof
 from tests.conftest import connect
-from tests.people import Person, consent
+from tests.people import Person, consent, redeem, share
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -67,6 +68,57 @@ async def move(superuser: "Connection[Record]", table: str, column: str, left: s
 
 
 GOOD, OVER = "5 minutes", "-5 minutes"  # by the database's clock, from which the server's is an hour away
+
+
+@pytest.mark.usefixtures("wrong_clock")
+async def test_consents_and_codes_are_over_when_the_database_says_so(
+    app: FastAPI, client: httpx.AsyncClient, superuser: "Connection[Record]"
+) -> None:
+    ada = await Person().register_and_sign_in(client)
+    async with connect(app) as http:
+        caregiver = await Person().register_and_sign_in(http)
+        grant_id = UUID(await consent(ada, caregiver))
+        for left, status in ((GOOD, 200), (OVER, 404)):
+            await move(superuser, "grants", "expires_at", left, id=grant_id)
+            assert (await caregiver.http.get(f"{ada.diary}/timeline")).status_code == status
+        for key, left, redeemed, again in ((uuid4().hex, GOOD, 202, 201), (uuid4().hex, OVER, 404, 410)):
+            made = (await share(ada, key)).json()
+            await move(superuser, "share_codes", "expires_at", left, id=UUID(made["id"]))
+            assert (await share(ada, key)).status_code == again
+            assert (await redeem(caregiver, made["code"])).status_code == redeemed
+
+
+@pytest.mark.usefixtures("wrong_clock")
+async def test_sessions_and_replaced_tokens_are_over_when_the_database_says_so(
+    client: httpx.AsyncClient, superuser: "Connection[Record]"
+) -> None:
+    for left, status in ((GOOD, 200), (OVER, 401)):
+        ada = await Person().register_and_sign_in(client)
+        user_id = UUID(ada.user_id)
+        await move(superuser, "sessions", "expires_at", left, user_id=user_id)
+        assert (await client.get("/v1/me")).status_code == status
+        assert (await refresh(client, ada.tokens["refresh_token"])).status_code == status
+    for ago, status in (("-5 minutes", 200), ("-15 minutes", 401)):  # ten minutes are the grace
+        first = (await Person().register_and_sign_in(client)).tokens["refresh_token"]
+        second = await successor(client, first)
+        await move(superuser, "refresh_tokens", "handed_out_at", "-5 minutes", digest=opaque_tokens.digest(second))
+        assert await successor(client, first) == second
+        await move(superuser, "refresh_tokens", "handed_out_at", "-15 minutes", digest=opaque_tokens.digest(second))
+        assert await successor(client, first) != second
+        await move(superuser, "refresh_tokens", "replaced_at", ago, digest=opaque_tokens.digest(second))
+        assert (await refresh(client, second)).status_code == status
+
+
+async def successor(client: httpx.AsyncClient, token: str) -> str:
+    """The token that comes after this one."""
+    answer = await refresh(client, token)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["refresh_token"])
+
+
+async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    """The answer to a refresh token."""
+    return await client.post("/v1/auth/refresh", json={"refresh_token": token})
 
 
 @pytest.mark.usefixtures("wrong_clock")
