@@ -284,6 +284,10 @@ class Database:
         [row] = await self.execute(
             "SELECT current_setting('server_version_num')::int AS version,"
             " current_setting('synchronous_commit') AS durability, current_setting('fsync') AS fsync,"
+            # Else the log shows the row that a CHECK refused, or what was sent.
+            " current_setting('log_error_verbosity') = 'terse'"
+            " AND current_setting('log_min_error_statement') IN ('fatal', 'panic')"
+            " AND current_setting('log_parameter_max_length_on_error') = '0' AS discreet,"
             # What it is, and whatever it could become by SET ROLE.
             " (SELECT bool_or(rolsuper OR rolbypassrls OR rolcreaterole OR rolname = 'diary_owner')"
             " FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')) AS mighty"
@@ -292,6 +296,8 @@ class Database:
             raise CannotServe("PostgreSQL 15 or newer is needed.")
         if row["durability"] == "off" or row["fsync"] == "off":
             raise CannotServe("synchronous_commit and fsync must be on: an acknowledged entry must survive a crash.")
+        if self.settings.environment == "production" and not row["discreet"]:
+            raise CannotServe("PostgreSQL would log what people write: docs/operate.md says how to set its log.")
         if row["mighty"]:
             raise CannotServe("The serving role must be a plain member of diary_app, not an owner or superuser.")
 

@@ -1,6 +1,7 @@
 """The way to PostgreSQL: what it refuses to serve from, and which failures say "not now"."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -15,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from app.config import Settings
 from app.errors import Unavailable
 from app.postgres import database
-from app.postgres.database import SESSION_SETTINGS, Database, passes, passing_failures
+from app.postgres.database import SESSION_SETTINGS, CannotServe, Database, passes, passing_failures
 from app.services.sync import READ_HEADS
-from tests.conftest import HURRIED, IMPATIENT, url_of
+from tests.conftest import HURRIED, IMPATIENT, make_database, url_of
+from tests.serving import ROOT
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +122,25 @@ async def test_a_server_that_acknowledges_before_it_has_stored_may_not_serve(
             await Database(settings).start()
     finally:
         await superuser.execute(f"ALTER ROLE diary_app IN DATABASE {database_name} RESET synchronous_commit")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["log_error_verbosity = 'default'", "log_min_error_statement = error", "log_parameter_max_length_on_error = -1"],
+)
+async def test_in_production_a_server_whose_log_would_show_records_may_not_serve(
+    settings: Settings, server_url: str, superuser: Superuser, setting: str
+) -> None:
+    name = await make_database(server_url)
+    own = {"environment": "production", "database_url": SecretStr(url_of(server_url, "diary_app", name))}
+    await superuser.execute(f"ALTER DATABASE {name} SET {setting}")
+    with pytest.raises(CannotServe, match="log"):
+        await Database(settings.model_copy(update=own)).start()
+    [guide] = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "operate.md").read_text(), re.DOTALL)
+    await superuser.execute(guide.replace("DATABASE diary", f"DATABASE {name}"))
+    serving = Database(settings.model_copy(update=own))
+    await serving.start()
+    await serving.stop()
 
 
 async def test_a_server_that_is_too_old_may_not_serve(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
