@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=512 * 1024, ge=1024)
     requests_in_progress: int = Field(default=1000, ge=1)  # per worker: about a second's work; more are refused
     requests_per_session: int = Field(default=600, ge=0, le=1_000_000)  # in 10 seconds; 0: no limit
-    requests_per_account: int = Field(default=1200, ge=0, le=1_000_000)  # by all its sessions
+    requests_per_account: int = Field(default=900, ge=0, le=1_000_000)  # by all its sessions
     requests_per_address: int = Field(default=300, ge=0, le=1_000_000)  # of those who are not signed in
     receive_seconds: float = Field(default=20, gt=0, le=25)  # for a whole request, headers and body
     drain_seconds: float | None = Field(default=None, ge=0, le=60)  # ready says 503 so long before closing

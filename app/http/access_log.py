@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, logs
 from app.http import metrics, problems
+from app.http.rate_limits import BYTES_OF_AN_ANSWER
 
 CLIENT_LEFT = 499  # nginx's number: logged and counted when the client closed the connection first; never sent
 
@@ -44,6 +45,8 @@ class AccessLog:
                 await problems.respond(errors.Internal(), request_id)(scope, receive, watch)
         finally:
             metrics.IN_PROGRESS.dec()
+            if sent >= BYTES_OF_AN_ANSWER:
+                scope["state"]["charge"](sent // BYTES_OF_AN_ANSWER)
             _record(scope, status, perf_counter() - started, sent)
 
 

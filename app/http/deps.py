@@ -24,7 +24,7 @@ from app.postgres.database import Database
 from app.security.cursors import Cursors
 from app.security.tokens import AccessTokens, Claims
 from app.services import access, care_team, sessions
-from app.services.access import Caller, Diary
+from app.services.access import Caller, Charge, Diary
 from app.services.sessions import Account
 
 PLACEHOLDER = re.compile(r"{(\w+)")
@@ -58,6 +58,24 @@ async def now(request: Request) -> datetime:
 
 async def public() -> None:
     """The permission of a route that is open to everybody."""
+
+
+async def charge(request: Request) -> Charge:
+    """Counts the call as so many requests more, when it turns out to cost as much."""
+    found: Charge = request.scope["state"]["charge"]
+    return found
+
+
+ChargeOf = Annotated[Charge, Depends(charge)]
+
+
+def counts_as(requests: int) -> Callable[[Request], Awaitable[None]]:
+    """A dependency: the call counts as so many requests."""
+
+    async def counted(request: Request) -> None:
+        request.scope["state"]["charge"](requests - 1)
+
+    return counted
 
 
 def claims_of(scope: Scope) -> Claims | None:
@@ -135,7 +153,7 @@ async def current_user(transaction: Transaction, caller: CallerOf) -> Account:
 async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) -> Diary:
     """A patient's diary, for calls that check session and consent in the database together with their data."""
     parts: State = request.app.state.diary
-    return Diary(parts.database, parts.cursors, caller, patient_id)
+    return Diary(parts.database, parts.cursors, caller, patient_id, charge=request.scope["state"]["charge"])
 
 
 DiaryOf = Annotated[Diary, Depends(open_diary)]

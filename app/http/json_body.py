@@ -31,7 +31,6 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.http import problems, rate_limits
-from app.http.rate_limits import Windows
 from app.security.encoding import DuplicateKey, unique_members
 
 MAX_DEPTH = 32
@@ -99,11 +98,10 @@ class Held:
 class BodyValidation:
     """Passes a request on once its whole body is well formed, with the body as `state["body"]`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, windows: Windows) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.max_bytes = settings.max_body_bytes
         self.seconds = settings.receive_seconds
-        self.windows = windows
         self.held = Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,7 +124,7 @@ class BodyValidation:
                     _check_kind(scope["method"], headers)
                 if headers.get(b"content-encoding") == b"gzip":
                     body = inflate(body, most)
-                rate_limits.charge(self.windows, state["charged"], len(body))
+                state["charge"](len(body) // rate_limits.BYTES_OF_A_REQUEST)
                 state["body"] = parse(body)
         except TooLarge as problem:
             return await _refuse_early(problem, scope, receive, send)

@@ -44,7 +44,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.state.windows = Windows(os.environ.get(rate_limits.FILE))
     app.add_middleware(FastPath, api=app)
     app.add_middleware(Admission, most=settings.requests_in_progress)
-    app.add_middleware(BodyValidation, settings=settings, windows=app.state.windows)
+    app.add_middleware(BodyValidation, settings=settings)
     app.add_middleware(Entrance, api=app)
     app.add_middleware(RateLimit, settings=settings, windows=app.state.windows)
     app.add_middleware(AccessLog)

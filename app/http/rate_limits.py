@@ -6,6 +6,7 @@ count once, and where more clients come than there is room for, the oldest windo
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from mmap import mmap
 from pathlib import Path
@@ -25,7 +26,8 @@ from app.security.client_address import network
 API = "/v1/"  # the rest is for operators: counted apart, so that no client uses up what they need
 WINDOW_SECONDS = 10
 REFUSAL_SECONDS = 1.0  # until a refusal leaves: who repeats at once costs one request a second and connection
-BYTES_OF_A_REQUEST = 32 * 1024  # a body counts as one request more for each
+BYTES_OF_A_REQUEST = 16 * 1024  # a body counts as one request more for each
+BYTES_OF_AN_ANSWER = 128 * 1024  # and an answer for each of these
 FILE = "DIARY_LIMITS_FILE"  # tells workers where the memory is that they share
 
 # The memory: a key, then sets of cells. A cell holds who is counted, and when the window began with the count.
@@ -113,8 +115,8 @@ class RateLimit:
     """Responds with 429 to whoever sends too much, before the body is read or the database asked.
 
     A device that is signed in is counted by its session and, with the account's others, by the account; anybody else by
-    address: a token that is made up buys no second allowance and takes nobody's. `state["charged"]` has the windows,
-    for a body that turns out to be large.
+    address: a token that is made up buys no second allowance and takes nobody's. `state["charge"]` counts so many
+    more, for a call that turns out to cost as much.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, windows: Windows) -> None:
@@ -131,7 +133,8 @@ class RateLimit:
         state = scope["state"]
         charged = self._charged(scope)
         state["client"] = charged[-1][0]  # who holds what is sent: the account, or else the address
-        state["charged"] = charged = [(client, policy) for client, policy in charged if policy.quota]
+        charged = [(client, policy) for client, policy in charged if policy.quota]
+        state["charge"] = partial(charge, self.windows, charged)
         standings = [(policy, self.windows.count(client, policy.quota)) for client, policy in charged]
         if not standings:
             return await self.app(scope, receive, send)
@@ -156,11 +159,11 @@ class RateLimit:
         ]
 
 
-def charge(windows: Windows, charged: "list[tuple[bytes, Policy]]", size: int) -> None:
-    """Counts a body of so many bytes, beyond the request that it came with."""
-    if size >= BYTES_OF_A_REQUEST:
+def charge(windows: Windows, charged: "list[tuple[bytes, Policy]]", requests: int) -> None:
+    """Counts a call as so many requests more than the one that it came as: what they would cost, it does."""
+    if requests > 0:
         for client, policy in charged:
-            windows.count(client, policy.quota, size // BYTES_OF_A_REQUEST)
+            windows.count(client, policy.quota, requests)
 
 
 class Policy:

@@ -7,6 +7,7 @@
 -- A replica cannot write to the audit table: it drafts a page (p_drafting) and returns the ids of its records. The page
 -- is sent only when the primary, called with the etag (p_draft) and the ids (p_drafted) of the draft, responds drafted:
 -- then consent and diary are unchanged and the audit row is written. Else the primary responds with the page itself.
+-- plan_bytes: how much of plans was read for their names and changes, which is what such a page costs.
 -- The steps are in read_steps.sql; what is particular to treatments is in treatments.sql. Over 60 lines because one
 -- query needs its values as plain ones here, and a further step in plpgsql would cost every page its call.
 CREATE OR REPLACE FUNCTION read_page_v1(
@@ -14,7 +15,8 @@ CREATE OR REPLACE FUNCTION read_page_v1(
     p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
     p_before_at timestamptz, p_before_id uuid, p_consent text, p_limit integer, p_known_etags text[], p_drafting boolean,
     p_draft text, p_drafted uuid[], p_request uuid, p_address inet
-) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, consent text, ids uuid[])
+) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, consent text, ids uuid[],
+                 plan_bytes bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -51,6 +53,7 @@ BEGIN
     END IF;
     since := greatest(earliest, visit.data_from);
     parts := page_parts(p_patient, p_kinds);
+    plan_bytes := parts.plan_bytes;
     -- The aggregates take the rows as they come, in the order of their numbers: nothing between could change it.
     SELECT coalesce(array_agg(r.record_id) FILTER (WHERE number <= p_limit), '{}'),
            coalesce(string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',')

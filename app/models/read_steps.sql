@@ -3,22 +3,27 @@
 -- arguments must be plain values there (ADR 8).
 
 -- Which parts a page of these kinds has: what happened, what was agreed and the changes of plans. `labels` are those of
--- the treatments, where there may be events. A diary without a plan has no part that follows from plans.
+-- the treatments, where there may be events; `plan_bytes` is how much had to be read for them and the changes. A diary without a plan has no part that follows from plans.
 CREATE OR REPLACE FUNCTION page_parts(
-    p_patient uuid, p_kinds text[], OUT happened boolean, OUT agreed boolean, OUT changed boolean, OUT labels jsonb
+    p_patient uuid, p_kinds text[], OUT happened boolean, OUT agreed boolean, OUT changed boolean, OUT labels jsonb,
+    OUT plan_bytes bigint
 )
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    plans record;
+    found record;
 BEGIN
     happened := p_kinds IS NULL OR p_kinds && kinds_that_hold('moment');
     agreed := p_kinds IS NULL OR p_kinds && (kinds_that_hold('interval') || kinds_that_hold('singleton'));
     changed := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
     IF p_kinds IS NULL OR 'treatment_event' = ANY (p_kinds) THEN
-        SELECT * INTO plans FROM treatment_labels(p_patient);
-        labels := plans.labels;
-        agreed := agreed AND plans.any_agreed;
-        changed := changed AND plans.any_treatment;
+        SELECT * INTO found FROM treatment_labels(p_patient);
+        labels := found.labels;
+        plan_bytes := found.bytes;
+        agreed := agreed AND found.any_agreed;
+        changed := changed AND found.any_treatment;
+    ELSIF changed THEN
+        SELECT sum(octet_length(document::text)) INTO plan_bytes
+        FROM records WHERE patient_id = p_patient AND valid_to IS NOT NULL AND NOT deleted;
     END IF;
 END $$;
 

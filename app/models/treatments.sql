@@ -28,10 +28,10 @@ END $$;
 -- whether that is a treatment (NULL where nothing is). It reads few records, along an index of their own.
 -- (Of SQL and STABLE: PostgreSQL then expands it in place.)
 CREATE OR REPLACE FUNCTION treatment_labels(p_patient uuid)
-RETURNS TABLE (labels jsonb, any_agreed boolean, any_treatment boolean)
+RETURNS TABLE (labels jsonb, any_agreed boolean, any_treatment boolean, bytes bigint)
 LANGUAGE sql STABLE AS $$
     SELECT jsonb_object_agg(id, treatment_label(document)) FILTER (WHERE kind = 'treatment'), count(*) > 0,
-           bool_or(kind = 'treatment')
+           bool_or(kind = 'treatment'), sum(octet_length(document::text))
     FROM records WHERE patient_id = p_patient AND valid_to IS NOT NULL AND NOT deleted
 $$;
 

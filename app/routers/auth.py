@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.errors import AccountNotReady, NotFound, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
 from app.http import problems
-from app.http.deps import Now, Parts
+from app.http.deps import Now, Parts, counts_as
 from app.schemas.auth import (
     JWKS_EXAMPLE,
     ActivationIn,
@@ -19,7 +19,7 @@ from app.schemas.auth import (
     UserRef,
 )
 from app.schemas.base import Json
-from app.services import auth, invitations, sessions
+from app.services import auth, costs, invitations, sessions
 from app.services.sessions import SignedIn
 
 router = APIRouter(tags=["sign-in"])
@@ -27,6 +27,7 @@ router = APIRouter(tags=["sign-in"])
 
 @router.post(
     "/v1/auth/register",
+    dependencies=[Depends(counts_as(costs.PASSWORD))],
     status_code=202,
     summary="Register a patient account",
     responses=problems.responses(TooManyRequests, Unavailable),
@@ -40,6 +41,7 @@ async def register(request: Request, parts: Parts, now: Now, body: RegistrationI
 
 @router.post(
     "/v1/auth/activate",
+    dependencies=[Depends(counts_as(costs.PASSWORD))],
     status_code=204,
     response_class=Response,
     summary="Activate an account",
@@ -52,6 +54,7 @@ async def activate(parts: Parts, now: Now, body: ActivationIn) -> None:
 
 @router.post(
     "/v1/auth/sessions",
+    dependencies=[Depends(counts_as(costs.PASSWORD))],
     status_code=201,
     summary="Sign in",
     response_model_exclude_none=True,

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from app.errors import Gone, NotFound, NotVerified, StepUpRequired, TooManyRequests
 from app.http import problems
-from app.http.deps import CallerOf, Cursor, Limit, Now, Parts, PlainBoolean, Transaction, own_diary
+from app.http.deps import CallerOf, ChargeOf, Cursor, Limit, Now, Parts, PlainBoolean, Transaction, own_diary
 from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
-from app.services import care_team
+from app.services import care_team, costs
 from app.services.access import Diary
 
 router = APIRouter(prefix="/v1", tags=["consent"])
@@ -64,9 +64,11 @@ async def redeem_share_code(parts: Parts, caller: CallerOf, now: Now, body: Rede
     summary="List the consents I gave",
     response_model_exclude_none=True,
 )
-async def list_grants(transaction: Transaction) -> GrantList:
+async def list_grants(transaction: Transaction, charge: ChargeOf) -> GrantList:
     """Every consent to see this diary, newest first: waiting, active and ended."""
-    return GrantList(items=await care_team.list_given(transaction))
+    given = await care_team.list_given(transaction)
+    charge(len(given) // costs.GRANTS)
+    return GrantList(items=given)
 
 
 @router.post(
@@ -114,4 +116,6 @@ async def list_accesses(
     cursor: Cursor = None,
 ) -> AccessLogPage:
     """Who read or changed the diary, when and by which consent, and who was refused; newest first."""
-    return await care_team.read_access_log(transaction, diary, include_own, limit, cursor)
+    page = await care_team.read_access_log(transaction, diary, include_own, limit, cursor)
+    diary.charge(len(page.items) // costs.ACCESSES)
+    return page

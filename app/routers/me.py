@@ -7,10 +7,21 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from app.http import etags
 from app.http import record_responses as responses
-from app.http.deps import CallerOf, CurrentUser, Cursor, IfNoneMatch, Limit, Now, Parts, Transaction, current_user
+from app.http.deps import (
+    CallerOf,
+    ChargeOf,
+    CurrentUser,
+    Cursor,
+    IfNoneMatch,
+    Limit,
+    Now,
+    Parts,
+    Transaction,
+    current_user,
+)
 from app.schemas.auth import DeviceSessionList, DeviceSessionOut, EndedSessionOut, MeOut
 from app.schemas.care_team import GrantList, Panel
-from app.services import care_team, sessions
+from app.services import care_team, costs, sessions
 
 router = APIRouter(prefix="/v1/me", tags=["me"])
 
@@ -79,10 +90,16 @@ async def revoke_other_sessions(
     **responses.showing(Panel),
 )
 async def list_patients(
-    parts: Parts, caller: CallerOf, limit: Limit = 50, cursor: Cursor = None, if_none_match: IfNoneMatch = None
+    parts: Parts,
+    caller: CallerOf,
+    charge: ChargeOf,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """By name: how far each has come, by which consent, and the last seven days at a glance."""
     panel = await care_team.read_panel(parts.database, parts.cursors, caller, limit, cursor)
+    charge(len(panel.items) // costs.PANEL)
     body = panel.model_dump_json().encode()
     return responses.unless_known(body, f'"{etags.tag_of(body)}"', if_none_match)
 
@@ -93,6 +110,8 @@ async def list_patients(
     summary="List the consents I hold",
     response_model_exclude_none=True,
 )
-async def list_held_grants(transaction: Transaction, caller: CallerOf) -> GrantList:
+async def list_held_grants(transaction: Transaction, caller: CallerOf, charge: ChargeOf) -> GrantList:
     """Consents to me or to my organisation, in the words that the patient sees."""
-    return GrantList(items=await care_team.list_held(transaction, caller))
+    held = await care_team.list_held(transaction, caller)
+    charge(len(held) // costs.GRANTS)
+    return GrantList(items=held)

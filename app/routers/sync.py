@@ -7,10 +7,10 @@ from fastapi.responses import JSONResponse
 
 from app.errors import InvalidCursor, ResyncRequired
 from app.http import problems, validation
-from app.http.deps import CallerOf, Cursor, DiaryOf, Now, Parts, PlainNumber, SchemaKnown, current_user
+from app.http.deps import CallerOf, ChargeOf, Cursor, DiaryOf, Now, Parts, PlainNumber, SchemaKnown, current_user
 from app.http.record_responses import JSON
 from app.schemas.sync import DigestIn, DigestOut, HeadsOut, PullOut, PushIn, PushOut
-from app.services import sync
+from app.services import costs, sync
 
 router = APIRouter(prefix="/v1", tags=["sync"])
 
@@ -54,6 +54,8 @@ async def compare_diaries(diary: DiaryOf, body: DigestIn) -> Response:
 
 
 @router.get("/sync/heads", dependencies=[Depends(current_user)], summary="Which diaries moved?")
-async def read_heads(parts: Parts, caller: CallerOf) -> HeadsOut:
+async def read_heads(parts: Parts, caller: CallerOf, charge: ChargeOf) -> HeadsOut:
     """How far each diary has come that one may see: pull those whose head is another than the last."""
-    return HeadsOut.model_validate({"items": await sync.read_heads(parts.database, caller)})
+    heads = await sync.read_heads(parts.database, caller)
+    charge(len(heads) // costs.HEADS)
+    return HeadsOut.model_validate({"items": heads})

@@ -1,5 +1,6 @@
 """Who calls, whose diary it is, and whether the database authorizes the one for the other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ OPEN_DIARY = Function(
     "open_diary_v1", "session uuid, patient uuid, scope text, action text, request uuid, address inet"
 )
 OPEN_OWN_DIARY = Function("open_own_diary_v1", "session uuid, patient uuid, action text, request uuid, address inet")
+Charge = Callable[[int], None]
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
     "not_found": NotFound,
@@ -35,6 +37,10 @@ class Caller:
     role: str = "patient"
 
 
+def free(requests: int) -> None:
+    """Nobody counts what is done here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Diary:
     """One patient's diary as one caller asks for it. It grants nothing: each call asks access() with its data."""
@@ -44,6 +50,7 @@ class Diary:
     caller: Caller
     patient_id: UUID
     outbox_empty: bool = False  # the device has nothing left to send after this call
+    charge: Charge = free  # counts this call as so many requests more: see costs.py
 
     def asked(self, action: str) -> dict[str, Any]:
         """Who asks for what, in the parameters that every function about a diary has."""

@@ -22,7 +22,8 @@ from app.schemas.adherence import MOST, AdherenceOut, LeftOut, OverallAdherence,
 from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventOut, event_of
 from app.schemas.treatments import TreatmentOut
-from app.services.access import Diary, refuse
+from app.services import costs
+from app.services.access import Charge, Diary, free, refuse
 
 SCOPE = "adherence:read"
 READ_COURSE = Function(
@@ -48,14 +49,14 @@ class _Followed:
 
 async def read(diary: Diary, start: date, end: date, now: datetime) -> AdherenceOut:
     """The figures of the local days start…end, both included, as far as the consent reaches back."""
-    asked = diary.asked("adherence.read")
-    call = READ_COURSE(**asked, scope=SCOPE, first_day=start, last_day=end, limit=MOST)
-    [course] = await diary.database.call_alone(call, diary.caller.user_id)
+    asked = {**diary.asked("adherence.read"), "scope": SCOPE, "first_day": start, "last_day": end, "limit": MOST}
+    with costs.stopped_counts(diary.charge):
+        [course] = await diary.database.call_alone(READ_COURSE(**asked), diary.caller.user_id)
     refuse(course["outcome"])
     first = max(start, _first_day(course["data_from"], course["time_zone"]))
     if first > end:
         raise InsufficientScope
-    return await to_thread.run_sync(_computed, course, first, end, now, limiter=_threads)
+    return await to_thread.run_sync(_computed, course, first, end, now, diary.charge, limiter=_threads)
 
 
 def assessed(
@@ -65,6 +66,7 @@ def assessed(
     start: date,
     end: date,
     word: Word,
+    charge: Charge = free,
 ) -> AdherenceOut:
     """The figures of the local days start…end, both included, of each treatment and of all together.
 
@@ -72,7 +74,7 @@ def assessed(
     Raises Invalid where the figures would keep the server from answering anybody else.
     """
     followed = _followed(treatments, events, start, end)
-    _check_work(followed, start, end)
+    charge(_work(followed, start, end) // costs.ADDED_UP)
     assessments = [assess(one.plan, one.events, start, end, word, readings) for one in followed]
     return AdherenceOut(
         from_=start,
@@ -93,14 +95,15 @@ def _first_day(data_from: datetime | None, zone: str) -> date:
     return local.date() + timedelta(days=local.time() > time.min)
 
 
-def _computed(course: Any, start: date, end: date, now: datetime) -> AdherenceOut:
+def _computed(course: Any, start: date, end: date, now: datetime, charge: Charge) -> AdherenceOut:
     """The figures of what read_course() found."""
     treatments = _treatments.validate_json(course["treatments"])
     events = _events.validate_json(course["events"])
+    charge(len(treatments) // costs.TREATMENTS + len(events) // costs.EVENTS)
     if max(len(treatments), len(events)) > MOST:
         _refuse_work()
     readings = [Reading(at, value) for at, value in _readings.validate_json(course["readings"])]
-    return assessed(treatments, events, readings, start, end, Word(now, course["outbox_empty_at"]))
+    return assessed(treatments, events, readings, start, end, Word(now, course["outbox_empty_at"]), charge)
 
 
 def _followed(
@@ -126,14 +129,15 @@ def _began(one: _Followed) -> tuple[datetime, str]:
     return one.plan.regimens[0].valid_from, one.treatment.id
 
 
-def _check_work(followed: Sequence[_Followed], start: date, end: date) -> None:
-    """Refuses more arithmetic than may be done while others wait."""
+def _work(followed: Sequence[_Followed], start: date, end: date) -> int:
+    """How much arithmetic it is; refuses more than may be done while others wait."""
     work = len(followed)
     for one in followed:
         around = regimens.margin(one.plan)
         work += regimens.most_due(one.plan, start - around, end + around) + len(one.events)
     if work > MOST:
         _refuse_work()
+    return work
 
 
 def _refuse_work() -> NoReturn:

@@ -11,7 +11,9 @@ from uuid import UUID
 
 from app.errors import ConsentChanged, Gone, InvalidCursor, NotFound, Problem
 from app.postgres.functions import Function
+from app.schemas.kinds import BY_NAME
 from app.security.cursors import Cursors
+from app.services import costs
 from app.services.access import Diary, refuse
 
 WRITE_RECORDS = Function(
@@ -105,6 +107,15 @@ class Filters:
         rare = self.kinds is not None and "entry" not in self.kinds
         return rare or any((self.region, self.character, self.scale, self.treatment_id))
 
+    @property
+    def passing(self) -> bool:
+        """Whether they may be passed among all that happened, of which there is most."""
+        return self.sparse and (self.kinds is None or any(_happens(kind) for kind in self.kinds))
+
+
+def _happens(kind: str) -> bool:
+    return kind in BY_NAME and BY_NAME[kind].holds == "moment"
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
@@ -176,11 +187,20 @@ async def read_page(
         "limit": limit,
     }
     asked = {**diary.asked(action), "scope": scope, **sought}
-    row = await _page(diary, asked, tuple(tag.partition(".")[0] for tag in known_etags), alone=filters.sparse)
+    with costs.stopped_counts(diary.charge):
+        row = await _page(diary, asked, tuple(tag.partition(".")[0] for tag in known_etags), alone=filters.sparse)
     _refuse_read(row["outcome"])
+    diary.charge((row["plan_bytes"] or 0) // costs.PLAN_BYTES)
+    if filters.passing and row["items"] is not None:
+        diary.charge(_head(row["etag"]) // costs.PASSED)
     last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]), row["consent"])
     page = RenderedPage(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
     return page if filters.to is None else _of_past_days(page, known_etags)
+
+
+def _head(etag: str) -> int:
+    """How many changes the diary has, of its ETag."""
+    return int(etag.split("-")[1])
 
 
 def _of_past_days(page: RenderedPage, known_etags: tuple[str, ...]) -> RenderedPage:

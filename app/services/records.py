@@ -11,7 +11,7 @@ from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFou
 from app.schemas.base import Json
 from app.schemas.records import Fields, RecordKind
 from app.schemas.since import keep_inside, keep_newer
-from app.services import record_store
+from app.services import costs, record_store
 from app.services.access import Diary
 from app.services.record_store import Filters, RecordWrite, RenderedPage, WriteResult
 
@@ -84,6 +84,7 @@ async def revise(
 ) -> Stored:
     """Applies a merge patch (RFC 7396) to version `base_version`; one that changes nothing is no change."""
     version, current = await _read_to_change(kind, diary, record_id)
+    diary.charge(len(current) // costs.MERGED_BYTES)
     own = _own(kind, json.loads(current))
     merged = _merge(own, patch)
     if merged != own and version != base_version:

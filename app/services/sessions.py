@@ -181,7 +181,14 @@ async def purge_regularly(database: Database) -> None:
     while True:
         await asyncio.sleep(PURGE_SECONDS)
         with suppress(Unavailable):
-            await database.call(PURGE_SESSIONS())
+            await purge(database)
+
+
+async def purge(database: Database) -> None:
+    """Removes what is long over, however much it is: in short transactions, so that nobody waits for them."""
+    more = True
+    while more:
+        [[more]] = await database.call(PURGE_SESSIONS())
 
 
 async def _lock_chain(transaction: AsyncSession, token: str, secret: bytes, now: datetime) -> Chain | None:

@@ -6,14 +6,16 @@ from uuid import UUID
 from app.domain import regimens
 from app.schemas.slots import Period, Slot, SlotsOut, plan_of
 from app.schemas.treatments import TREATMENT, TreatmentOut
-from app.services import record_store
+from app.services import costs, record_store
 from app.services.access import Diary
 
 
 async def read_slots(diary: Diary, treatment_id: UUID, start: date, end: date) -> SlotsOut:
     """What a stored treatment makes due on the local days start…end, both included."""
     _, stored = await record_store.read(diary, "treatments.expand", TREATMENT.read_scope, TREATMENT.name, treatment_id)
-    return expanded(TreatmentOut.model_validate_json(stored), start, end)
+    found = expanded(TreatmentOut.model_validate_json(stored), start, end)
+    diary.charge((len(found.slots) + len(found.periods)) // costs.PLACES)
+    return found
 
 
 def expanded(treatment: TreatmentOut, start: date, end: date) -> SlotsOut:

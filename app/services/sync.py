@@ -18,7 +18,7 @@ from app.schemas.kinds import BY_NAME
 from app.schemas.records import AnyKind
 from app.schemas.since import SCHEMA
 from app.schemas.sync import MOST_COMPARED, DigestIn, Mutation, PushIn
-from app.services import access, record_store, records
+from app.services import access, costs, record_store, records
 from app.services.access import Caller, Diary
 from app.services.record_store import RecordWrite, WriteResult
 from app.services.records import Validate
@@ -60,6 +60,7 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
         changes.append(change)
     said = replace(diary, outbox_empty=body.outbox_empty and not refused)
     outcomes = await record_store.write(said, "sync.push", None, changes, body.epoch)
+    diary.charge(len(changes) // costs.MUTATIONS)
     skew = round((now - body.client_now).total_seconds())
     if abs(skew) >= SKEWED:
         note = "UPDATE sessions SET clock_skew_seconds = $2 WHERE id = $1"
@@ -125,6 +126,7 @@ async def compare(diary: Diary, body: DigestIn) -> bytes:
         diary.caller.user_id,
     )
     access.refuse(row["outcome"])
+    diary.charge(costs.DIGEST)
     rest = {"compared_to": row["compared_to"], "epoch": str(row["epoch"]), "head": row["head"]}
     return b'{"differences":[%b],%b' % (row["differences"], json.dumps(rest).encode()[1:])
 

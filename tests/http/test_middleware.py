@@ -19,7 +19,6 @@ from starlette.types import Message, Scope
 
 from app.config import Settings
 from app.http import access_log, json_body, metrics, middleware, problems
-from app.http.rate_limits import Windows
 
 pytestmark = pytest.mark.anyio
 
@@ -200,7 +199,7 @@ async def test_other_protocols_pass_untouched() -> None:
         seen.append(scope)
 
     settings = Settings(environment="development")
-    app = middleware.RequestContext(access_log.AccessLog(json_body.BodyValidation(inner, settings, Windows())))
+    app = middleware.RequestContext(access_log.AccessLog(json_body.BodyValidation(inner, settings)))
     await app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # nothing is received or sent
     assert seen == [{"type": "lifespan"}]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -14,13 +15,15 @@ import pytest
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.http import rate_limits
+from app.http import access_log, rate_limits
 from app.http.rate_limits import Standing, Windows
 from app.main import create_app
 from app.security.client_address import network
+from app.services import costs
 from tests.conftest import connect
 from tests.http.test_server import TinyApp, _answer, answers, ask, port_of, start_process
-from tests.people import Phone
+from tests.people import Phone, entry, treatment
+from tests.routers.test_sync import put
 from tests.waiting import PATIENCE, block_until
 
 pytestmark = pytest.mark.anyio
@@ -262,6 +265,80 @@ async def test_a_large_body_counts_as_many_requests(settings: Settings, clock: C
             sent = [await http.post(f"{ada.diary}/entries", content=body, headers=headers | more) for _ in range(3)]
             assert [answer.status_code for answer in sent] == [422, 422, 429]
             assert told(sent[1])[1] == '"session";r=0;t=10'
+
+
+async def counted(app: FastAPI, phone: Phone, method: str, path: str, **sent: Any) -> tuple[int, int]:
+    """The status of a call, and as how many requests it counted."""
+    left = []
+    for _ in range(2):
+        answer = await phone.http.get("/v1/me")
+        left.append(int(answer.headers["RateLimit"].split(";")[1].removeprefix("r=")))
+        if len(left) == 1:
+            response = await phone.http.request(method, path, **sent)
+    return response.status_code, left[0] - left[1] - 1
+
+
+@asynccontextmanager
+async def generous(settings: Settings, clock: Clock, ada: Phone) -> AsyncIterator[tuple[FastAPI, Phone]]:
+    """Ada's phone, with a service that has a limit which nobody reaches, and shows what counted."""
+    async with limited(settings, clock, requests_per_session=100_000) as app, connect(app) as http:
+        http.headers = ada.http.headers
+        yield app, Phone(http, ada.person, ada.tokens)
+
+
+async def test_a_call_counts_as_what_it_costs(
+    settings: Settings, clock: Clock, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = treatment(*(f"{hour:02}:00" for hour in range(24)))
+    assert (await ada.post("/treatments", plan)).status_code == 201
+    monkeypatch.setattr(costs, "PASSED", 10)
+    async with generous(settings, clock, ada) as (app, phone):
+        diary = phone.diary
+
+        async def as_many(method: str, path: str, **sent: Any) -> int:
+            status, requests = await counted(app, phone, method, path, **sent)
+            assert status in (200, 201), path
+            return requests
+
+        mutations = [put("entry", entry()) for _ in range(100)]
+        body = {"device_id": "phone", "client_now": "2026-03-29T08:00:00Z", "mutations": mutations}
+        size = len(json.dumps(body, separators=(",", ":"))) // rate_limits.BYTES_OF_A_REQUEST
+        assert await as_many("POST", f"{diary}/sync/push", json=body) == 1 + size + 100 // costs.MUTATIONS
+        assert await as_many("POST", f"{diary}/entries", json=entry()) == 1
+        assert await as_many("GET", f"{diary}/entries?limit=50") == 1
+        assert await as_many("GET", f"{diary}/entries?region=head_front_right") == 11  # of 102 changes, all passed
+        assert await as_many("GET", f"{diary}/treatments") == 1  # along an index of their own
+        assert await as_many("POST", f"{diary}/sync/digest", json={"records": []}) == 2
+        days = "from=2026-04-01&to=2026-05-10"
+        due = 40 * 24
+        assert await as_many("GET", f"{diary}/treatments/{plan['id']}/slots?{days}") >= 1 + due // costs.PLACES
+        assert await as_many("GET", f"{diary}/adherence?{days}") >= 1 + due // costs.ADDED_UP
+        credentials = {"email": ada.person.email, "password": ada.person.password}
+        assert await as_many("POST", "/v1/auth/sessions", json=credentials) == costs.PASSWORD
+
+
+async def test_a_page_counts_as_the_plans_that_it_read(
+    settings: Settings, clock: Clock, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "PLAN_BYTES", 500)
+    async with generous(settings, clock, ada) as (app, phone):
+        assert await counted(app, phone, "GET", f"{phone.diary}/timeline") == (200, 1)
+        for _ in range(6):
+            assert (await phone.post("/treatments", treatment("08:00"))).status_code == 201
+        for path in ("timeline", "timeline?kinds=treatment_change", "treatment-events"):
+            status, requests = await counted(app, phone, "GET", f"{phone.diary}/{path}")
+            assert status == 200
+            assert 6 < requests < 18, path  # of 500 to 1500 bytes each
+        assert await counted(app, phone, "GET", f"{phone.diary}/entries") == (200, 1)
+
+
+async def test_a_large_answer_counts_as_many_requests(
+    settings: Settings, clock: Clock, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_log, "BYTES_OF_AN_ANSWER", 1000)
+    async with generous(settings, clock, ada) as (app, phone):
+        size = len((await phone.http.get("/v1/vocabularies")).content)
+        assert await counted(app, phone, "GET", "/v1/vocabularies") == (200, 1 + size // 1000)
 
 
 @asynccontextmanager

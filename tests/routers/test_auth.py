@@ -21,7 +21,7 @@ from app.config import Settings
 from app.http import deps
 from app.main import create_app
 from app.security import passwords, tokens
-from app.services import invitations, throttle
+from app.services import invitations, sessions, throttle
 from tests.answers import pointers, told, without_request_id
 from tests.conftest import connect
 from tests.people import PASSWORD, Person, Phone
@@ -485,6 +485,25 @@ async def test_a_session_that_is_long_over_is_removed_unless_it_wrote_to_a_diary
         await superuser.execute("SELECT purge_sessions_v1()")
         left = await superuser.fetch("SELECT id FROM sessions WHERE id = ANY ($1)", [silent, wrote])
         assert {row["id"] for row in left} == expected
+
+
+async def test_a_purge_goes_on_until_nothing_is_left(app: FastAPI, ada: Phone, superuser: Connection) -> None:
+    account, many = UUID(ada.user_id), 2100
+    await superuser.execute(
+        "WITH ended AS (INSERT INTO sessions (user_id, expires_at, revoked_at)"
+        " SELECT $1, now() - interval '40 days', now() - interval '40 days' FROM generate_series(1, $2::integer)"
+        " RETURNING id)"
+        " INSERT INTO refresh_tokens (digest, session_id, state, salt, handed_out_at)"
+        " SELECT sha256(id::text::bytea), id, 'successor', '', now() FROM ended",
+        account,
+        many,
+    )
+    kept = "SELECT count(*) FROM refresh_tokens JOIN sessions ON id = session_id WHERE user_id = $1"
+    assert await superuser.fetchval(kept, account) > many
+    await sessions.purge(app.state.diary.database)
+    assert await superuser.fetchval("SELECT count(*) FROM sessions WHERE user_id = $1", account) == 1
+    assert await superuser.fetchval(kept, account) == 1
+    assert (await ada.get()).status_code == 200
 
 
 async def test_another_secret_ends_no_session(app: FastAPI, ada: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
