@@ -27,7 +27,7 @@ from app.postgres import connections, distribution, embedded, programs, restarts
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
-from app.services import accounts, backups, invitations, restores
+from app.services import accounts, audit, backups, invitations, restores
 from app.services import verify as verification
 
 DATABASE = "diary"
@@ -42,6 +42,7 @@ SAYING_WHY = (
     backups.Unreadable,
     CannotServe,
     connections.NotTheOwner,
+    audit.NotSettled,
 )
 # What the commands do that need nothing but the address of an account.
 ON_ACCOUNT = {
@@ -64,6 +65,8 @@ keys = typer.Typer(help="Look at signing keys, and take old ones away.", no_args
 admin.add_typer(keys, name="keys")
 people = typer.Typer(help="List accounts, disable and enable them.", no_args_is_help=True)
 admin.add_typer(people, name="people")
+trail = typer.Typer(help="Seal the audit trail: docs/operate.md says where to keep its anchors.", no_args_is_help=True)
+cli.add_typer(trail, name="audit")
 backup = typer.Typer(help="Look at backups: docs/backup.md says how to make them.", no_args_is_help=True)
 cli.add_typer(backup, name="backup")
 
@@ -169,15 +172,29 @@ def openapi() -> None:
 
 
 @cli.command()
-def verify() -> None:
-    """Look for damage: in what guards the data, then in diaries and audit trail; exits with 1 where there is any."""
+def verify(
+    anchor: Annotated[str | None, typer.Option(help="Kept outside: tells what was cut off or made anew.")] = None,
+) -> None:
+    """Look for damage in diaries, audit trail and what guards them: exits with 1, or prints the trail's anchor."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
         progress = _show_progress if sys.stderr.isatty() else None
-        findings = verification.run(url, progress, distributed=settings.database_distributed)
+        findings = verification.run(url, progress, distributed=settings.database_distributed, anchor=anchor)
+        if not findings:
+            _print_anchor(verification.present_anchor(url))
     if findings:
         typer.echo("\n".join(findings))
         raise typer.Exit(1)
+
+
+@trail.command()
+def seal() -> None:
+    """Seal what has happened until now, as the service does by itself, and print the anchor to be kept outside."""
+    _print_anchor(_as_owner(audit.seal_now))
+
+
+def _print_anchor(anchor: str | None) -> None:
+    typer.echo("Nothing is sealed yet." if anchor is None else anchor)
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -340,7 +357,7 @@ def _said_plainly() -> Iterator[None]:
     """Ends the command with one sentence where the machine or the operator, not the program, is at fault."""
     try:
         yield
-    except (invitations.Refused, tokens.NotRetired) as error:
+    except (invitations.Refused, tokens.NotRetired, audit.NoAnchor) as error:
         _fail(str(error), 2)
     except Exception as error:  # told by their cause too, wherever it came from; what has no sentence goes on
         sentence = _sentence(error)

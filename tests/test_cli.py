@@ -23,7 +23,7 @@ from app import cli
 from app.config import Settings
 from app.models.revision import REVISION
 from app.postgres import embedded, programs
-from app.services import verify
+from app.services import audit, verify
 from tests.conftest import Run, create_database, url_of
 from tests.test_migrations import fill
 
@@ -154,7 +154,17 @@ def database_url(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_migrate_can_be_repeated_and_verify_then_finds_nothing(run: Run, database_url: str) -> None:
     assert run("migrate") == (0, f"Migrated to {REVISION}.\n", "")
     assert run("migrate") == (0, f"It stands at {REVISION} already.\n", "")
-    assert run("verify") == (0, "", "")
+    assert run("verify") == (0, "Nothing is sealed yet.\n", "")
+
+
+def test_an_anchor_that_the_trail_does_not_reach_is_a_finding_and_what_is_none_is_refused(
+    run: Run, database_url: str
+) -> None:
+    assert run("migrate")[0] == 0
+    assert run("audit", "seal") == (0, "Nothing is sealed yet.\n", "")
+    ends = "the audit trail ends before the anchor: 1\n  audit segment 7\n"
+    assert run("verify", "--anchor", "7:" + "a" * 64) == (1, ends, "")
+    assert run("verify", "--anchor", "7") == (2, "", f"{audit.NOT_ONE}\n")
 
 
 def test_restored_says_what_it_took_back(run: Run, admin: Run) -> None:

@@ -44,7 +44,7 @@ OF_NOBODY = {
     "sign_in_delays",
     "users",
 }
-NEVER_READ = {"record_versions"}  # only through functions
+NEVER_READ = {"diary_seals", "record_versions"}  # only through functions
 # What keeps a function of the database to one patient. Clocks and grants are read to find out whose turn it is and who
 # may see what, so no context can guard them; what they hold is numbers and names of scopes.
 FILTER = re.compile(

@@ -261,6 +261,7 @@ def test_production_refuses_plain_http(run: Run, monkeypatch: pytest.MonkeyPatch
 COMMANDS = [
     ("migrate",),
     ("verify",),
+    ("audit", "seal"),
     ("restored",),
     ("admin", "create", "olga@example.org"),
     ("admin", "organisation", "Pain clinic Mitte"),

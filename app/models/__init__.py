@@ -1,6 +1,6 @@
 """Tables, and beside them (`*.sql`) the functions, policies and views that guard them."""
 
-from app.models.audit import AuditEvent, AuditSegment
+from app.models.audit import AuditEvent, AuditSegment, DiarySeal
 from app.models.auth import DeviceSession, Invitation, RefreshToken, SignInDelay, User
 from app.models.base import Base
 from app.models.care_team import Clinician, Grant, Organisation, ShareCode
@@ -13,6 +13,7 @@ __all__ = [
     "Base",
     "Clinician",
     "DeviceSession",
+    "DiarySeal",
     "Grant",
     "Invitation",
     "Organisation",

@@ -40,12 +40,26 @@ class AuditEvent(Base):
 
 
 class AuditSegment(Base):
-    """A sealed run of audit events, from the segment before up to `to_id`, chained by digest."""
+    """A sealed run of audit events, from the segment before up to `to_id`, with the seals of diaries of its number.
+
+    Chained by digest: `number:digest` is an anchor. Whoever keeps it elsewhere can tell that nothing before it changed.
+    """
 
     __tablename__ = "audit_segments"
 
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     to_id: Mapped[int] = mapped_column(BigInteger)
     events: Mapped[int] = mapped_column(BigInteger)
-    digest: Mapped[bytes]  # sha256(previous digest, the events in order)
+    digest: Mapped[bytes]  # sha256(previous digest, the events in order, the seals of diaries)
     sealed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class DiarySeal(Base):
+    """The changes of a diary, from the seal before up to `change_seq`, chained by digest; a part of the segment."""
+
+    __tablename__ = "diary_seals"
+
+    patient_id: Mapped[UUID] = mapped_column(primary_key=True)
+    change_seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    segment: Mapped[int] = mapped_column(BigInteger, index=True)
+    digest: Mapped[bytes]  # sha256(previous digest, the changes in order)

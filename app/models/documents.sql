@@ -9,15 +9,26 @@ LANGUAGE sql STABLE AS $$
                      || substr(convert_to(document::text, 'UTF8'), 2) END
 $$;
 
+-- What the server says of a version, with which its document begins.
+-- (Of SQL and STABLE: PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION server_fields(
+    kind text, id uuid, patient_id uuid, version integer, change_seq bigint, deleted boolean, author_id uuid,
+    received_at timestamptz
+) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT '{"kind":"' || kind || '","id":"' || id || '","patient_id":"' || patient_id
+        || '","version":' || version || ',"change_seq":' || change_seq
+        || ',"deleted":' || deleted::text || ',"author_id":"' || author_id || '","received_at":"'
+        || to_char(received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || '"'
+$$;
+
 -- The document of a new version: the server's fields, then the client's as they came.
 -- `birth_dates` maps each scale used to the earliest and latest birth date it is validated for.
 CREATE OR REPLACE FUNCTION compose(item records, document text, birth_dates json, birth_date date) RETURNS json
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    server text := '{"kind":"' || item.kind || '","id":"' || item.id || '","patient_id":"' || item.patient_id
-        || '","version":' || item.version || ',"change_seq":' || item.change_seq
-        || ',"deleted":' || item.deleted::text || ',"author_id":"' || item.author_id || '","received_at":"'
-        || to_char(item.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || '"';
+    server text := server_fields(item.kind, item.id, item.patient_id, item.version, item.change_seq, item.deleted,
+                                 item.author_id, item.received_at);
 BEGIN
     IF item.deleted THEN
         RETURN server || '}';
@@ -29,3 +40,11 @@ BEGIN
     END IF;
     RETURN server || ',' || substr(document, 2);
 END $$;
+
+-- What the client sent of a document, which is what its content hash covers: the rest of it after the server's fields.
+CREATE OR REPLACE FUNCTION sent_document(document text, server text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '{' || substr(document, length(server) + 2 + CASE
+        WHEN starts_with(substr(document, length(server) + 1), ',"outside_validated_age":[')
+            THEN position(']' IN substr(document, length(server) + 1)) ELSE 0 END)
+$$;

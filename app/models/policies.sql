@@ -38,6 +38,12 @@ CREATE POLICY in_visit ON audit_events FOR SELECT TO diary_app USING (
     patient_id = (SELECT patient FROM visit())
 );
 
+ALTER TABLE diary_seals ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS in_visit ON diary_seals;
+CREATE POLICY in_visit ON diary_seals FOR SELECT TO diary_app USING (
+    patient_id = (SELECT patient FROM visit())
+);
+
 ALTER TABLE patients ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS in_visit ON patients;
 CREATE POLICY in_visit ON patients FOR SELECT TO diary_app USING (

@@ -36,12 +36,35 @@ BEGIN
         FROM records r JOIN record_versions v
             ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
         WHERE r.patient_id = p_patient
-          AND (v.content_hash <> r.content_hash
+          AND ((v.content_hash, v.author_id, v.session_id, v.received_at)
+               IS DISTINCT FROM (r.content_hash, r.author_id, r.session_id, r.received_at)
+               OR v.document IS NOT NULL OR v.note IS NOT NULL
                OR (r.document ->> 'patient_id', r.document ->> 'kind', r.document ->> 'id', r.document ->> 'version',
                    r.document ->> 'change_seq', r.document ->> 'deleted')
                   IS DISTINCT FROM (r.patient_id::text, r.kind, r.id::text, r.version::text, r.change_seq::text,
                                     r.deleted::text)
                OR r.document::jsonb ? 'note')
+        UNION ALL
+        SELECT CASE WHEN starts_with(v.document, v.server) THEN 'the content of a version is not what its hash says'
+                    ELSE 'a version differs from its own document' END, v.record_id
+        FROM (SELECT v.record_id, v.deleted, v.content_hash,
+                     CASE WHEN v.version = r.version THEN r.document ELSE v.document END::text AS document,
+                     server_fields(r.kind, v.record_id, p_patient, v.version, v.change_seq, v.deleted, v.author_id,
+                                   v.received_at) AS server
+              FROM record_versions v JOIN records r ON r.patient_id = v.patient_id AND r.id = v.record_id
+              WHERE v.patient_id = p_patient) v
+        WHERE CASE WHEN NOT starts_with(v.document, v.server) THEN true
+                   WHEN v.deleted THEN v.document <> v.server || '}' OR v.content_hash <> sha256('{}')
+                   ELSE v.content_hash <> sha256(convert_to(sent_document(v.document, v.server), 'UTF8')) END
+        UNION ALL
+        SELECT DISTINCT 'changes are not those that were sealed: the record is one of them', v.record_id
+        FROM (SELECT *, lag(s.change_seq, 1, 0::bigint) OVER (ORDER BY s.change_seq) AS after_seq,
+                     lag(s.digest, 1, '') OVER (ORDER BY s.change_seq) AS previous
+              FROM diary_seals s WHERE s.patient_id = p_patient) s
+        CROSS JOIN LATERAL changes_digest(s.previous, p_patient, s.after_seq, s.change_seq) d
+        LEFT JOIN record_versions v
+            ON v.patient_id = p_patient AND v.change_seq > s.after_seq AND v.change_seq <= s.change_seq
+        WHERE (d.digest, d.last_seq) IS DISTINCT FROM (s.digest, s.change_seq)
         UNION ALL
         SELECT DISTINCT 'a deleted record came back', a.record_id
         FROM record_versions a JOIN record_versions b

@@ -13,6 +13,7 @@ BEGIN;
 -- An event about nobody, which is a share code that fits no diary, lies with the nil UUID: one table, one trail.
 -- It is no patient, so nobody's access log shows it. A number of one sequence would need a single node; the
 -- microsecond with ten random bits keeps the order of time, for one patient and between nodes.
+DROP TRIGGER append_only ON diary_seals;
 DROP TRIGGER append_only ON audit_events;  -- Citus allows none; what is left are privileges and the seals
 UPDATE audit_events SET patient_id = '00000000-0000-0000-0000-000000000000' WHERE patient_id IS NULL;
 ALTER TABLE audit_events
@@ -85,6 +86,12 @@ SELECT pg_temp.amend('audit_digest', 'grant_id, patient_id, action',
 -- The nodes' clocks differ: what is younger than this may still get a predecessor.
 SELECT pg_temp.amend('settle_audit_v1', 'FROM audit_events)', 'FROM audit_events'
     ' WHERE id < ((extract(epoch FROM clock_timestamp()) - 10) * 1000000)::bigint << 10)');
+
+SELECT pg_temp.amend('seal_audit_v1',
+    'PERFORM set_config(''diary.data_from'', ''-infinity'', true), set_config(''diary.kinds'', all_kinds()::text, true);',
+    'SET LOCAL diary.data_from = ''-infinity''; EXECUTE format(''SET LOCAL diary.kinds = %L'', all_kinds());');
+SELECT pg_temp.amend('seal_audit_v1', 'PERFORM set_config(''diary.patient'', diary.patient_id::text, true);',
+                     'EXECUTE format(''SET LOCAL diary.patient = %L'', diary.patient_id);');
 
 SELECT pg_temp.amend('conclude', 'UPDATE sessions s SET outbox_empty_at = clock_timestamp(), has_sent = true WHERE s.id = p_session',
     'INSERT INTO sync_confirmations VALUES (p_patient, p_session, clock_timestamp()) ON CONFLICT (patient_id, session_id)'

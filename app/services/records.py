@@ -9,7 +9,7 @@ from uuid import UUID
 from app.domain.moments import local_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
 from app.schemas.base import Json
-from app.schemas.records import Fields, RecordKind
+from app.schemas.records import Facts, Fields, RecordKind
 from app.schemas.since import keep_inside, keep_newer
 from app.services import costs, record_store
 from app.services.access import Diary
@@ -171,18 +171,31 @@ def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_versi
         id=record_id,
         base_version=base_version,
         document=f'{{"local_date":"{day}",{document[1:]}',
-        columns={
-            "occurred_at": body.occurred_at.isoformat(),
-            "utc_offset": utc_offset(body.occurred_at),
-            "time_zone": body.time_zone,
-            "local_date": day,
-            "recorded_at": body.recorded_at and body.recorded_at.isoformat(),
-            "performer": body.performer,
-            "note": getattr(body, "note", None),
-            **kind.columns(body),
-        },
+        columns=_columns(kind, body, day),
         **more,
     )
+
+
+def columns_of(kind: RecordKind[Fields], record: Json) -> Facts:
+    """The columns that a stored record should have, made anew of its document and note.
+
+    Raises ValueError where it is no record of this kind.
+    """
+    body = kind.fields.model_validate(_own(kind, record))
+    return _columns(kind, body, local_date(body.occurred_at).isoformat())
+
+
+def _columns(kind: RecordKind[Fields], body: Fields, day: str) -> dict[str, Any]:
+    return {
+        "occurred_at": body.occurred_at.isoformat(),
+        "utc_offset": utc_offset(body.occurred_at),
+        "time_zone": body.time_zone,
+        "local_date": day,
+        "recorded_at": body.recorded_at and body.recorded_at.isoformat(),
+        "performer": body.performer,
+        "note": getattr(body, "note", None),
+        **kind.columns(body),
+    }
 
 
 async def _read_to_change(kind: RecordKind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:

@@ -17,11 +17,11 @@ SQL = {
     "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
     "access.sql": "afe4418f4d0711bc55c89b80336192c21220e62831ec1dd44cdb24ead80cbbdb",
     "access_log_v1.sql": "0a878fc115b5ab52a58757133eadd5d164c78db8434ab5c11f3e65ca09eac388",
-    "audit.sql": "0e553f1272ce9d00054bdc1b220da938ffe51c88f4cee056edf0b12637bbc722",
-    "broken_audit_segments_v1.sql": "7af29c9304e3510c508302d7869b0e0e0886c253e9bf2a352647632d3f2a3f33",
+    "audit.sql": "2cf7e2458ad794f32574e19fa7a1c1cdfc77676c7df9fe994cc8a1aa4e436507",
+    "broken_audit_segments_v1.sql": "39b09d0f0422af6665a62d1b683af97f341e9adb0cb1b3070389ba6cd3f147f2",
     "compare_diary_v1.sql": "0912feba846d8ab9af2aca086adfb9370673277d1f46b616ca70f47db775fe3f",
     "course.sql": "85051f11711f941d2cce8877f5c69fe65e2b962afc579c9da89be5cf223915b0",
-    "documents.sql": "d599a839e53c0a8634c3be695ee04a58eb916defe97b4339f5c90433c29e3663",
+    "documents.sql": "029def03af2bec2296465342071fdf89718b4d5bdad2bb10556668b6975d4c67",
     "grants.sql": "2ce34bb22e923e8eaa982df87f5e8844e6c0ac744ca218237c160ec7c3dcf432",
     "grants_of_diary_v1.sql": "938ae638c0bc835bbbbdc3f6e39a180cc3fa317d843611207c1ecead4b82cd0a",
     "grants_of_session_v1.sql": "0d4d7a7224f9699630a7a15bd44047e958695e38794184660766337e9b17cc3f",
@@ -29,7 +29,7 @@ SQL = {
     "lock_diary_v1.sql": "abd6dcdf95ccd8635c1aeed5850e828c0b41336a8afdc0493388540d0593dc99",
     "open_diary_v1.sql": "db21e52d2d1f6de59be47ee11c406dd559a016b7e52a5a9743ddbc3537be1d33",
     "open_own_diary_v1.sql": "45e2270cf4af10fe438a23a0a7f12c6aeaead9204704c8584c31f1c3d163cac3",
-    "policies.sql": "75f74301c0841bf5f6f7deb61839d77956fa18c880dcb831a06fb184d228f38d",
+    "policies.sql": "94c200ced61b80a12c700f09bb2ea4c5eb889cfd769a3fee46eaa448ed801fee",
     "probe_disk_v1.sql": "ffb892fa0f0ca5df6c2f891515e5ca1b670bfaec5aaab134034191d9f72232b7",
     "purge_sessions_v1.sql": "3d4555f8a915dcdec0450c12918aea97364bcdef8e7abb6e04f5d0f20d19ccf0",
     "read_changes_v1.sql": "437544d590ee15e01903baed176aae9a7522d864b23b6e86feeef4e636928bc1",
@@ -42,11 +42,11 @@ SQL = {
     "read_versions_v1.sql": "3ce9768be68fffce4caf836afad49f535e878e953e41450768f06bc037922967",
     "redeem_share_code_v1.sql": "538df5327952c9fd6f55028bec7d0a259dd0d062c7147ff63b7a2b93124c0df5",
     "revoke_sessions_v1.sql": "63bbb455030170898e227bb1fb12f05ddacad129fee0ae5393e2dacdc895d3eb",
-    "seal_audit_v1.sql": "ba46e6a0f8b06abef0904d772513782ce9637bb55accb50ed5df2ab2306dc6d7",
+    "seal_audit_v1.sql": "14716b0653447a464bf981f2f5723c613218a7a3e17679078537571bcd3b56b9",
     "session_account_v1.sql": "8280beef644ffbc456b02fbbd32c0b1097f1c8dda82967f866eb138c6e7505fd",
-    "settle_audit_v1.sql": "595dfcf0f30bf879ff2f50771ebd00f0bac644f1225943d6e178cc835c2427fc",
+    "settle_audit_v1.sql": "21d9582f2f6fbd479d01c3db57131a819e6524684d3fbb935ddfc0b9db19f15f",
     "treatments.sql": "02970aaa7ba3caa86073c8eae0fa0617f9254952aa7dea2695a9af6b56f2bf13",
-    "verify_diary_v1.sql": "3fbb146ace339eff4311071eda41ec7f4a1adaf5efa4d61d17565a4df90abb66",
+    "verify_diary_v1.sql": "0393911f35dcd2b27b46ea8aa72ff7c969bbb59d58fd4b6517efd7b4a4696d83",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "43de87fbddd80099bebb51887557ce34d9f5c14763881495565864f3332516e8",
     "write_steps.sql": "7f6ac4294b9035c0a0f839d5d159f291582765d4f10835bd62e6c06d9e33b179",
@@ -122,6 +122,15 @@ def upgrade() -> None:
         sa.Column("sealed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_audit_segments")),
     )
+    op.create_table(
+        "diary_seals",
+        sa.Column("patient_id", sa.Uuid(), nullable=False),
+        sa.Column("change_seq", sa.BigInteger(), nullable=False),
+        sa.Column("segment", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("patient_id", "change_seq", name=op.f("pk_diary_seals")),
+    )
+    op.create_index(op.f("ix_diary_seals_segment"), "diary_seals", ["segment"], unique=False)
     op.create_table(
         "organisations",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
@@ -445,5 +454,6 @@ def downgrade() -> None:
     op.drop_table("records")
     op.drop_table("record_versions")
     op.drop_table("organisations")
+    op.drop_table("diary_seals")
     op.drop_table("audit_segments")
     op.drop_table("audit_events")

@@ -414,7 +414,7 @@ async def test_a_past_whose_seal_was_made_anew_is_found_by_the_seal_after_it(ada
         await superuser.execute(
             "UPDATE audit_segments s SET (digest, events) = (SELECT d.digest, d.events FROM audit_digest("
             "coalesce((SELECT digest FROM audit_segments WHERE number = $1 - 1), ''),"
-            " coalesce((SELECT to_id FROM audit_segments WHERE number = $1 - 1), 0), s.to_id) d)"
+            " coalesce((SELECT to_id FROM audit_segments WHERE number = $1 - 1), 0), s.to_id, s.number) d)"
             " WHERE number = $1",
             number,
         )
