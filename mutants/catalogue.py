@@ -22,6 +22,13 @@ TREATMENTS = "app/models/treatments.sql"
 WRITE_RECORDS = "app/models/write_records_v1.sql"
 WRITE_STEPS = "app/models/write_steps.sql"
 VIEWS = "app/models/views.sql"
+AUDIT_STEPS = "app/models/audit.sql"
+SEAL_AUDIT = "app/models/seal_audit_v1.sql"
+SETTLE_AUDIT = "app/models/settle_audit_v1.sql"
+BROKEN_SEGMENTS = "app/models/broken_audit_segments_v1.sql"
+VERIFY_DIARY = "app/models/verify_diary_v1.sql"
+VERIFY = "app/services/verify.py"
+ANCHORS = "app/services/audit.py"
 PRIVILEGES = "app/models/privileges.sql"
 SERVICE = "app/services/care_team.py"
 ROUTES = "app/routers/care_team.py"
@@ -43,6 +50,7 @@ SYNC_MODEL = "tests/test_sync_model.py"
 PUSHES = "tests/routers/test_sync.py"
 COSTS = "tests/routers/test_sync_cost.py"
 AUDIT = "tests/services/test_audit.py"
+TAMPERING = "tests/services/test_tampering.py"
 TOGETHER = "tests/postgres/test_group_commit.py"
 HURRIED = "tests/postgres/test_database.py -k group"
 TURNS = "tests/postgres/test_shares.py"
@@ -852,6 +860,71 @@ MUTANTS = (
         "pass",
         TURNS,
     ),
+    # What is forged is found.
+    Mutant("any anchor holds", ANCHORS, "if kept == digest:", "if kept:", TAMPERING),
+    Mutant("a trail may end before its anchor", ANCHORS, "if kept == digest:", "if kept in (digest, None):", TAMPERING),
+    Mutant("diaries are not sealed", SEAL_AUDIT, "PERFORM seal_diary(", "CONTINUE; PERFORM seal_diary(", TAMPERING),
+    Mutant("a segment does not cover diaries", AUDIT_STEPS, "WHERE s.segment = number", "WHERE false", TAMPERING),
+    Mutant(
+        "a note is not sealed", AUDIT_STEPS, "CASE WHEN r.id IS NULL THEN v.note ELSE r.note END", "NULL", TAMPERING
+    ),
+    Mutant("an author is not sealed", AUDIT_STEPS, "v.author_id, v.session_id,", "v.session_id,", TAMPERING),
+    Mutant("a device is not sealed", AUDIT_STEPS, "v.author_id, v.session_id,", "v.author_id,", TAMPERING),
+    Mutant("a time is not sealed", AUDIT_STEPS, "extract(epoch FROM v.received_at), ", "", TAMPERING),
+    Mutant(
+        "a document is not sealed",
+        AUDIT_STEPS,
+        "CASE WHEN r.id IS NULL THEN v.document ELSE r.document END::text",
+        "''",
+        TAMPERING,
+    ),
+    Mutant(
+        "seals of diaries are no chain", AUDIT_STEPS, "sha256(previous || string_agg", "sha256(string_agg", TAMPERING
+    ),
+    Mutant(
+        "seals of diaries are not looked at",
+        VERIFY_DIARY,
+        "WHERE (d.digest, d.last_seq) IS DISTINCT FROM (s.digest, s.change_seq)",
+        "WHERE false",
+        TAMPERING,
+    ),
+    Mutant(
+        "seals outlive their segment",
+        BROKEN_SEGMENTS,
+        "WHERE NOT EXISTS (SELECT FROM audit_segments WHERE number = segment)",
+        "WHERE false",
+        TAMPERING,
+    ),
+    Mutant(
+        "content is not compared with its hash",
+        VERIFY_DIARY,
+        "ELSE v.content_hash <> sha256(convert_to(sent_document(v.document, v.server), 'UTF8')) END",
+        "ELSE false END",
+        TAMPERING,
+    ),
+    Mutant(
+        "a version is not compared with its document",
+        VERIFY_DIARY,
+        "WHEN NOT starts_with(v.document, v.server) THEN true",
+        "WHEN NOT starts_with(v.document, v.server) THEN false",
+        TAMPERING,
+    ),
+    Mutant(
+        "a standing version may hold another document",
+        VERIFY_DIARY,
+        "OR v.document IS NOT NULL OR v.note IS NOT NULL",
+        "",
+        TAMPERING,
+    ),
+    Mutant("columns are not compared", VERIFY, "IS DISTINCT FROM ({OF_DOCUMENT})", "IS NULL", TAMPERING),
+    Mutant(
+        "what is deleted is not compared",
+        VERIFY,
+        "WHERE r.patient_id = $1 AND r.id > $2",
+        "WHERE r.patient_id = $1 AND NOT r.deleted AND r.id > $2",
+        TAMPERING,
+    ),
+    Mutant("what fits no kind is passed over", VERIFY, 'strangers.append(row["id"])', "pass", TAMPERING),
     # What a replica drafts, the primary signs.
     Mutant(
         "a page goes on after its consent was narrowed",
