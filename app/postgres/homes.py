@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from app.postgres import programs
-from app.postgres.programs import Account, CannotStart
+from app.postgres.programs import UnixAccount, CannotStart
 
 PORT = 5432  # without TCP only a part of the socket's name
 
@@ -35,7 +35,7 @@ class Home:
 
     directory: Path
     binaries: Path
-    account: Account | None
+    account: UnixAccount | None
 
     @property
     def cluster(self) -> Path:
@@ -146,7 +146,7 @@ def socket_directory(home: Home) -> Path:
     return directory
 
 
-def _make_private(directory: Path, account: Account | None) -> None:
+def _make_private(directory: Path, account: UnixAccount | None) -> None:
     """Makes a directory that only `account` may enter; one that exists must be so, and is not changed."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
@@ -158,7 +158,7 @@ def _make_private(directory: Path, account: Account | None) -> None:
         raise CannotStart(f"{directory} is not a private directory of PostgreSQL's account. Move it away.")
 
 
-def _can_enter(directory: Path, account: Account) -> bool:
+def _can_enter(directory: Path, account: UnixAccount) -> bool:
     try:
         programs.run(account, Path("/bin/sh"), "-c", 'test -x "$0"', directory)
     except CannotStart:

