@@ -367,9 +367,7 @@ MUTANTS = (
         "PERFORM concat(reader.user_id,",
         AUDIT,
     ),
-    Mutant(
-        "the access log hides refusals", ACCESS_LOG, "OR e.outcome IN ('not_found', 'insufficient_scope')", "", TEAM
-    ),
+    Mutant("the access log hides refusals", ACCESS_LOG, " OR outcome IN ('not_found', 'insufficient_scope')", "", TEAM),
     Mutant(
         "any consent decides about a diary",
         "app/models/open_own_diary_v1.sql",

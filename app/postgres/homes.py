@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from app.postgres import programs
-from app.postgres.programs import UnixAccount, CannotStart
+from app.postgres.programs import CannotStart, UnixAccount
 
 PORT = 5432  # without TCP only a part of the socket's name
 
