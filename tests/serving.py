@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,10 +59,17 @@ def serve(
         )
         assert process.poll() is None, "it ended instead of serving"
         [port] = [line["port"] for line in events_of(log) if line["event"] == "listening"]
+        block_until(lambda: accepts(port))  # the socket is bound before, and listens after the start is told
         yield Served(port, log, process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def environment_of(settings: Settings, **more: str) -> dict[str, str]:

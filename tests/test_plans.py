@@ -112,7 +112,7 @@ async def test_a_create_is_one_statement_in_a_transaction_of_its_own(app: FastAP
     with statements_of(app) as sent:
         assert (await ada.log()).status_code == 201
         await asyncio.sleep(0)
-    assert sent == [record_store.WRITE_RECORDS.statement]
+    assert sent == [record_store.WRITE_RECORDS.timed]
 
 
 @pytest.mark.parametrize("path", ["/entries", "/timeline"])

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
+from app.services import audit
 from tests.conftest import connect, make_database, url_of
 from tests.people import Person, Phone, consent, dose, entry, make_clinician, profile, share, treatment, without_id
 
@@ -123,6 +124,7 @@ async def living(server_url: str, state: Path) -> AsyncIterator[Pair]:
         await superuser.execute("UPDATE patients SET display_name = 'canary' WHERE id = $1", UUID(bob.patient_id))
         await fill(ada, weber, ids, "of Ada")
         await fill(bob, osei, ids, "canary")
+        await audit.seal(app.state.diary.database)
         yield Pair(superuser, serving, ada, bob, weber, ids)
     await superuser.close()
     await serving.close()
