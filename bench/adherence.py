@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.domain.adherence import assess
-from app.domain.matching import Event, Word
 from app.domain.moments import render_instant
+from app.domain.outcomes import Event, Word
 from app.domain.regimens import DueSlot, slots
 from app.schemas.adherence import AdherenceOut
 from app.schemas.envelope import example_stored

@@ -5,16 +5,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from fractions import Fraction
 from statistics import median
 
-from app.domain.matching import Event, is_done, prn_limits
+from app.domain.amounts import converted
+from app.domain.matching import as_needed, is_done
 from app.domain.moments import local_date
-from app.domain.regimens import DAY, FOREVER, Amount, AsNeeded, Treatment, regimen_at
+from app.domain.outcomes import Event
+from app.domain.regimens import DAY, FOREVER, Amount, AsNeeded, Treatment, nearest_regimen, regimen_at
 
 PRN = (
     "Self-reported doses taken as needed, partial ones included. A rolling 24 hours ends with a dose and does not "
-    "include the instant 24 hours before it. A dose without an amount counts as one prescribed dose."
+    "include the instant 24 hours before it. A dose without an amount counts as one prescribed dose. Amounts are added "
+    "up in one unit, where they can be; where a maximum cannot be compared with them, nobody can tell."
 )
 PAIN_BEFORE = "Median of the pain noted before a dose, 0 to 10."
 CHANGE_AFTER = (
@@ -46,16 +49,21 @@ class SampleMedian:
 class AsNeededUse:
     """What was used, how close together, and how the pain was.
 
-    `most_amount_24h` has one sum for each unit used. A breach is named by the instant of the dose that made it.
+    `most_amount_24h` has one sum for each unit that cannot be compared with another. A breach is named by the instant
+    of the dose that made it; `not_comparable` names the doses of which nobody can tell whether they made one, and then
+    `maximum_breaches` is None unless some are certain. `outside_plan` of the doses were taken before the plan began or
+    after it ended.
     """
 
     doses: int
+    outside_plan: int
     use_days: int
     doses_per_use_day: float | None
     most_doses_24h: int
     most_amount_24h: tuple[Amount, ...]
     interval_breaches: tuple[datetime, ...]
-    maximum_breaches: tuple[datetime, ...]
+    maximum_breaches: tuple[datetime, ...] | None
+    not_comparable: tuple[datetime, ...]
     pain_before: SampleMedian
     change_after: SampleMedian
     definition: str
@@ -63,14 +71,18 @@ class AsNeededUse:
 
 @dataclass(frozen=True)
 class _Dose:
-    """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to."""
+    """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to.
+
+    `unknown_24h` of the doses of these hours have no amount. Outside of the plan there are no limits.
+    """
 
     event: Event
-    limits: AsNeeded
+    limits: AsNeeded | None
     since: timedelta | None
     next_at: datetime
     doses_24h: int
-    amount_24h: dict[str, Decimal]
+    amount_24h: dict[str, Fraction]
+    unknown_24h: int
 
 
 def use(
@@ -85,14 +97,19 @@ def use(
     used = [dose for dose in _doses(treatment, done) if start <= local_date(dose.event.occurred_at) <= end]
     days = {local_date(dose.event.occurred_at) for dose in used}
     before = (dose.event.pain_before for dose in used if dose.event.pain_before is not None)
+    judged = [(dose.event.occurred_at, _is_too_much(dose, treatment)) for dose in used]
+    breaches = tuple(moment for moment, too_much in judged if too_much)
+    not_comparable = tuple(moment for moment, too_much in judged if too_much is None)
     return AsNeededUse(
         doses=len(used),
+        outside_plan=sum(dose.limits is None for dose in used),
         use_days=len(days),
         doses_per_use_day=len(used) / len(days) if days else None,
         most_doses_24h=max((dose.doses_24h for dose in used), default=0),
         most_amount_24h=_most(used),
         interval_breaches=tuple(dose.event.occurred_at for dose in used if _is_too_soon(dose)),
-        maximum_breaches=tuple(dose.event.occurred_at for dose in used if _is_too_much(dose)),
+        maximum_breaches=breaches if breaches or not not_comparable else None,
+        not_comparable=not_comparable,
         pain_before=_median(before, PAIN_BEFORE),
         change_after=_median(_changes(used, readings), CHANGE_AFTER),
         definition=PRN,
@@ -102,50 +119,63 @@ def use(
 def _doses(treatment: Treatment, done: Sequence[Event]) -> Iterator[_Dose]:
     """The doses taken as needed, each with what lies around it."""
     amounts = [_amount(treatment, event) for event in done]
-    total = defaultdict[str, Decimal](Decimal)
+    total = defaultdict[str | None, Fraction](Fraction)
     oldest = 0
     for index, event in enumerate(done):
-        for unit, value in amounts[index]:
-            total[unit] += value
+        unit, value = amounts[index]
+        total[unit] += value
         while event.occurred_at - done[oldest].occurred_at >= DAY:
-            for unit, value in amounts[oldest]:
-                total[unit] -= value
+            unit, value = amounts[oldest]
+            total[unit] -= value
             oldest += 1
-        limits = prn_limits(treatment, event)
-        if limits is not None:
+        if as_needed(treatment, event):
             since = event.occurred_at - done[index - 1].occurred_at if index else None
             next_at = done[index + 1].occurred_at if index + 1 < len(done) else FOREVER
-            yield _Dose(event, limits, since, next_at, index - oldest + 1, dict(total))
+            sums = {unit: value for unit, value in total.items() if unit and value}
+            limits = _limits(treatment, event)
+            yield _Dose(event, limits, since, next_at, index - oldest + 1, sums, int(total[None]))
 
 
-def _amount(treatment: Treatment, event: Event) -> list[tuple[str, Decimal]]:
-    """What was taken, as unit and exact decimal; as much as was prescribed where the event does not say; or nothing."""
+def _limits(treatment: Treatment, event: Event) -> AsNeeded | None:
+    """The limits of the plan at that time; None before it began and after it ended."""
     regimen = regimen_at(treatment, event.occurred_at)
-    amount = event.amount or (regimen.dose if regimen else None)
-    return [(amount.unit, Decimal(str(amount.value)))] if amount else []
+    return regimen.schedule if regimen and isinstance(regimen.schedule, AsNeeded) else None
+
+
+def _amount(treatment: Treatment, event: Event) -> tuple[str | None, Fraction]:
+    """What was taken, as unit and exact number; as much as was prescribed where the event does not say; one unknown."""
+    amount = event.amount or nearest_regimen(treatment, event.occurred_at).dose
+    return converted(amount, treatment.content) if amount else (None, Fraction(1))
 
 
 def _most(used: Iterable[_Dose]) -> tuple[Amount, ...]:
     """The largest sum of each unit."""
-    largest = dict[str, Decimal]()
+    largest = dict[str, Fraction]()
     for dose in used:
         for unit, value in dose.amount_24h.items():
             largest[unit] = max(value, largest.get(unit, value))
-    return tuple(Amount(float(value), unit) for unit, value in sorted(largest.items()) if value)
+    return tuple(Amount(float(value), unit) for unit, value in sorted(largest.items()))
 
 
 def _is_too_soon(dose: _Dose) -> bool:
     """Whether the dose before it was less than the least interval ago."""
-    least = dose.limits.min_interval_minutes
+    least = dose.limits.min_interval_minutes if dose.limits else None
     return least is not None and dose.since is not None and dose.since < timedelta(minutes=least)
 
 
-def _is_too_much(dose: _Dose) -> bool:
-    """Whether the 24 hours up to it hold more doses, or more of the limit's unit, than they may."""
+def _is_too_much(dose: _Dose, treatment: Treatment) -> bool | None:
+    """Whether the 24 hours up to it hold more doses, or a larger amount, than they may; None where nobody can tell."""
+    if dose.limits is None:
+        return False
     doses, amount = dose.limits.max_doses_24h, dose.limits.max_amount_24h
     if doses is not None and dose.doses_24h > doses:
         return True
-    return amount is not None and dose.amount_24h.get(amount.unit, Decimal()) > Decimal(str(amount.value))
+    if amount is None:
+        return False
+    unit, most = converted(amount, treatment.content)
+    if dose.amount_24h.get(unit, 0) > most:
+        return True
+    return None if dose.unknown_24h or dose.amount_24h.keys() - {unit} else False
 
 
 def _changes(used: Iterable[_Dose], readings: Sequence[Reading]) -> Iterator[int]:

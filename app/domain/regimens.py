@@ -5,9 +5,10 @@ of them are real minutes whatever the clocks did in between.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,14 @@ class Amount:
 
     value: float
     unit: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is in one unit of a medicine of a single ingredient: its strength, and the form that is counted."""
+
+    strength: Amount
+    form: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class Treatment:
     regimens: tuple[PlanVersion, ...]
     pauses: tuple[Hold, ...] = ()
     status: str = "active"
+    content: Content | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,32 @@ def days_covered(treatment: Treatment, index: int, start: date, end: date) -> in
     return max(0, (min(end, last) - max(start, first)).days + 1)
 
 
+def planned_days(
+    treatment: Treatment, start: date, end: date, but: Container[date]
+) -> Iterator[tuple[date, datetime, datetime]]:
+    """The local days start…end, but some, that lie wholly in a regimen that prescribes a number for each; their bounds.
+
+    A weekly target leaves the day open, and so does what is taken as needed.
+    """
+    for index, regimen in _agreed(treatment):
+        if isinstance(regimen.schedule, AsNeeded) or (
+            isinstance(regimen.schedule, Frequency) and regimen.schedule.per == "week"
+        ):
+            continue
+        until = ends_at(treatment, index)
+        day = max(start, regimen.valid_from.astimezone(regimen.zone).date())
+        while day <= end:
+            if day in but:
+                day += DAY
+                continue
+            opens_at, closes_at = (_instant(d, time.min, regimen.zone) for d in (day, day + DAY))
+            if closes_at > until:
+                break
+            if opens_at >= regimen.valid_from:
+                yield day, opens_at, closes_at
+            day += DAY
+
+
 def most_due(treatment: Treatment, start: date, end: date) -> int:
     """A number that what is due on the local days start…end never exceeds, found without expanding it."""
     return sum(
@@ -165,6 +201,12 @@ def regimen_at(treatment: Treatment, moment: datetime) -> PlanVersion | None:
     if index < 0 or moment >= ends_at(treatment, index):
         return None
     return treatment.regimens[index]
+
+
+def nearest_regimen(treatment: Treatment, moment: datetime) -> PlanVersion:
+    """The regimen that applies at this instant, else the last that ended before it, else the first."""
+    index = bisect_right(treatment.regimens, moment, key=lambda regimen: regimen.valid_from) - 1
+    return treatment.regimens[max(index, 0)]
 
 
 def ends_at(treatment: Treatment, index: int) -> datetime:
@@ -257,5 +299,10 @@ def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 def _local(moment: datetime, zone: ZoneInfo) -> datetime:
     """The UTC instant on the zone's wall clock, with the offset of that instant fixed."""
-    local = moment.astimezone(zone).replace(tzinfo=UTC)
-    return local.replace(tzinfo=timezone(local - moment))
+    local = moment.astimezone(zone)
+    return local.replace(tzinfo=_fixed(local.utcoffset() or timedelta()))
+
+
+@lru_cache(maxsize=128)
+def _fixed(offset: timedelta) -> timezone:
+    return timezone(offset)

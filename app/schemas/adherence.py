@@ -28,25 +28,34 @@ class Figure(Strict):
     definition: str = Field(description="What was divided by what.")
 
 
+class CappedFigure(Figure):
+    """A share that is never more than 1, and beside it what was done beyond what was due, which it does not show."""
+
+    extras: Count = Field(description="Doses or sessions beyond what was due; a share of 1 alone would hide them.")
+
+
 class Outcomes(Strict):
     """How much of what was due had which outcome; each has exactly one. What is not yet over is not counted."""
 
     on_time: Count = Field(description="Done inside the window; of a target: inside the day or week.")
-    early: Count = Field(description="Done before the window, up to the midpoint to the slot before.")
-    late: Count = Field(description="Done after the window, up to the midpoint to the next slot.")
-    partial: Count = Field(description="Done in part; not taken in `value`.")
+    early: Count = Field(description="Done before the window, by half the interval to the slot before at most.")
+    late: Count = Field(description="Done after the window and before the next one opens, or when the event says so.")
+    partial: Count = Field(description="Done in part, by the amounts where they are given; not taken in `value`.")
     skipped: Count = Field(description="The patient says: not done.")
     held: Count = Field(description="On hold, or cancelled by the provider; out of every denominator.")
     missed: Count = Field(description="No word of it, and every sending device has since said it has nothing left.")
-    unknown: Count = Field(description="No word of it, and not every sending device has said so since.")
+    unknown: Count = Field(
+        description="No word of it, and not every sending device has said so since; or an amount that cannot be "
+        "compared with the dose."
+    )
 
 
 class DoseFigures(Strict):
     """Doses with a plan. Those taken as needed are not among them."""
 
     outcomes: Outcomes
-    extras: Count = Field(description="Doses that found nothing due; in no share.")
-    taking: Figure
+    extras: Count = Field(description="Doses beyond what was due, also within one event; in no share.")
+    taking: CappedFigure
     timing: Figure
     correct_days: Figure
 
@@ -55,8 +64,8 @@ class SessionFigures(Strict):
     """Sessions with a plan."""
 
     outcomes: Outcomes
-    extras: Count = Field(description="Sessions that found nothing due; in no share.")
-    attended: Figure
+    extras: Count = Field(description="Sessions beyond what was due; in no share.")
+    attended: CappedFigure
 
 
 class Median(Strict):
@@ -78,17 +87,30 @@ class PrnUse(Strict):
     """What was taken as needed. Never a percentage: there is no number that should have been taken."""
 
     doses: Count
+    outside_plan: Count = Field(description="Of these, taken before the plan began or after it ended.")
     use_days: Count = Field(description="Local days with a dose.")
     doses_per_use_day: float | None = Field(description="Null without any.")
     most_doses_24h: Count = Field(description="In any 24 hours.")
     most_amount_24h: list[TotalAmount] = Field(
-        strict=False, max_length=64, description="In any 24 hours, for each unit."
+        strict=False,
+        max_length=64,
+        description="In any 24 hours, for each unit that cannot be compared with another: grams of all sizes as mg, "
+        "and tablets as what is in them where the one ingredient has a strength.",
     )
     interval_breaches: list[Instant] = Field(
         strict=False, max_length=MOST, description="The doses closer to the one before than the minimum interval."
     )
-    maximum_breaches: list[Instant] = Field(
-        strict=False, max_length=MOST, description="The doses that brought the 24 hours above a maximum."
+    maximum_breaches: list[Instant] | None = Field(
+        strict=False,
+        max_length=MOST,
+        description="The doses that brought the 24 hours above a maximum; null where none did for certain and of some "
+        "nobody can tell. Silence is not safety.",
+    )
+    not_comparable: list[Instant] = Field(
+        strict=False,
+        max_length=MOST,
+        description="The doses of which nobody can tell whether they brought the 24 hours above the largest amount: "
+        "some of these hours have none, or one in a unit that cannot be compared with it.",
     )
     pain_before: Median
     change_after: Median
@@ -119,6 +141,15 @@ class LeftOut(Strict):
 
     treatment_missing: Count = Field(description="Their treatment has not arrived, or was deleted.")
     status_does_not_fit: Count = Field(description="A dose's status on a treatment done in sessions, or the reverse.")
+    no_plan: Count = Field(
+        description="They say that something was not done where no plan made it due, or which was done after all; or "
+        "their plan is a draft."
+    )
+    not_comparable: Count = Field(
+        description="Their amount cannot be compared with the dose, so nobody can tell whether it was all of it."
+    )
+    not_yet_due: Count = Field(description="The window of their slot, or their day or week, is still open.")
+    other_days: Count = Field(description="Their slot or period belongs to a day that was not asked for.")
 
 
 def _figure(definition: str, done: int, known: int, due: int) -> Json:
@@ -139,7 +170,7 @@ def _doses(
     return {
         "outcomes": dict.fromkeys(Outcomes.model_fields, 0) | outcomes,
         "extras": 0,
-        "taking": _figure(adherence.TAKING, *taking),
+        "taking": _figure(adherence.TAKING, *taking) | {"extras": 0},
         "timing": _figure(adherence.TIMING, *timing),
         "correct_days": _figure(adherence.CORRECT_DAYS, *days),
     }
@@ -149,7 +180,7 @@ def _sessions() -> Json:
     return {
         "outcomes": dict.fromkeys(Outcomes.model_fields, 0) | {"on_time": 6, "skipped": 1, "held": 1},
         "extras": 0,
-        "attended": _figure(adherence.SESSIONS, 6, 7, 7),
+        "attended": _figure(adherence.SESSIONS, 6, 7, 7) | {"extras": 0},
     }
 
 
@@ -180,12 +211,14 @@ EXAMPLE_ADHERENCE: Json = {  # the worked examples of docs/adherence.md, one aft
             "status": "active",
             "prn": {
                 "doses": 5,
+                "outside_plan": 0,
                 "use_days": 2,
                 "doses_per_use_day": 2.5,
                 "most_doses_24h": 4,
                 "most_amount_24h": [{"value": 1600, "unit": "mg"}],
                 "interval_breaches": ["2026-06-14T10:00:00+02:00"],
                 "maximum_breaches": ["2026-06-14T22:00:00+02:00", "2026-06-15T06:00:00+02:00"],
+                "not_comparable": [],
                 "pain_before": {"value": 7, "n": 5, "definition": prn.PAIN_BEFORE},
                 "change_after": {"value": -2, "n": 4, "definition": prn.CHANGE_AFTER},
                 "definition": prn.PRN,
@@ -208,7 +241,14 @@ EXAMPLE_ADHERENCE: Json = {  # the worked examples of docs/adherence.md, one aft
             "doses": _doses((4, 4, 7), (4, 4, 7), (4, 4, 7), on_time=4, unknown=3),
         },
     ],
-    "left_out": {"treatment_missing": 1, "status_does_not_fit": 0},
+    "left_out": {
+        "treatment_missing": 1,
+        "status_does_not_fit": 0,
+        "no_plan": 0,
+        "not_comparable": 0,
+        "not_yet_due": 0,
+        "other_days": 0,
+    },
 }
 
 

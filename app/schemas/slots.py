@@ -112,7 +112,16 @@ def plan_of(treatment: TreatmentShape) -> regimens.Treatment:
         regimens=tuple(map(_regimen, treatment.regimens)),
         pauses=tuple(regimens.Hold(pause.from_, pause.to) for pause in treatment.pauses),
         status=treatment.status,
+        content=_content(treatment),
     )
+
+
+def _content(treatment: TreatmentShape) -> regimens.Content | None:
+    """What is in one unit of it; of several ingredients none is the medicine's amount."""
+    strengths = [quantity_of(ingredient.strength) for ingredient in treatment.ingredients]
+    if len(strengths) != 1 or strengths[0] is None:
+        return None
+    return regimens.Content(strengths[0], treatment.form)
 
 
 def _regimen(regimen: Regimen) -> regimens.PlanVersion:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from app.domain import matching
+from app.domain import outcomes
 from app.schemas.base import BodyFault, CodeOf, Distinct, Instant, Json, RecordId, Strict, line, listed, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
@@ -88,7 +88,11 @@ class TreatmentEventShape(RecordFields):
     """The members of a treatment event, without the rules between them."""
 
     treatment_id: RecordId = Field(description="The treatment meant; it may arrive after the event.")
-    scheduled_for: Instant | None = Field(default=None, description="The slot that the patient says it was for.")
+    scheduled_for: Instant | None = Field(
+        default=None,
+        description="What it was for, whenever it was done: the `due_at` of a slot, or any instant of the day or week "
+        "of a target.",
+    )
     status: EventStatus
     amount: Quantity | None = Field(default=None, description="How much was taken; with `taken` and `partial` only.")
     minutes: int | None = Field(default=None, ge=0, le=1440, description="How long it lasted.")
@@ -152,9 +156,9 @@ class TreatmentEventOut(TreatmentEventShape, RecordOut):
     )
 
 
-def event_of(event: TreatmentEventIn | TreatmentEventOut) -> matching.Event:
+def event_of(event: TreatmentEventIn | TreatmentEventOut) -> outcomes.Event:
     """The event as arithmetic takes it."""
-    return matching.Event(
+    return outcomes.Event(
         occurred_at=event.occurred_at,
         status=event.status,
         scheduled_for=event.scheduled_for,

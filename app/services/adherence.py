@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from app.domain import regimens
 from app.domain.adherence import Assessment, assess, overall
-from app.domain.matching import Event, Word
 from app.domain.moments import local_date
+from app.domain.outcomes import Event, Word
 from app.domain.prn import Reading
 from app.domain.treatments import flags
 from app.errors import Fault, InsufficientScope, Invalid
@@ -83,7 +83,7 @@ def assessed(
         outbox_empty_at=word.outbox_empty_at,
         overall=OverallAdherence.model_validate(overall(assessments), from_attributes=True),
         treatments=[_assessed(one.treatment, found) for one, found in zip(followed, assessments, strict=True)],
-        left_out=_left_out(treatments, events, start, end),
+        left_out=_left_out(treatments, events, assessments, start, end),
     )
 
 
@@ -160,10 +160,21 @@ def _assessed(treatment: TreatmentOut, assessment: Assessment) -> TreatmentAdher
 
 
 def _left_out(
-    treatments: Iterable[TreatmentOut], events: Iterable[TreatmentEventOut], start: date, end: date
+    treatments: Iterable[TreatmentOut],
+    events: Iterable[TreatmentEventOut],
+    assessments: Iterable[Assessment],
+    start: date,
+    end: date,
 ) -> LeftOut:
     """How many events of these days are in no figure, by the reason."""
-    categories = {treatment.id: treatment.category for treatment in treatments}
-    inside = (event for event in events if start <= event.local_date <= end)
-    counted = Counter(flag for event in inside for flag in flags(categories.get(event.treatment_id), event.status))
-    return LeftOut(treatment_missing=counted["treatment_missing"], status_does_not_fit=counted["status_does_not_fit"])
+    known = {treatment.id: treatment for treatment in treatments}
+    counted = Counter[str]()
+    for event in events:
+        if start <= event.local_date <= end:
+            treatment = known.get(event.treatment_id)
+            found = flags(treatment.category if treatment else None, event.status)
+            is_draft = treatment is not None and treatment.status == "draft"
+            counted.update(found or ["no_plan"] * is_draft)
+    for one in assessments:
+        counted.update({reason: len(some) for reason, some in vars(one.matching.left_out).items()})
+    return LeftOut(**{reason: counted[reason] for reason in LeftOut.model_fields})

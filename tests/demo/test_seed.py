@@ -63,7 +63,9 @@ async def test_seeding_twice_makes_one_patient_with_one_year(
     )
     outcomes = adherence.json()["overall"]["doses"]["outcomes"]
     assert min(outcomes[name] for name in ("on_time", "skipped", "unknown")) > 0
-    assert adherence.json()["left_out"] == {"treatment_missing": 0, "status_does_not_fit": 0}
+    left_out = adherence.json()["left_out"]
+    assert left_out.pop("other_days") <= 5  # at the edges: of the evening before, or of a week that is not over
+    assert not any(left_out.values())
     assert await superuser.fetch("SELECT verify_diary_v1($1::uuid)", robin.patient_id) == []
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.matching import Event
 from app.domain.moments import parse_instant as at
+from app.domain.outcomes import Event
 from app.domain.prn import AsNeededUse, Reading, use
 from app.domain.regimens import Amount, AsNeeded, FixedTimes, PlanVersion, Treatment
 
@@ -97,12 +97,14 @@ def test_amounts_are_summed_by_unit_and_exactly() -> None:
     drops = Event(at("2026-06-14T09:00:00+02:00"), "taken", amount=Amount(20, "[drp]"))
     found = used(*tenths, drops, treatment=as_needed(limits))
     assert found.most_amount_24h == (Amount(20, "[drp]"), Amount(0.3, "mg"))
-    assert found.maximum_breaches == ()
+    assert (found.maximum_breaches, found.not_comparable) == (None, (drops.occurred_at,))
+    assert used(*tenths, treatment=as_needed(limits)).maximum_breaches == ()
 
 
 def test_a_dose_of_an_unknown_amount_is_counted_but_not_summed() -> None:
     found = used(dose(14, "06:00"), treatment=as_needed(dose=None))
-    assert (found.most_doses_24h, found.most_amount_24h, found.maximum_breaches) == (1, (), ())
+    assert (found.most_doses_24h, found.most_amount_24h, found.maximum_breaches) == (1, (), None)
+    assert found.not_comparable == (at("2026-06-14T06:00:00+02:00"),)
 
 
 def test_a_partial_dose_is_a_use_and_what_was_skipped_is_none() -> None:

@@ -8,10 +8,11 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app.domain import adherence, matching, prn, regimens
+from app.domain import adherence, outcomes, prn, regimens
 from app.schemas.adherence import (
     EXAMPLE_ADHERENCE,
     AdherenceOut,
+    CappedFigure,
     DoseFigures,
     Figure,
     LeftOut,
@@ -89,6 +90,7 @@ def test_a_share_lies_between_nothing_and_all(value: float) -> None:
     ("schema", "domain"),
     [
         (Figure, adherence.Ratio),
+        (CappedFigure, adherence.CappedRatio),
         (DoseFigures, adherence.DoseAdherence),
         (SessionFigures, adherence.SessionAdherence),
         (OverallAdherence, adherence.Overall),
@@ -102,11 +104,12 @@ def test_all_that_is_computed_is_answered(schema: type[BaseModel], domain: Any) 
 
 
 def test_every_outcome_is_counted_but_what_is_not_yet_over() -> None:
-    assert list(Outcomes.model_fields) == [outcome for outcome in matching.Outcome if outcome != "not_due"]
+    assert list(Outcomes.model_fields) == [outcome for outcome in outcomes.Outcome if outcome != "not_due"]
 
 
 def test_every_flag_of_an_event_is_a_reason_to_leave_it_out() -> None:
-    assert set(LeftOut.model_fields) == set(EventFlag.__value__.__args__)
+    reasons = {field.name for field in fields(outcomes.Uncounted)}
+    assert set(LeftOut.model_fields) == set(EventFlag.__value__.__args__) | reasons
 
 
 def test_the_description_says_whose_word_it_is_and_what_it_is_not() -> None:

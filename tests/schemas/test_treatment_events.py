@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app import vocabularies
-from app.domain import matching
+from app.domain import outcomes
 from app.domain.regimens import Amount
 from app.domain.treatments import DOSE_STATUSES, SESSION_STATUSES
 from app.schemas.treatment_events import (
@@ -228,7 +228,7 @@ def test_an_answered_event_says_what_does_not_fit() -> None:
 
 
 def test_a_stored_event_becomes_one_to_be_matched() -> None:
-    assert event_of(TreatmentEventOut.model_validate(STORED_EVENT)) == matching.Event(
+    assert event_of(TreatmentEventOut.model_validate(STORED_EVENT)) == outcomes.Event(
         occurred_at=datetime(2026, 3, 29, 16, 40, tzinfo=UTC),
         status="taken",
         amount=Amount(400, "mg"),

@@ -391,7 +391,17 @@ def test_a_treatment_becomes_a_plan() -> None:
             ),
         ),
         pauses=(regimens.Hold(datetime(2026, 2, 8, 23, tzinfo=UTC), datetime(2026, 2, 15, 23, tzinfo=UTC)),),
+        content=regimens.Content(regimens.Amount(5, "ug/h"), "patch"),
     )
+
+
+def test_only_a_single_ingredient_tells_what_is_in_a_tablet() -> None:
+    ingredients = [{"name": name, "strength": {"value": 500, "unit": "mg"}} for name in ("paracetamol", "codeine")]
+    tablets = [MINIMAL_TREATMENT | {"form": "tablet", "ingredients": some} for some in (ingredients[:1], ingredients)]
+    one, two = (plan_of(TreatmentIn.model_validate(sent)).content for sent in tablets)
+    assert (one, two) == (regimens.Content(regimens.Amount(500, "mg"), "tablet"), None)
+    unknown = MINIMAL_TREATMENT | {"ingredients": [{"name": "paracetamol"}]}
+    assert plan_of(TreatmentIn.model_validate(unknown)).content is None
 
 
 @pytest.mark.parametrize(

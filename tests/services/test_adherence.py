@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from app.domain import regimens
-from app.domain.matching import Word
 from app.domain.moments import parse_instant as at
 from app.domain.moments import render_instant
+from app.domain.outcomes import Word
 from app.domain.prn import Reading
 from app.errors import Fault, Invalid
-from app.schemas.adherence import EXAMPLE_ADHERENCE, MOST, AdherenceOut
+from app.schemas.adherence import EXAMPLE_ADHERENCE, MOST, AdherenceOut, LeftOut
 from app.schemas.envelope import example_stored
 from app.schemas.slots import EXAMPLE_PERIODS, EXAMPLE_SLOTS, LONGEST_DAYS, plan_of
 from app.schemas.treatment_events import EventStatus, TreatmentEventOut
@@ -30,7 +30,7 @@ Record = dict[str, Any]
 TREATMENTS, EVENTS = TypeAdapter(list[TreatmentOut]), TypeAdapter(list[TreatmentEventOut])
 NUMBERS = count(1)
 TOLD = Word(*[at("2027-01-01T00:00:00Z")] * 2)
-NOTHING_LEFT_OUT = {"treatment_missing": 0, "status_does_not_fit": 0}
+NOTHING_LEFT_OUT = dict.fromkeys(LeftOut.model_fields, 0)
 DAILY = {"type": "scheduled", "times": ["08:00"]}
 TWICE = {"type": "scheduled", "times": ["08:00", "20:00"]}
 HOURLY = {"type": "scheduled", "times": [f"{hour:02}:00" for hour in range(24)]}
@@ -247,7 +247,7 @@ def test_a_draft_is_left_out_whatever_was_noted() -> None:
     answer = answered([draft], taken(draft, "2026-06-01", "2026-06-03", "08:00"), "2026-06-01", "2026-06-07")
     assert listed(answer) == []
     assert share(answer["overall"]["doses"]["taking"]) == (0, 0)
-    assert answer["left_out"] == NOTHING_LEFT_OUT
+    assert answer["left_out"] == NOTHING_LEFT_OUT | {"no_plan": 3}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_what_is_left_out_is_counted_on_the_patients_own_days() -> None:
         event(therapy, "2026-06-09T08:00:00+02:00", "taken"),
     ]
     answer = answered([medicine, therapy], events, "2026-06-01", "2026-06-07")
-    assert answer["left_out"] == {"treatment_missing": 2, "status_does_not_fit": 3}
+    assert answer["left_out"] == NOTHING_LEFT_OUT | {"treatment_missing": 2, "status_does_not_fit": 3}
     assert outcomes(answer["overall"]["doses"]) == {"missed": 7}
     assert outcomes(answer["overall"]["sessions"]) == {"missed": 6, "partial": 1}
 
