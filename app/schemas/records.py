@@ -6,6 +6,7 @@ OpenAPI document, the SQL in `models/kinds.sql`, and the tests that walk over al
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
@@ -56,6 +57,10 @@ class RecordKind(Generic[Fields]):
     # Faults of this role writing these fields in the place of the present ones, or of none: what nobody can tell from
     # the fields alone.
     author_rule: Callable[[str, Fields, Fields | None], Iterable[Fault]] | None = None
+    # Faults of these fields in the place of the present ones, or of none, at this instant: what they say of a time is
+    # true then. What was taken once is taken again, however much later: of what may become false nothing is said
+    # without the present ones.
+    dates_rule: Callable[[Fields, Fields | None, datetime], Iterable[Fault]] | None = None
     computed: Json = field(default_factory=dict)  # what the server adds to the example of `out`
     create: type[Fields] = MADE
     patch: type[BaseModel] = MADE
@@ -76,6 +81,11 @@ class RecordKind(Generic[Fields]):
         ):
             if getattr(self, name) is MADE:
                 object.__setattr__(self, name, make())
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether more than its fields tells what may be written."""
+        return self.author_rule is not None or self.dates_rule is not None
 
     @property
     def title(self) -> str:

@@ -25,6 +25,7 @@ from app.schemas.base import (
 )
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import Facts, RecordKind
+from app.schemas.treatment_dates import dates_rule
 from app.schemas.units import Quantity
 
 TreatmentCategory = TypeAliasType("TreatmentCategory", Annotated[str, CodeOf("treatment_categories")])
@@ -249,8 +250,9 @@ class TreatmentShape(RecordFields):
     pauses: list[Pause] = listed(max_length=100, description="In order, none overlapping the next.")
     status: TreatmentStatus = Field(
         default="active",
-        description="What is due follows from regimens and pauses: `stopped` and `completed` need `valid_to` in the "
-        "last regimen, `on_hold` a last pause without `to`.",
+        description="What is due follows from regimens and pauses, and the status never contradicts them: `stopped` "
+        "and `completed` need `valid_to` in the last regimen, now at the latest; `on_hold` needs a pause that holds "
+        "now; a change leaves `active` neither.",
     )
     prescriber: Annotated[str, line(200)] | None = Field(default=None, description="Who prescribed or advised it.")
     authored_by: Author = Field(default="patient", description="Whose plan it is.")
@@ -321,9 +323,7 @@ def _medication(treatment: TreatmentFields) -> Iterator[BodyFault]:
     if is_medication(treatment.category):
         return
     members: list[tuple[tuple[str | int, ...], object]] = [
-        (("ingredients",), treatment.ingredients),
-        (("form",), treatment.form),
-        (("route",), treatment.route),
+        *(((name,), getattr(treatment, name)) for name in ("ingredients", "form", "route")),
         *((("regimens", i, "dose"), regimen.dose) for i, regimen in enumerate(treatment.regimens)),
     ]
     for place, value in members:
@@ -346,10 +346,10 @@ def _acknowledgement(treatment: TreatmentFields) -> Iterator[BodyFault]:
 def _status(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """What has ended makes nothing due, so it says when; what is on hold says since when."""
     if treatment.status in ("stopped", "completed") and treatment.regimens[-1].valid_to is None:
-        last = len(treatment.regimens) - 1
-        yield BodyFault(("regimens", last, "valid_to"), "missing_end", "Say when the plan ended.")
-    if treatment.status == "on_hold" and (not treatment.pauses or treatment.pauses[-1].to is not None):
-        yield BodyFault(("pauses",), "missing_pause", "Say since when: give a last pause without `to`.")
+        place = ("regimens", len(treatment.regimens) - 1, "valid_to")
+        yield BodyFault(place, "missing_end", "Say when the plan ended.")
+    if treatment.status == "on_hold" and not treatment.pauses:
+        yield BodyFault(("pauses",), "missing_pause", "Say since when: give a pause that holds now.")
 
 
 RULES = (_regimens, _pauses, _medication, _wear, _acknowledgement, _status)
@@ -357,8 +357,8 @@ RULES = (_regimens, _pauses, _medication, _wear, _acknowledgement, _status)
 
 def _facts(treatment: TreatmentFields) -> Facts:
     """Until when the plan holds, which decides whether it lies in the window of a grant."""
-    last = treatment.regimens[-1]
-    return {"valid_to": last.valid_to.isoformat() if last.valid_to else "infinity"}
+    ends = treatment.regimens[-1].valid_to
+    return {"valid_to": ends.isoformat() if ends else "infinity"}
 
 
 def _authorship(role: str, body: TreatmentFields, current: TreatmentFields | None) -> Iterator[errors.Fault]:
@@ -392,6 +392,7 @@ TREATMENT = RecordKind(
     examples=(MINIMAL_TREATMENT, EXAMPLE_TREATMENT),
     facts=_facts,
     author_rule=_authorship,
+    dates_rule=dates_rule,
     create=TreatmentIn,
     patch=TreatmentPatch,
     out=TreatmentOut,

@@ -1,8 +1,9 @@
 """What a phone may do with a record, whatever its kind: create, replace, revise, delete, read back."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 from uuid import UUID
 
@@ -64,13 +65,20 @@ async def replace(
 async def check_author(
     kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int | None, body: Fields
 ) -> None:
-    """Raises Invalid where the caller's role may not put this in the place of that version, or of any (None)."""
-    if kind.author_rule is None or base_version == 0:
+    """Raises Invalid where the caller may not put this in the place of that version, or of any (None), now."""
+    if not kind.is_judged or base_version == 0:
         _check(kind, diary, body, None)
         return
     version, current = await _read_to_change(kind, diary, record_id)
-    if base_version in (None, version):  # otherwise it is stale, or a repetition, whatever it says
+    if base_version in (None, version):
         _check(kind, diary, body, json.loads(current))
+    else:  # it is stale, or a repetition, whoever wrote it
+        check_dates(kind, diary, body)
+
+
+def check_dates(kind: RecordKind[Fields], diary: Diary, body: Fields) -> None:
+    """Raises Invalid where what this says of a time is not true now, whatever was there before."""
+    _raise(_dates(kind, diary, body, None))
 
 
 async def revise(
@@ -219,13 +227,22 @@ async def _put(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_ver
 
 
 def _check(kind: RecordKind[Fields], diary: Diary, body: Fields, current: Json | None) -> None:
-    """Raises Invalid where the caller's role may not write this in the place of that."""
-    if kind.author_rule is None:
+    """Raises Invalid where the caller may not write this in the place of that, now."""
+    if not kind.is_judged:
         return
     present = None if current is None else kind.fields.model_validate(_own(kind, current))
-    faults = tuple(kind.author_rule(diary.caller.role, body, present))
-    if faults:
-        raise Invalid(faults=faults)
+    authorship = kind.author_rule(diary.caller.role, body, present) if kind.author_rule else ()
+    _raise(chain(authorship, _dates(kind, diary, body, present)))
+
+
+def _dates(kind: RecordKind[Fields], diary: Diary, body: Fields, present: Fields | None) -> Iterable[Fault]:
+    return kind.dates_rule(body, present, diary.database.clock.now()) if kind.dates_rule else ()
+
+
+def _raise(faults: Iterable[Fault]) -> None:
+    found = tuple(faults)
+    if found:
+        raise Invalid(faults=found)
 
 
 def _own(kind: RecordKind[Fields], record: Json) -> Json:

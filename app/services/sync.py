@@ -158,9 +158,11 @@ async def _change(
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
     if kind.newest > mutation.schema_version:
         body = await _with_newer(kind, diary, mutation, body, validate, made)
-    if kind.author_rule is not None:  # of most kinds anybody may write anything: a push of a hundred asks for none
-        with suppress(NotFound, Gone, InsufficientScope):  # these the write path tells apart
+    if kind.is_judged:  # of most kinds anybody may write anything: a push of a hundred asks for none
+        try:
             await _check_author(kind, diary, mutation, body)
+        except (NotFound, Gone, InsufficientScope):  # these the write path tells apart; it may be of this very push
+            records.check_dates(kind, diary, body)
     known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
     return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
 

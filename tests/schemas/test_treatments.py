@@ -279,7 +279,6 @@ def test_every_minute_of_the_day_is_a_time(time: Any) -> None:
         ({"status": "completed", "regimens": [regimen("01", "03"), regimen("05")]},
          [("/regimens/1/valid_to", "missing_end")]),
         ({"status": "on_hold"}, [("/pauses", "missing_pause")]),
-        ({"status": "on_hold", "pauses": [pause("01", "03")]}, [("/pauses", "missing_pause")]),
     ],
 )  # fmt: skip
 def test_a_refusal_points_at_the_place(members: dict[str, Any], told_at: list[tuple[str, str]]) -> None:

@@ -1,0 +1,50 @@
+"""What the status of a treatment says of its dates, at the time of a change."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from app.errors import Fault
+
+if TYPE_CHECKING:
+    from app.schemas.treatments import TreatmentFields
+
+CLOCKS_DIFFER = timedelta(minutes=15)  # a phone that says "now" may be so much ahead of the server
+
+
+def dates_rule(body: "TreatmentFields", current: "TreatmentFields | None", now: datetime) -> Iterator[Fault]:
+    """Status and dates say the same at the time of the change; a phone's clock may be a little ahead.
+
+    A new plan may say `active` of a course that is over, for nobody has said how it ended; and what was true when it
+    was saved is true when it is sent again. What a change leaves as it was is not judged anew.
+    """
+    if current is not None and _times(body) == _times(current):
+        return
+    saved_at = now if current else body.recorded_at or body.occurred_at
+    soon, last = now + CLOCKS_DIFFER, len(body.regimens) - 1
+    ended_at = body.regimens[last].valid_to
+    if body.status in ("stopped", "completed"):
+        if ended_at is not None and ended_at > soon:
+            sentence = (
+                "What is stopped or completed has ended: let it end now or before, or leave it active until then."
+            )
+            yield Fault(f"/regimens/{last}/valid_to", "not_over", sentence)
+        return
+    if body.status == "on_hold" and not _is_on_hold(body, soon, saved_at):
+        yield Fault("/pauses", "missing_pause", "Say since when: give a pause that holds now.")
+    if current is None or body.status == "draft":
+        return
+    if ended_at is not None and ended_at <= now:
+        yield Fault("/status", "over", "The plan has ended: say stopped or completed, or give it a later end or none.")
+    elif body.status == "active" and _is_on_hold(body, now, now):
+        yield Fault("/status", "on_hold", "It is on hold now: say on_hold, or end the pause.")
+
+
+def _is_on_hold(treatment: "TreatmentFields", begun: datetime, over: datetime) -> bool:
+    """Whether a pause had begun at the one instant and is not over at the other."""
+    return any(pause.from_ <= begun and (pause.to is None or pause.to > over) for pause in treatment.pauses)
+
+
+def _times(treatment: "TreatmentFields") -> tuple[object, ...]:
+    """What the status and the dates of the plan are."""
+    return treatment.status, treatment.regimens[-1].valid_to, treatment.pauses
