@@ -166,7 +166,7 @@ async def write_diary(
         PlainBoolean,
         Query(
             description="true: this device has nothing left to send after this call. A dose that nobody logged is "
-            "called missed only once every device that writes the diary has said so; until then it is unknown."
+            "called missed only once every device that pushes to the diary has said so; until then it is unknown."
         ),
     ] = False,
 ) -> Diary:

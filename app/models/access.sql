@@ -36,6 +36,7 @@ $$;
 -- Checks the session and the consent behind it and sets the row-security context of this transaction.
 -- `outcome` is ok, unauthenticated, not_found, erased or insufficient_scope; a refusal is audited here.
 -- Without a scope any consent that opens a kind of record will do.
+-- `has_sent`: whether the session has done before what it is about to do: written, or pushed as one that has an outbox.
 -- Whoever needs the answer to hold until commit locks the patient's clock in a statement before.
 CREATE OR REPLACE FUNCTION authorize(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
@@ -45,7 +46,8 @@ CREATE OR REPLACE FUNCTION authorize(
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), 'notes:read' = ANY (a.scopes),
-           p.birth_date, a.data_from, s.has_sent, a.scopes, a.own,
+           p.birth_date, a.data_from,
+           CASE WHEN p_action = 'sync.push' THEN s.outbox_empty_at IS NOT NULL ELSE s.has_sent END, a.scopes, a.own,
            CASE
                WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
                    THEN 'unauthenticated'

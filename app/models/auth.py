@@ -54,7 +54,8 @@ class DeviceSession(Base):
     ended_because: Mapped[str | None]  # what the person is told, where it was not their own doing
     network: Mapped[bytes | None]  # keyed hash of the network from which it last signed in or refreshed
     has_sent: Mapped[bool] = mapped_column(server_default=text("false"))  # the device has written to a diary
-    outbox_empty_at: Mapped[datetime | None]  # when it last confirmed that it had nothing left to send
+    # When it last confirmed that it had nothing left to send; when it signed in, while it has pushed and not said so.
+    outbox_empty_at: Mapped[datetime | None]
     clock_skew_seconds: Mapped[int | None]  # by how much the device's clock was off when last it was far off
 
 

@@ -50,14 +50,16 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- When the devices that write this diary last confirmed that they had nothing left to send: the earliest of them, so that
--- it is true of all. NULL while one that has sent something has never said so. A device that was signed out can send no
--- more: what it said counts only when there is none of the others.
+-- When the devices that write this diary last confirmed that they had nothing left to send: the earliest of those that
+-- push, so that it is true of all. Of one that has not said so since it signed in, nothing is known after that. NULL while
+-- none has ever said so. A device that was signed out can send no more: what it said counts only when there is none of the
+-- others.
 CREATE OR REPLACE FUNCTION last_sync_confirmation(p_patient uuid) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN NOT coalesce(bool_or(outbox_empty_at IS NULL) FILTER (WHERE alive), false)
-                THEN coalesce(min(outbox_empty_at) FILTER (WHERE alive), max(outbox_empty_at)) END
-    FROM (SELECT *, revoked_at IS NULL AND expires_at > clock_timestamp() AS alive FROM sessions WHERE has_sent) AS devices
+    SELECT CASE WHEN bool_or(said)
+                THEN coalesce(min(outbox_empty_at) FILTER (WHERE alive), max(outbox_empty_at) FILTER (WHERE said)) END
+    FROM (SELECT *, revoked_at IS NULL AND expires_at > clock_timestamp() AS alive, outbox_empty_at <> created_at AS said
+          FROM sessions WHERE outbox_empty_at IS NOT NULL) AS devices
     WHERE user_id IN (
         SELECT user_id FROM patients WHERE id = p_patient
         UNION ALL

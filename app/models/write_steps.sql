@@ -318,7 +318,9 @@ BEGIN
     IF outbox_empty THEN
         UPDATE sessions s SET outbox_empty_at = clock_timestamp(), has_sent = true WHERE s.id = p_session;
     ELSIF NOT visit.has_sent THEN
-        UPDATE sessions s SET has_sent = true WHERE s.id = p_session;
+        -- A device that pushes has an outbox, but none from before it signed in. A plain write leaves nothing waiting.
+        UPDATE sessions s SET has_sent = true, outbox_empty_at = CASE p_action WHEN 'sync.push' THEN coalesce(
+            s.outbox_empty_at, s.created_at) ELSE s.outbox_empty_at END WHERE s.id = p_session;
     END IF;
     PERFORM audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, ids,
                   coalesce(nullif(array_to_string(outcomes, ','), ''), 'ok'), p_request, p_address);

@@ -32,7 +32,7 @@ ALTER TABLE grants DROP CONSTRAINT pk_grants, ADD CONSTRAINT pk_grants PRIMARY K
 CREATE TABLE sync_confirmations (
     patient_id uuid NOT NULL CONSTRAINT fk_sync_confirmations_patient_id REFERENCES patients,
     session_id uuid NOT NULL CONSTRAINT fk_sync_confirmations_session_id REFERENCES sessions ON DELETE CASCADE,
-    outbox_empty_at timestamptz,  -- NULL while the device has never said so
+    outbox_empty_at timestamptz,  -- NULL while the device has never pushed
     CONSTRAINT pk_sync_confirmations PRIMARY KEY (patient_id, session_id)
 );
 ALTER TABLE sync_confirmations OWNER TO diary_owner;
@@ -96,13 +96,18 @@ SELECT pg_temp.amend('seal_audit_v1', 'PERFORM set_config(''diary.patient'', dia
 SELECT pg_temp.amend('conclude', 'UPDATE sessions s SET outbox_empty_at = clock_timestamp(), has_sent = true WHERE s.id = p_session',
     'INSERT INTO sync_confirmations VALUES (p_patient, p_session, clock_timestamp()) ON CONFLICT (patient_id, session_id)'
     ' DO UPDATE SET outbox_empty_at = excluded.outbox_empty_at');
-SELECT pg_temp.amend('conclude', 'UPDATE sessions s SET has_sent = true WHERE s.id = p_session',
-    'INSERT INTO sync_confirmations VALUES (p_patient, p_session, NULL) ON CONFLICT DO NOTHING');
-SELECT pg_temp.amend('authorize', 's.has_sent', 'EXISTS (SELECT FROM sync_confirmations c'
-                     ' WHERE c.patient_id = p_patient AND c.session_id = s.id)');
-SELECT pg_temp.amend('last_sync_confirmation', 'FROM sessions WHERE has_sent',
-    'FROM (SELECT user_id, revoked_at, expires_at, c.outbox_empty_at'
-    ' FROM sync_confirmations c JOIN sessions ON id = session_id WHERE patient_id = p_patient) AS said');
+SELECT pg_temp.amend('conclude', $old$UPDATE sessions s SET has_sent = true, outbox_empty_at = CASE p_action WHEN 'sync.push' THEN coalesce(
+            s.outbox_empty_at, s.created_at) ELSE s.outbox_empty_at END WHERE s.id = p_session$old$,
+$new$INSERT INTO sync_confirmations AS c
+        SELECT p_patient, p_session, CASE p_action WHEN 'sync.push' THEN s.created_at END FROM sessions s WHERE s.id = p_session
+        ON CONFLICT (patient_id, session_id)
+        DO UPDATE SET outbox_empty_at = coalesce(c.outbox_empty_at, excluded.outbox_empty_at)$new$);
+SELECT pg_temp.amend('authorize', 'CASE WHEN p_action = ''sync.push'' THEN s.outbox_empty_at IS NOT NULL ELSE s.has_sent END',
+    'EXISTS (SELECT FROM sync_confirmations c WHERE c.patient_id = p_patient AND c.session_id = s.id'
+    ' AND (p_action <> ''sync.push'' OR c.outbox_empty_at IS NOT NULL))');
+SELECT pg_temp.amend('last_sync_confirmation', 'FROM sessions WHERE outbox_empty_at IS NOT NULL',
+    'FROM (SELECT user_id, created_at, revoked_at, expires_at, c.outbox_empty_at FROM sync_confirmations c'
+    ' JOIN sessions ON id = session_id WHERE patient_id = p_patient AND c.outbox_empty_at IS NOT NULL) AS told');
 
 -- Row security is asked on the node of the diary. What is called within a longer transaction is not carried there, and
 -- only SET LOCAL follows it (citus.propagate_set_commands).

@@ -43,9 +43,9 @@ class Outcomes(Strict):
     partial: Count = Field(description="Done in part, by the amounts where they are given; not taken in `value`.")
     skipped: Count = Field(description="The patient says: not done.")
     held: Count = Field(description="On hold, or cancelled by the provider; out of every denominator.")
-    missed: Count = Field(description="No word of it, and every sending device has since said it has nothing left.")
+    missed: Count = Field(description="No word of it, and every pushing device has since said it has nothing left.")
     unknown: Count = Field(
-        description="No word of it, and not every sending device has said so since; or an amount that cannot be "
+        description="No word of it, and not every pushing device has said so since; or an amount that cannot be "
         "compared with the dose."
     )
 
@@ -267,8 +267,8 @@ class AdherenceOut(Strict):
     to: LocalDate = Field(description="The last local day, included.")
     as_of: Instant = Field(description="The server's clock. What was still open then is in no figure.")
     outbox_empty_at: Instant | None = Field(
-        description="Up to when all is known: the earliest of the last words of the patient's devices that send, each "
-        "saying that it had nothing left to send; null while one of them has not said so."
+        description="Up to when all is known: the earliest of the last words of the patient's devices that push, each "
+        "saying that it had nothing left to send, or of its sign-in while it has not said so; null while none has."
     )
     overall: OverallAdherence
     treatments: list[TreatmentAdherence] = Field(

@@ -15,12 +15,12 @@ depends_on: str | Sequence[str] | None = None
 
 SQL = {
     "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
-    "access.sql": "afe4418f4d0711bc55c89b80336192c21220e62831ec1dd44cdb24ead80cbbdb",
+    "access.sql": "cab0b5bc0a705492bb1e05d8fe5224cb9d7304d5b4c3ad716bf313d55bf73944",
     "access_log_v1.sql": "0a878fc115b5ab52a58757133eadd5d164c78db8434ab5c11f3e65ca09eac388",
     "audit.sql": "2cf7e2458ad794f32574e19fa7a1c1cdfc77676c7df9fe994cc8a1aa4e436507",
     "broken_audit_segments_v1.sql": "39b09d0f0422af6665a62d1b683af97f341e9adb0cb1b3070389ba6cd3f147f2",
     "compare_diary_v1.sql": "0912feba846d8ab9af2aca086adfb9370673277d1f46b616ca70f47db775fe3f",
-    "course.sql": "85051f11711f941d2cce8877f5c69fe65e2b962afc579c9da89be5cf223915b0",
+    "course.sql": "c2be2a57860aebbbd8c2673d254ab64120998f1c886beadc62fa4f129bc53f10",
     "documents.sql": "029def03af2bec2296465342071fdf89718b4d5bdad2bb10556668b6975d4c67",
     "grants.sql": "2ce34bb22e923e8eaa982df87f5e8844e6c0ac744ca218237c160ec7c3dcf432",
     "grants_of_diary_v1.sql": "938ae638c0bc835bbbbdc3f6e39a180cc3fa317d843611207c1ecead4b82cd0a",
@@ -49,7 +49,7 @@ SQL = {
     "verify_diary_v1.sql": "0393911f35dcd2b27b46ea8aa72ff7c969bbb59d58fd4b6517efd7b4a4696d83",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "43de87fbddd80099bebb51887557ce34d9f5c14763881495565864f3332516e8",
-    "write_steps.sql": "7f6ac4294b9035c0a0f839d5d159f291582765d4f10835bd62e6c06d9e33b179",
+    "write_steps.sql": "8ecd6bac69c562d1c21a25ea77a7f3fdfb6700f77aa097a25935f75ed373616a",
     "privileges.sql": "e8c1b81154f714e08c7841d9de01fc68b5682f56bd0e754fb222dd3fa57bf8ae",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.

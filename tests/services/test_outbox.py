@@ -34,6 +34,25 @@ async def log_last(phone: Phone) -> None:
     assert (await send_last(phone, "POST", "/entries", entry())).status_code == 201
 
 
+async def push(phone: Phone, *, outbox_empty: bool = False) -> None:
+    """Pushes an entry, perhaps the last thing to send."""
+    record = entry()
+    mutation = {"mutation_id": str(uuid4()), "op": "put", "kind": "entry", "id": record["id"], "base_version": 0}
+    body = {
+        "device_id": "phone",
+        "client_now": datetime.now(UTC).isoformat(timespec="seconds"),
+        "outbox_empty": outbox_empty,
+        "mutations": [mutation | {"data": without_id(record)}],
+    }
+    pushed = await phone.post("/sync/push", body)
+    assert [result["status"] for result in pushed.json()["results"]] == ["created"]
+
+
+async def signed_in_at(superuser: Connection, phone: Phone) -> datetime:
+    at: datetime = await superuser.fetchval("SELECT created_at FROM sessions WHERE id = $1", UUID(phone.session_id))
+    return at
+
+
 async def own_word(superuser: Connection, phone: Phone) -> datetime | None:
     """When this device last had nothing left to send."""
     word: datetime | None = await superuser.fetchval(
@@ -140,6 +159,7 @@ async def test_only_a_write_carries_a_word(ada: Phone) -> None:
 async def test_a_diary_whose_devices_have_said_nothing_has_no_word(ada: Phone, superuser: Connection) -> None:
     assert await last_word(superuser, ada) is None
     await ada.log()
+    await push(ada)
     assert await last_word(superuser, ada) is None
     await log_last(ada)
     assert await last_word(superuser, ada) == await own_word(superuser, ada) is not None
@@ -152,9 +172,12 @@ async def test_the_word_of_a_diary_is_true_of_all_its_devices(app: FastAPI, ada:
         await tablet.get("/entries")
         assert await last_word(superuser, ada) == first  # it reads only
         await tablet.log()
-        assert await last_word(superuser, ada) is None  # there may be more to come from it
-        await log_last(tablet)
-        assert await last_word(superuser, ada) == first
+        assert await last_word(superuser, ada) == first  # a write that was answered leaves nothing waiting
+        await push(tablet)
+        assert await last_word(superuser, ada) == first  # it cannot hold anything from before it signed in
+        await log_last(ada)
+        assert await last_word(superuser, ada) == await signed_in_at(superuser, tablet)  # but since then it may
+        await push(tablet, outbox_empty=True)
         await log_last(ada)
         second = await own_word(superuser, tablet)
         assert await last_word(superuser, ada) == second
@@ -163,11 +186,17 @@ async def test_the_word_of_a_diary_is_true_of_all_its_devices(app: FastAPI, ada:
         assert first < second
 
 
-async def test_an_attempt_to_send_is_known_too(ada: Phone, app: FastAPI, superuser: Connection) -> None:
+async def test_a_refused_write_changes_no_word(ada: Phone, app: FastAPI, superuser: Connection) -> None:
+    sent = entry()
+    await ada.log(**sent)
     await log_last(ada)
+    word = await own_word(superuser, ada)
     async with another_device(app, ada, "Ada's tablet") as tablet:
         assert told(await send_last(tablet, "DELETE", f"/entries/{uuid4()}")) == (404, "not-found")
-        assert await last_word(superuser, ada) is None
+        assert told(await tablet.post("/entries", sent | {"mood": 3})) == (409, "conflict")
+        assert told(await send_last(tablet, "POST", "/entries", sent | {"mood": 3})) == (409, "conflict")
+        assert await own_word(superuser, tablet) is None
+        assert await last_word(superuser, ada) == word
 
 
 @pytest.mark.parametrize("ending", ["revoked_at = now()", "expires_at = now()"])
@@ -178,9 +207,9 @@ async def test_a_device_that_is_signed_out_counts_only_where_there_is_no_other(
         await superuser.execute(f"UPDATE sessions SET {ending} WHERE id = $1", UUID(phone.session_id))
 
     async with another_device(app, ada, "lost on the train") as lost:
-        await log_last(ada)
-        await lost.log()
-        assert await last_word(superuser, ada) is None
+        await push(lost)
+        await push(ada, outbox_empty=True)
+        assert await last_word(superuser, ada) == await signed_in_at(superuser, lost)
         await sign_out(lost)
         assert await last_word(superuser, ada) == await own_word(superuser, ada)
     await sign_out(ada)
@@ -189,7 +218,9 @@ async def test_a_device_that_is_signed_out_counts_only_where_there_is_no_other(
         await new.get("/entries")
         assert await last_word(superuser, ada) == await own_word(superuser, ada)  # nobody else has ever sent anything
         await new.log()
-        assert await last_word(superuser, ada) is None
+        assert await last_word(superuser, ada) == await own_word(superuser, ada)
+        await push(new)
+        assert await last_word(superuser, ada) == await signed_in_at(superuser, new)  # the other is asked no more
 
 
 async def test_a_word_is_of_one_diary_only(ada: Phone, bob: Phone, superuser: Connection) -> None:
@@ -202,7 +233,7 @@ async def test_a_word_is_of_one_diary_only(ada: Phone, bob: Phone, superuser: Co
 @pytest.mark.parametrize(
     ("role", "scopes", "counted"),
     [
-        ("caregiver", ["treatments:read", "treatments:write"], True),
+        ("caregiver", ["treatments:read", "treatments:write", "entries:read", "entries:write"], True),
         ("caregiver", ["treatments:read", "entries:read", "entries:write"], False),
         ("clinician", ["treatments:read", "treatments:write"], False),
     ],
@@ -218,9 +249,12 @@ async def test_who_logs_doses_for_a_patient_has_a_word_in_it(
     await log_last(ada)
     helper = lent(bob, ada)
     plan = treatment(authored_by="clinician" if role == "clinician" else "patient")
-    place, record = ("/entries", entry()) if "entries:write" in scopes else ("/treatments", plan)
+    place, record = ("/entries", entry()) if "entries:read" in scopes else ("/treatments", plan)
     assert (await helper.post(place, record)).status_code == 201
     word = await own_word(superuser, ada)
-    assert await last_word(superuser, ada) == (None if counted else word)
+    assert await last_word(superuser, ada) == word
+    if counted:
+        await push(helper)
+    assert await last_word(superuser, ada) == (await signed_in_at(superuser, bob) if counted else word)
     await superuser.execute("UPDATE grants SET revoked_at = now() WHERE id = $1", consent)
     assert await last_word(superuser, ada) == word
