@@ -12,7 +12,11 @@ from openapi.breaks import breaks
 
 RELEASED = Path(__file__).with_name("released.json")
 # Breaks that break nobody, each with its reason.
-ACCEPTED: dict[str, str] = {}
+NO_IDS = "a push with an item like this was refused whole"
+ACCEPTED: dict[str, str] = {
+    "PushResult as answered/mutation_id may be absent now": NO_IDS,
+    "PushResult as answered/id may be absent now": NO_IDS,
+}
 
 
 def main(path: str) -> None:

@@ -58,7 +58,6 @@ VALUE = "/sites/0/scores/0/value"
         (scored(4, "vrs_4"), VALUE),
         (scored(2**40), VALUE),
         (scored(6.5), VALUE),
-        (scored(6.0), VALUE),
         (scored("6"), VALUE),
         (scored(CANARY), VALUE),
         (scored(True), VALUE),

@@ -5,16 +5,12 @@ means the same to whoever reads it later.
 """
 
 import asyncio
-import json
-import math
 import re
 import unicodedata
 import zlib
-from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect
@@ -30,16 +26,9 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from app.http import problems, rate_limits
-from app.security.encoding import DuplicateKey, unique_members
+from app.http import problems, push_body, rate_limits, strict_json
 
-MAX_DEPTH = 32
 MAX_RATIO = 200  # of what gzip unpacks to what arrived; real pushes reach about 20
-MAX_VALUES = 12_000  # twice what a full push holds; each costs time before any field is known
-MAX_MEMBERS_OF_ONE = 256  # of one object: several times what any has
-MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
-MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
-
 MAX_PUBLIC_BYTES = 16 * 1024  # of who is not signed in: nothing that anybody may send is longer
 LEAST_HELD = 16 * 1024
 MOST_HELD_OF_ONE = 4 * 1024 * 1024
@@ -52,11 +41,6 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})|%00")
 _JSON = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 _MERGE_PATCH = re.compile(rb'application/merge-patch\+json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 _CLOSE = {"Connection": "close"}
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},:"))
-_ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
-_SIXTEEN_DIGITS = b"0" * 16  # an integer with fewer is within MAX_INTEGER
-_SURROGATES = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..", re.DOTALL)  # a whole pair
-_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
 class Held:
@@ -125,7 +109,7 @@ class BodyValidation:
                 if headers.get(b"content-encoding") == b"gzip":
                     body = inflate(body, most)
                 state["charge"](len(body) // rate_limits.BYTES_OF_A_REQUEST)
-                state["body"] = parse(body)
+                state["body"] = _parsed(body, scope)
         except TooLarge as problem:
             return await _refuse_early(problem, scope, receive, send)
         except Problem as problem:
@@ -193,84 +177,15 @@ def inflate(packed: bytes, most: int) -> bytes:
     return body
 
 
-def parse(body: bytes) -> object:
-    """The JSON value of a body, or BadRequest that names the broken rule and never what was sent.
-
-    However it is made, half a megabyte takes some milliseconds: nobody else is served meanwhile.
-    """
-    if body.startswith(BOM_UTF8):
-        raise BadRequest("The body starts with a byte order mark.")
-    # Counted on the bytes: the decoder would recurse, or build the objects, before it could tell.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or body.count(b",") > MAX_VALUES:
-        _check_structure(body)
-    exact = _SIXTEEN_DIGITS in body.translate(_ONE_DIGIT)
+def _parsed(body: bytes, scope: Scope) -> object:
+    """The JSON value of a body; of a push that breaks a rule, with the items told apart that do not."""
     try:
-        value: object = (_EXACT if exact else _DECODER).decode(body.decode())
-    except UnicodeDecodeError:
-        raise BadRequest("The body is not UTF-8.") from None
-    except DuplicateKey:
-        raise BadRequest("An object holds the same key twice.") from None
-    except (ValueError, RecursionError):
-        raise BadRequest("The body is not valid JSON.") from None
-    if b"\\u" in body:
-        _check_escapes(body)
-    return value
-
-
-def _check_structure(body: bytes) -> None:
-    """Refuses what is nested too deeply, or consists of too many values."""
-    # Without escaped quotes every quote begins or ends a string, and every second part lies outside.
-    parts = body.replace(rb"\\", b"").replace(rb"\"", b"")
-    if parts.count(b'"') > 4 * MAX_VALUES:  # a name and a value at most, each with two quotes
-        raise BadRequest("The body holds too many values.")
-    structure = b"".join(parts.split(b'"')[::2]).translate(None, delete=_NOT_STRUCTURE)
-    if structure.count(b":") > MAX_VALUES:
-        raise BadRequest("The body has too many members.")
-    if structure.count(b",") > MAX_VALUES or structure.count(b"[") + structure.count(b"{") > MAX_VALUES:
-        raise BadRequest("The body holds too many values.")
-    brackets = rest = structure.translate(None, delete=b",:")
-    for _ in range(MAX_DEPTH // 2):  # takes at most two levels off at a time
-        rest = rest.replace(b"{}", b"").replace(b"[]", b"")
-        if not rest:
-            return
-    depth = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise BadRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
-
-
-def _check_escapes(body: bytes) -> None:
-    """Refuses the escapes of NUL and of half a surrogate pair, in a text that is valid JSON."""
-    escapes = body.replace(rb"\\", b"  ")  # now each backslash begins an escape
-    if _UNSTORABLE.search(escapes) and _UNSTORABLE.search(_SURROGATES.sub(b"", escapes)):
-        raise BadRequest("A string holds a NUL character or half of a surrogate pair.")
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len(pairs) > MAX_MEMBERS_OF_ONE:  # each that is unknown would be told as a fault of its own
-        raise BadRequest("An object has too many members.")
-    return unique_members(pairs)
-
-
-def _integer(literal: str) -> int:
-    # The length comes first: int() takes quadratic time.
-    if len(literal) <= MAX_NUMBER_LENGTH and -MAX_INTEGER <= (number := int(literal)) <= MAX_INTEGER:
-        return number
-    raise BadRequest("An integer is outside ±2^53.")
-
-
-def _float(literal: str) -> float:
-    if len(literal) > MAX_NUMBER_LENGTH:
-        raise BadRequest(f"A number is longer than {MAX_NUMBER_LENGTH} characters.")
-    number = float(literal)
-    if not math.isfinite(number):
-        raise BadRequest("A number is not finite.")
-    return number
-
-
-def _constant(_literal: str) -> NoReturn:
-    raise BadRequest("NaN and Infinity are not JSON.")
+        return strict_json.parse(body)
+    except BadRequest as refusal:
+        if not scope["path"].endswith(push_body.PATH):
+            raise
+        scope["state"]["charge"](len(body) // rate_limits.BYTES_OF_A_REQUEST)  # it takes as long again
+        return push_body.parse(body, refusal)
 
 
 def check_url(scope: Scope) -> None:
@@ -344,8 +259,3 @@ async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: 
     except TimeoutError:
         pass
     await send({"type": "http.response.body", "body": b""})
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
-# Calls a function for each integer, where one may be too large.
-_EXACT = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)

@@ -76,7 +76,7 @@ PROBLEM_SCHEMA: dict[str, object] = {
 }
 
 _EXAMPLE_ID = UUID("01980c5e-7a10-7000-8000-000000000000")
-_EXAMPLE_FAULT = Fault("/sites/0/scores/0/value", "less_than_equal", "Input should be less than or equal to 10")
+_EXAMPLE_FAULT = Fault("/sites/0/scores/0/value", "less_than_equal", "Input should be less than or equal to 10.")
 _EXAMPLE_RECORD = json.dumps(example_stored("entry", MINIMAL_ENTRY) | {"version": 2}).encode()
 _HEADERS: dict[int, dict[str, object]] = {
     401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},

@@ -19,7 +19,7 @@ MAX_FAULTS = 50  # a body of half a megabyte may hold a hundred thousand, and no
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Pydantic's own sentences for these repeat a part of the input.
+# Pydantic's own sentences for these repeat a part of the input, or a pattern that nobody can read.
 _SENTENCES = {
     "assertion_error": "The value breaks a rule",
     "bytes_invalid_encoding": "Data should be validly encoded",
@@ -29,13 +29,15 @@ _SENTENCES = {
     "json_invalid": "Input should be valid JSON",
     "mapping_type": "Input should be a valid mapping",
     "no_such_attribute": "Input has an unknown attribute",
+    "string_pattern_mismatch": "Input should be text of the form that the documentation shows",
     "timezone_offset": "Input should have another UTC offset",
     "url_parsing": "Input should be a valid URL",
     "url_syntax_violation": "Input should be a valid URL",
     "uuid_parsing": "Input should be a valid UUID",
 }
 _NOWHERE = object()
-_FIELD_NAME = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9_]*(-[a-z]+)*")  # a header's with hyphens
+# Also a name as other programs write theirs, and a header's with hyphens.
+_FIELD_NAME = re.compile(r"(?=.{1,64}$)[A-Za-z_][A-Za-z0-9_]*(-[a-z]+)*")
 
 
 class Failure(TypedDict):
@@ -66,12 +68,17 @@ def faults(failures: Sequence[Failure], body: object) -> tuple[Fault, ...]:
 
     `loc` starts with `body`, `query`, `path`, `header` or `cookie`, as FastAPI's do.
     """
-    return tuple(_fault(failure, body) for failure in failures[:MAX_FAULTS])
+    return tuple(dict.fromkeys(_fault(failure, body) for failure in failures[:MAX_FAULTS]))
 
 
 def in_request(where: str, *path: str | int) -> str:
     """The location of what is not in the body: #query/limit; without a name that could be none of ours."""
     return "/".join([f"#{where}", *_names(path)])
+
+
+def pointer_to(path: Iterable[str | int]) -> str:
+    """The JSON pointer to a place in the body."""
+    return "".join(f"/{name}" for name in _names(path))
 
 
 def _fault(failure: Failure, body: object) -> Fault:
@@ -81,7 +88,7 @@ def _fault(failure: Failure, body: object) -> Fault:
     location = _existing(path, body)
     if failure["type"].startswith("missing") and location[-1:] != path[-1:]:  # missing_end, say, of a null too
         location += path[-1:]
-    return Fault("".join(f"/{name}" for name in _names(location)), failure["type"], _detail(failure))
+    return Fault(pointer_to(location), failure["type"], _detail(failure))
 
 
 def _existing(path: list[str | int], body: object) -> list[str | int]:
@@ -113,6 +120,11 @@ def _names(parts: Iterable[str | int]) -> Iterator[str]:
 
 
 def _detail(failure: Failure) -> str:
+    """What is wrong, as a sentence."""
+    return f"{_wording(failure).removesuffix('.')}."
+
+
+def _wording(failure: Failure) -> str:
     kind, message, context = failure["type"], failure["msg"], failure.get("ctx", {})
     if kind == "union_tag_invalid":
         return f"{context['discriminator']} should be one of {context['expected_tags']}"

@@ -1,10 +1,14 @@
 """Sync on the wire: what a phone pushes, what it pulls, and how both sides compare."""
 
-from typing import Annotated, Any, Literal, Union
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeAliasType
 
+from app.errors import Fault
 from app.schemas.base import DescribedAs, Instant, Json, RecordId, Strict, line
 from app.schemas.entries import MINIMAL_ENTRY
 from app.schemas.envelope import EXAMPLE_CURSOR
@@ -88,6 +92,42 @@ AnyMutation = TypeAliasType(
 )
 
 
+Item = TypeVar("Item")
+Listed = Annotated[list[Item], Field(max_length=MOST_MUTATIONS)]
+AnyUuid = Annotated[str, Field(pattern=r"^[0-9A-Fa-f-]{36}$", json_schema_extra={"format": "uuid"})]
+_ANY_UUID = re.compile(r"[0-9A-Fa-f-]{36}")  # also one of a version or in letters that no record has
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedItem:
+    """An item of a push that is no mutation: where it breaks a rule, and its ids where it has any."""
+
+    mutation_id: str | None
+    id: str | None
+    faults: tuple[Fault, ...]
+
+
+def refused_item(item: object, faults: tuple[Fault, ...]) -> RefusedItem:
+    """The item as refused for these faults, which point into it."""
+    members = item if isinstance(item, dict) else {}
+    mutation_id, record_id = (
+        sent if isinstance(sent, str) and _ANY_UUID.fullmatch(sent) else None
+        for sent in (members.get("mutation_id"), members.get("id"))
+    )
+    return RefusedItem(mutation_id, record_id, faults)
+
+
+class OrAsSent:
+    """Annotation of a list: where an item is wrong, all come as they were sent, for whoever tells what of each.
+
+    What is wrong inside of one mutation is no matter of the others.
+    """
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        as_sent = core_schema.list_schema(strict=True, max_length=MOST_MUTATIONS)
+        return core_schema.union_schema([handler(source), as_sent], mode="left_to_right")
+
+
 class PushIn(Strict):
     """What a phone has to send, in the order in which it happened. It may be empty, to say that it has nothing left."""
 
@@ -101,7 +141,7 @@ class PushIn(Strict):
         default=None,
         description="As last answered: base versions speak of it. After a restore the push is refused with 410.",
     )
-    mutations: list[Annotated[Mutation, DescribedAs(AnyMutation)]] = Field(max_length=MOST_MUTATIONS)
+    mutations: Annotated[Listed[Mutation], OrAsSent(), DescribedAs(Listed[AnyMutation])]
     outbox_empty: bool = Field(default=False, description="The phone has nothing left to send after these.")
 
 
@@ -109,18 +149,18 @@ class ItemFault(Strict):
     """What is wrong with a request or one item of it, and where."""
 
     pointer: str = Field(
-        description="A JSON pointer into the body or the item's data, or `#query/<name>` and the like.",
-        examples=["/sites/0/scores/0/value", "#query/limit"],
+        description="A JSON pointer into the body, or `#query/<name>` and the like.",
+        examples=["/sites/0/scores/0/value", "/mutations/1/data/note", "#query/limit"],
     )
     code: str = Field(examples=["less_than_equal"])
-    detail: str = Field(examples=["Input should be at most 10"])
+    detail: str = Field(examples=["Input should be less than or equal to 10."])
 
 
 class PushResult(Strict):
     """What became of one mutation. A phone deletes its copy on nothing but created, updated, deleted or unchanged."""
 
-    mutation_id: RecordId
-    id: RecordId
+    mutation_id: AnyUuid | None = Field(default=None, description="As it was sent; absent where that was no UUID.")
+    id: AnyUuid | None = Field(default=None, description="The record, likewise.")
     status: Literal["created", "updated", "deleted", "unchanged", "conflict", "invalid", "forbidden"]
     version: int | None = Field(default=None, description="The version that the mutation made or found.")
     change_seq: int | None = None

@@ -17,7 +17,7 @@ from app.schemas.base import Json
 from app.schemas.kinds import BY_NAME
 from app.schemas.records import AnyKind
 from app.schemas.since import SCHEMA
-from app.schemas.sync import MOST_COMPARED, DigestIn, Mutation, PushIn
+from app.schemas.sync import MOST_COMPARED, DigestIn, Mutation, PushIn, RefusedItem, refused_item
 from app.services import access, costs, record_store, records
 from app.services.access import Caller, Diary
 from app.services.record_store import RecordWrite, WriteResult
@@ -45,38 +45,41 @@ PLACE = ("epoch", "seq", "nonce", "grant", "grant_version")  # what a cursor hol
 async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) -> Json:
     """Decides the mutations in their order, in one transaction; a refused one blocks no other. Durable on return."""
     changes: list[RecordWrite] = []
-    refused: dict[int, tuple[Fault, ...]] = {}
+    decided: list[tuple[int, Mutation]] = []  # by the database, each with its place
+    results: dict[int, Json] = {}  # by place
     records_refused: set[str] = set()
     made: dict[str, Json] = {}  # by earlier mutations, where it may have to be kept
-    for place, mutation in enumerate(body.mutations):
+    for place, item in enumerate(body.mutations):
+        mutation = _mutation(item, validate)
         try:
+            if isinstance(mutation, RefusedItem):
+                raise Invalid(faults=mutation.faults)
             change = await _change(diary, mutation, validate, now, made)
         except Invalid as invalid:
-            refused[place] = invalid.faults
-            records_refused.add(mutation.id)
+            results[place] = _invalid(place, mutation, invalid.faults)
+            if mutation.id is not None:
+                records_refused.add(mutation.id)
             continue
         if mutation.base_version and mutation.id in records_refused:
             change = replace(change, after_refused=True)
         changes.append(change)
-    said = replace(diary, outbox_empty=body.outbox_empty and not refused)
+        decided.append((place, mutation))
+    said = replace(diary, outbox_empty=body.outbox_empty and not results)
     outcomes = await record_store.write(said, "sync.push", None, changes, body.epoch)
     diary.charge(len(changes) // costs.MUTATIONS)
     skew = round((now - body.client_now).total_seconds())
     if abs(skew) >= SKEWED:
         note = "UPDATE sessions SET clock_skew_seconds = $2 WHERE id = $1"
         await diary.database.execute(note, diary.caller.session_id, max(-MOST_SKEW, min(MOST_SKEW, skew)))
-    written = iter(outcomes)
-    results = [
-        _invalid(mutation, refused[place]) if place in refused else _result(mutation, next(written))
-        for place, mutation in enumerate(body.mutations)
-    ]
-    diary.database.tally.mutations.update([result["status"] for result in results])
+    for (place, mutation), outcome in zip(decided, outcomes, strict=False):  # an empty push has an outcome too
+        results[place] = _result(place, mutation, outcome)
+    diary.database.tally.mutations.update([result["status"] for result in results.values()])
     return {
         "server_now": render_instant(now),
         "clock_skew_seconds": skew,
         "epoch": str(outcomes[-1].epoch),
         "head": outcomes[-1].head,
-        "results": results,
+        "results": [results[place] for place in range(len(body.mutations))],
     }
 
 
@@ -137,10 +140,20 @@ async def read_heads(database: Any, caller: Caller) -> list[Json]:
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 
+def _mutation(item: object, validate: Validate) -> Mutation | RefusedItem:
+    """The item of a push, or why it is none."""
+    if isinstance(item, Mutation | RefusedItem):
+        return item
+    try:
+        return cast(Mutation, validate(Mutation, cast(Json, item)))
+    except Invalid as invalid:
+        return refused_item(item, invalid.faults)
+
+
 async def _change(
     diary: Diary, mutation: Mutation, validate: Validate, now: datetime, made: dict[str, Json]
 ) -> RecordWrite:
-    """The mutation as a change of a record; raises Invalid, pointing into its data."""
+    """The mutation as a change of a record; raises Invalid, pointing into the mutation."""
     kind = BY_NAME[mutation.kind]
     if (mutation.id == str(diary.patient_id)) != (kind.holds == "singleton"):
         raise Invalid(faults=(Fault("/id", "reserved", "The patient's id is the profile's, and only that."),))
@@ -152,7 +165,19 @@ async def _change(
         raise Invalid(faults=(Fault("/data", "missing", "A put needs the record's fields."),))
     if mutation.base_version is None:
         raise Invalid(faults=(Fault("/base_version", "missing", "A put needs the version that it changes."),))
-    body = validate(kind.fields, mutation.data)
+    try:
+        body = await _body(kind, diary, mutation, validate, now, made)
+    except Invalid as invalid:
+        raise Invalid(faults=_inside("/data", invalid.faults)) from None
+    known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
+    return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
+
+
+async def _body(
+    kind: AnyKind, diary: Diary, mutation: Mutation, validate: Validate, now: datetime, made: dict[str, Json]
+) -> Any:
+    """What the mutation makes of the record; raises Invalid, pointing into its data."""
+    body = validate(kind.fields, cast(Json, mutation.data))
     if not EARLIEST <= body.occurred_at <= now + AHEAD:
         sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
         raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
@@ -163,8 +188,7 @@ async def _change(
             await _check_author(kind, diary, mutation, body)
         except (NotFound, Gone, InsufficientScope):  # these the write path tells apart; it may be of this very push
             records.check_dates(kind, diary, body)
-    known = {"mutation_id": mutation.mutation_id, "reoffer": _reoffer(mutation)}
-    return records.change_of(kind, body, mutation.id, mutation.base_version, **known)
+    return body
 
 
 async def _with_newer(
@@ -215,14 +239,14 @@ def _reoffer(mutation: Mutation) -> tuple[str, int] | None:
     return mutation.reoffer, mutation.version
 
 
-def _result(mutation: Mutation, outcome: WriteResult) -> Json:
+def _result(place: int, mutation: Mutation, outcome: WriteResult) -> Json:
     result: Json = {
         "mutation_id": mutation.mutation_id,
         "id": mutation.id,
         "status": STATUSES.get(outcome.status, outcome.status),
     }
     if outcome.status == "reused":
-        return _invalid(mutation, (REUSED,))
+        return _invalid(place, mutation, (REUSED,))
     if outcome.version is not None:
         result |= {"version": outcome.version, "change_seq": outcome.change_seq}
     # Under this version the phone has other content where a later one was offered again.
@@ -233,10 +257,15 @@ def _result(mutation: Mutation, outcome: WriteResult) -> Json:
     return result
 
 
-def _invalid(mutation: Mutation, faults: tuple[Fault, ...]) -> Json:
+def _invalid(place: int, mutation: Mutation | RefusedItem, faults: tuple[Fault, ...]) -> Json:
+    ids = {"mutation_id": mutation.mutation_id, "id": mutation.id}
     return {
-        "mutation_id": mutation.mutation_id,
-        "id": mutation.id,
+        **{name: sent for name, sent in ids.items() if sent is not None},
         "status": "invalid",
-        "errors": [vars(fault) for fault in faults],
+        "errors": [vars(fault) for fault in _inside(f"/mutations/{place}", faults)],
     }
+
+
+def _inside(place: str, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """The faults of what stands at this place, pointing into the whole."""
+    return tuple(replace(fault, pointer=place + fault.pointer) for fault in faults)

@@ -169,8 +169,8 @@ async def test_a_fault_points_at_its_place(client: httpx.AsyncClient, body: obje
 async def test_our_own_sentences_arrive_and_permitted_values_are_named(client: httpx.AsyncClient) -> None:
     faults = await refusal(client, entry(labels={"a": 1, "b": 2}, sites=sited({"scale": CANARY})["sites"]))
     assert [fault["detail"] for fault in faults] == [
-        "'scale' should be one of 'nrs', 'faces'",
-        "At most one label",
+        "'scale' should be one of 'nrs', 'faces'.",
+        "At most one label.",
     ]
 
 
