@@ -93,6 +93,8 @@ VALUE = "/sites/0/scores/0/value"
         ({"occurred_at": "2026-03-28T08:00:00+14:01"}, "/occurred_at"),
         ({"occurred_at": "0001-01-01T00:00:00+14:00"}, "/occurred_at"),
         ({"occurred_at": "9999-12-31T23:59:59-12:00"}, "/occurred_at"),
+        ({"occurred_at": "1999-12-31T23:59:59Z"}, "/occurred_at"),
+        ({"occurred_at": "2199-12-31T23:59:59-12:00"}, "/occurred_at"),
         ({"occurred_at": 1774681200}, "/occurred_at"),
         ({"occurred_at": CANARY}, "/occurred_at"),
         ({"occurred_at": None}, "/occurred_at"),
@@ -304,8 +306,8 @@ async def test_what_is_unusual_but_right_is_stored_as_it_was_sent(ada: Phone) ->
     note = "Ünïcödé 😀 \u202e ﷽ \t\n' \"; DROP TABLE records; -- \\u0000 <script> ${jndi} %s {0}"
     for fields in (
         {"note": note},
-        {"occurred_at": "1900-01-01T00:00:00+14:00"},
-        {"occurred_at": "2199-12-31T23:59:59-12:00"},
+        {"occurred_at": "2000-01-01T00:00:00Z"},
+        {"occurred_at": "2000-01-01T13:00:00+13:00"},
         {"sleep": {"hours": 7.25}},
         scored(0, no_pain=True),
     ):

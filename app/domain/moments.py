@@ -1,7 +1,7 @@
 """Instants, dates and zones as text: one spelling on the wire, and the day an instant belongs to."""
 
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import available_timezones
 
 ZONES = available_timezones() - {"localtime", "Factory"}  # both depend on the machine, not on a place
@@ -10,6 +10,7 @@ _INSTANT = re.compile(
     r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
 )
 _DATE = re.compile(r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}")
+EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 _WEST, _EAST = timedelta(hours=-12), timedelta(hours=14)
 
 
@@ -55,6 +56,14 @@ def utc_offset(occurred_at: datetime) -> int:
     if offset is None:
         raise ValueError("naive")
     return int(offset.total_seconds()) // 60
+
+
+def is_plausible(occurred_at: datetime, now: datetime, *, planned: bool) -> bool:
+    """Whether a diary takes it: from the year 2000 on, and 48 hours ahead at most of what is not planned.
+
+    A phone's clock may be off, and its day may have begun; what was agreed may begin much later.
+    """
+    return occurred_at >= EARLIEST and (planned or occurred_at <= now + AHEAD)
 
 
 def is_zone(name: str) -> bool:

@@ -2,19 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, EmailStr, Field
+from pydantic import ConfigDict, EmailStr, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
-from app.domain import people
-from app.schemas.base import Instant, LocalDate, RecordId, Strict, TimeZone, line
+from app.domain import languages, people
+from app.schemas.base import Instant, LocalDate, ParsedBy, RecordId, Says, Strict, TimeZone, line
 
 Role = TypeAliasType("Role", people.Role)
 Locale = Annotated[
     str,
-    Field(
-        pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$",
-        description="A BCP 47 tag: language, script, region.",
-        examples=["de-DE"],
+    ParsedBy(languages.parse_tag),
+    Says("language_tag", "Give a language tag of BCP 47, as de-DE."),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": f"A language tag of BCP 47 of at most {languages.MOST} characters, kept as it is written; "
+            "`_` is read as `-`.",
+            "examples": ["de-DE"],
+        }
     ),
 ]
 Password = Annotated[str, Field(min_length=1, max_length=1024, description="Any characters; never truncated.")]

@@ -117,9 +117,19 @@ class Words:
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
         says = Says("text", f"Give 1 to {self.limit} characters of plain text, no control characters.")
-        return says.around(
-            core_schema.str_schema(strict=True, min_length=1, max_length=self.limit, pattern=self.pattern)
+        words: CoreSchema = core_schema.str_schema(
+            strict=True, min_length=1, max_length=self.limit, pattern=self.pattern
         )
+        if self.pattern is _TEXT:
+            words = core_schema.no_info_before_validator_function(_with_line_feeds, words)
+        return says.around(words)
+
+
+def _with_line_feeds(value: object) -> object:
+    """Text with each end of a line as one line feed, whatever the platform writes: the same on every phone."""
+    if isinstance(value, str) and "\r" in value:
+        return value.replace("\r\n", "\n").replace("\r", "\n")
+    return value
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def listed(**more: Any) -> Any:
 
 
 def text(limit: int) -> Words:
-    """Annotation of a string: 1 to so many code points; of control characters only tab and line feed."""
+    """Annotation of a string: 1 to so many code points; of control characters only tab, and line feed for CR LF."""
     return Words(limit, _TEXT)
 
 

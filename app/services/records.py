@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import Any, cast
 from uuid import UUID
 
-from app.domain.moments import local_date, utc_offset
+from app.domain.moments import is_plausible, local_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
 from app.schemas.base import Json
 from app.schemas.records import Facts, Fields, RecordKind
@@ -15,6 +16,8 @@ from app.schemas.since import keep_inside, keep_newer
 from app.services import costs, record_store
 from app.services.access import Diary
 from app.services.record_store import Filters, RecordWrite, RenderedPage, WriteResult
+
+IMPLAUSIBLE = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
 
 Validate = Callable[[type[Any], Json], Any]
 
@@ -32,6 +35,7 @@ async def create(kind: RecordKind[Fields], diary: Diary, record_id: str, body: F
     """Stores a new record. The same content again answers the record as it is now; other content is a Conflict."""
     if (record_id == str(diary.patient_id)) != (kind.holds == "singleton"):
         raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
+    check_time(kind, body, diary.database.clock.now())
     await check_author(kind, diary, UUID(record_id), 0, body)
     outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
     if outcome.status == "outside_window":
@@ -56,10 +60,17 @@ async def replace(
 
     Members that came after the schema of this number stay, where they are not sent.
     """
+    check_time(kind, body, diary.database.clock.now())
     if kind.newest > schema:
         body = await with_newer(kind, diary, record_id, base_version, body, schema, validate)
     await check_author(kind, diary, record_id, base_version, body)
     return await _put(kind, diary, record_id, base_version, body)
+
+
+def check_time(kind: RecordKind[Fields], body: Fields, now: datetime) -> None:
+    """Raises Invalid where no diary holds this instant. What came in on one way can so be changed on every other."""
+    if not is_plausible(body.occurred_at, now, planned=kind.holds == "interval"):
+        raise Invalid(faults=(Fault("/occurred_at", "implausible", IMPLAUSIBLE),))
 
 
 async def check_author(
@@ -98,6 +109,7 @@ async def revise(
     if merged != own and version != base_version:
         raise Stale(current=current, etag=f'"{version}"')
     body = validate(kind.fields, merged)
+    check_time(kind, body, diary.database.clock.now())
     if kind.newest > schema:
         body = _with_newer_in_lists(kind, body, own, patch, schema, validate)
     _check(kind, diary, body, own)

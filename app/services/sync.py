@@ -6,7 +6,7 @@ A push goes down the one write path; a pull walks the patient's dense order of c
 import json
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,7 +23,6 @@ from app.services.access import Caller, Diary
 from app.services.record_store import RecordWrite, WriteResult
 from app.services.records import Validate
 
-EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
 STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbidden"}
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
@@ -178,9 +177,7 @@ async def _body(
 ) -> Any:
     """What the mutation makes of the record; raises Invalid, pointing into its data."""
     body = validate(kind.fields, cast(Json, mutation.data))
-    if not EARLIEST <= body.occurred_at <= now + AHEAD:
-        sentence = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
-        raise Invalid(faults=(Fault("/occurred_at", "implausible", sentence),))
+    records.check_time(kind, body, now)
     if kind.newest > mutation.schema_version:
         body = await _with_newer(kind, diary, mutation, body, validate, made)
     if kind.is_judged:  # of most kinds anybody may write anything: a push of a hundred asks for none

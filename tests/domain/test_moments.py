@@ -187,3 +187,24 @@ def test_iana_zones_are_known(name: str) -> None:
 )
 def test_everything_else_is_no_zone(name: str) -> None:
     assert not moments.is_zone(name)
+
+
+NOW = datetime(2026, 3, 29, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "event", "plan"),
+    [
+        ("1999-12-31T23:59:59Z", False, False),
+        ("2000-01-01T00:59:59+01:00", False, False),
+        ("2000-01-01T00:00:00Z", True, True),
+        ("2026-03-31T06:00:00Z", True, True),
+        ("2026-03-31T06:00:01Z", False, True),
+        ("2027-01-01T00:00:00+01:00", False, True),
+    ],
+)
+def test_a_diary_takes_what_can_have_been_and_what_was_agreed_for_later(
+    occurred_at: str, event: bool, plan: bool
+) -> None:
+    at = moments.parse_instant(occurred_at)
+    assert [moments.is_plausible(at, NOW, planned=planned) for planned in (False, True)] == [event, plan]

@@ -553,11 +553,11 @@ async def test_who_knows_a_page_is_told_so_until_the_diary_moves(ada: Phone, pat
 
 async def test_a_scale_used_outside_the_age_it_is_validated_for_is_stored_and_flagged(app: FastAPI) -> None:
     async with connect(app) as http:
-        child = await Person(birth_date="2022-04-01").register_and_sign_in(http)
+        child = await Person(birth_date="2018-04-01").register_and_sign_in(http)
         flagged = await child.log(performer="caregiver")
         assert flagged.status_code == 201
         assert flagged.json()["outside_validated_age"] == ["nrs_0_10"]
-        grown_up = await child.log(performer="caregiver", occurred_at="2030-04-01T08:00:00+02:00")
+        grown_up = await child.log(performer="caregiver", occurred_at="2026-04-01T08:00:00+02:00")
         assert grown_up.json()["outside_validated_age"] == []
 
 

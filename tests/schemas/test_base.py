@@ -92,7 +92,7 @@ def test_a_body_is_written_as_it_was_read() -> None:
         ("id", "0195d3f4-8e2a-7c31-cb1e-5a2f6c7d8e90", "uuid"),  # another variant
         ("note", "", "text"),
         ("note", "a\0b", "text"),
-        ("note", "a\rb", "text"),
+        ("name", "a\r\nb", "text"),
         ("note", "a\x7fb", "text"),
         ("note", "a\x85b", "text"),
         ("note", "\ud800", "text"),
@@ -127,6 +127,11 @@ def test_ids_of_version_4_are_taken(value: str) -> None:
 @pytest.mark.parametrize("value", ["\U0001f600" * 10, "e\u0301\u200d\ufe0f", "  ", "a\tb\nc"])
 def test_text_is_counted_in_code_points_and_kept_as_it_is(value: str) -> None:
     assert Body.model_validate({"at": AT, "note": value}).note == value
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("a\r\nb", "a\nb"), ("a\rb\r", "a\nb\n"), ("\r\n" * 10, "\n" * 10)])
+def test_each_end_of_a_line_is_kept_as_a_line_feed_and_counts_as_one(sent: str, kept: str) -> None:
+    assert Body.model_validate({"at": AT, "note": sent}).note == kept
 
 
 def test_each_repeated_item_is_pointed_at() -> None:
