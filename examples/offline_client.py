@@ -26,6 +26,14 @@ INSERT INTO state SELECT NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM state);
 """
 SERVERS = {"id", "kind", "patient_id", "version", "change_seq", "deleted", "local_date", "received_at", "author_id"}
 SERVERS |= {"outside_validated_age"}
+KEYS = {  # what makes the items of a list distinct; of other lists the whole item does
+    "sites": ("region", "depth"), "scores": ("measure", "scale"), "triggers": ("code",), "red_flags": ("code",),
+    "relief": ("code", "treatment_event_id"), "associated_symptoms": ("code",), "side_effects": ("code",),
+    "ingredients": ("name",), "pauses": ("from",), "regimens": ("valid_from",),
+}  # fmt: skip
+IN_ORDER = ("pauses", "regimens")  # of their times
+WITH_MEMBERS = ("interference", "sleep")  # objects whose members say something each
+REFUSED_WHOLE = (400, 413, 422)
 REFUSALS = ("conflict", "invalid", "forbidden")
 
 
@@ -110,7 +118,10 @@ class Diary:
             self._refuse(first | {"data": mine}, {"status": "conflict", "deleted": True})
             return
         if mine and theirs:  # without a base it was created here, and theirs comes from that
-            mine = merge(base or first["data"], mine, theirs)
+            lost: list[str] = []
+            mine = merge(base or first["data"], own := mine, theirs, lost)
+            if lost:  # the copy of the other device is not for nothing: somebody has to look at it
+                self._refuse(first | {"data": own}, {"status": "conflict", "record": theirs, "lost": lost})
         self._queue(first["kind"], id_, mine, theirs, version)
 
     def _start_again(self, action: str) -> None:
@@ -170,7 +181,21 @@ class Diary:
             return self._push(mutations[:half]) + self._push(mutations[half:])
         [(epoch,)] = self._all("SELECT epoch FROM state")
         said = {"device_id": "example", "client_now": datetime.now(UTC).isoformat(), "epoch": epoch}
-        return list(self._call("push", said | {"outbox_empty": outbox_empty, "mutations": mutations})["results"])
+        try:
+            answer = self._call("push", said | {"outbox_empty": outbox_empty, "mutations": mutations})
+        except Problem as problem:
+            if not mutations or problem.args[0]["status"] not in REFUSED_WHOLE:
+                raise
+            return self._push_apart(mutations, problem.args[0])
+        return list(answer["results"])
+
+    def _push_apart(self, mutations: list[Json], problem: Json) -> list[Json]:
+        """The same in halves, until the one stands alone that the server refuses: it is put aside."""
+        if len(mutations) > 1:
+            half = len(mutations) // 2
+            return self._push(mutations[:half]) + self._push(mutations[half:])
+        self._push([])  # raises where the fault is not in the mutation
+        return [{"status": "invalid", "errors": problem.get("errors", []), "detail": problem["detail"]}]
 
     def _call(self, path: str, body: Json | None = None) -> Json:
         headers = {"Authorization": f"Bearer {self.token()}", "Content-Type": "application/json"}
@@ -193,7 +218,40 @@ def mutation_of(kind: str, id_: str, data: Json | None, base_version: int) -> Js
     return said | ({"op": "delete"} if data is None else {"op": "put", "data": data})
 
 
-def merge(base: Json, mine: Json, theirs: Json) -> Json:
-    """Their fields, but for those that I changed since `base`."""
-    merged = theirs | {name: mine.get(name) for name in base | mine if base.get(name) != mine.get(name)}
+def merge(base: Json, mine: Json, theirs: Json, lost: list[str]) -> Json:
+    """What both changed since `base`. Where they changed the same otherwise mine stays, and `lost` names it."""
+    names = dict.fromkeys([*theirs, *mine])
+    merged = {name: _merged(name, base.get(name), mine.get(name), theirs.get(name), lost) for name in names}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def _merged(name: str, base: Any, mine: Any, theirs: Any, lost: list[str]) -> Any:
+    if theirs in (base, mine):
+        return mine
+    if mine == base:
+        return theirs
+    if isinstance(mine, list) and isinstance(theirs, list):
+        return _merged_lists(name, base or [], mine, theirs, lost)
+    if name in WITH_MEMBERS and mine and theirs:
+        return merge(base or {}, mine, theirs, lost)
+    lost.append(name)
+    return mine
+
+
+def _merged_lists(name: str, base: list[Any], mine: list[Any], theirs: list[Any], lost: list[str]) -> list[Any]:
+    """The items of both, by what makes them distinct; what one took out is gone, unless the other changed it."""
+    bases, ours, others = ({_key(name, item): item for item in items} for items in (base, mine, theirs))
+    merged: list[Any] = []
+    for key in dict.fromkeys([*others, *ours]):
+        was, own, other = bases.get(key), ours.get(key), others.get(key)
+        if isinstance(own, dict) and isinstance(other, dict):
+            merged.append(merge(was or {}, own, other, lost))
+        elif own is not None and other is not None:
+            merged.append(own)
+        elif (kept := own if other is None else other) != was:
+            merged.append(kept)
+    return sorted(merged, key=lambda item: datetime.fromisoformat(item[KEYS[name][0]])) if name in IN_ORDER else merged
+
+
+def _key(name: str, item: Any) -> Any:
+    return tuple(item.get(member) for member in KEYS[name]) if name in KEYS else json.dumps(item)

@@ -4,6 +4,7 @@ RxDB and WatermelonDB in Node, by their adapters in examples/, and examples/offl
 """
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from anyio.streams.text import TextReceiveStream
 
 from app.services.restores import NEW_EPOCHS
 from examples.offline_client import SERVERS, Diary, Json, Problem
-from tests.people import Person, Phone, entry, grant, lent, without_id
+from tests.people import Person, Phone, entry, grant, lent, treatment, without_id
 from tests.routers.test_sync import pull_all
 from tests.serving import ROOT, Served
 from tests.waiting import PATIENCE
@@ -229,7 +230,68 @@ async def test_what_the_server_will_not_take_is_shown_and_blocks_nothing(diaries
     good = logged(phone)
     assert met(phone, tablet).keys() == {good}
     [(_, result)] = phone.store.execute("SELECT * FROM refused")
-    assert '"/mood"' in result
+    assert '"/mutations/0/data/mood"' in result
+
+
+async def test_a_push_that_is_refused_whole_is_halved_until_the_one_stands_alone(diaries: list[Shaky]) -> None:
+    phone, tablet = diaries
+    good = [logged(phone) for _ in range(3)]
+    logged(phone, note="x" * 600_000)  # more than any push may hold
+    good += [logged(phone) for _ in range(3)]
+    assert met(phone, tablet).keys() == set(good)
+    [(_, result)] = phone.store.execute("SELECT * FROM refused")
+    assert json.loads(result)["status"] == "invalid"
+
+
+@pytest.mark.parametrize("spoiled", ["half an emoji \ud83d", "NUL \0", float("nan"), 10**400, [[[[[[[[[[[[]]]]]]]]]]]]])
+async def test_an_entry_that_nobody_can_store_is_shown_and_blocks_nothing(diaries: list[Shaky], spoiled: Any) -> None:
+    phone, tablet = diaries
+    good = [logged(phone)]
+    logged(phone, note=spoiled)
+    good += [logged(phone)]
+    assert met(phone, tablet).keys() == set(good)
+    [(_, result)] = phone.store.execute("SELECT * FROM refused")
+    assert json.loads(result)["errors"][0]["pointer"].startswith("/mutations/1/data/note")
+
+
+def score(value: int, measure: str = "now") -> Json:
+    return {"measure": measure, "scale": "nrs_0_10", "value": value}
+
+
+async def test_two_devices_that_add_to_the_same_lists_keep_both(diaries: list[Shaky]) -> None:
+    phone, tablet = diaries
+    plan = treatment()
+    phone.write("treatment", plan["id"], without_id(plan))
+    record = logged(phone, sites=[{"region": "lower_back_left", "scores": [score(6)]}], triggers=[{"code": "sitting"}])
+    met(phone, tablet)
+    first = {"from": "2026-04-01T00:00:00+02:00", "to": "2026-04-03T00:00:00+02:00"}
+    second = {"from": "2026-04-05T00:00:00+02:00", "to": "2026-04-06T00:00:00+02:00"}
+    for diary, pause in ((phone, second), (tablet, first)):
+        held = diary.records()[plan["id"]]
+        diary.write("treatment", plan["id"], held | {"pauses": [pause]})
+    [site] = phone.records()[record]["sites"]
+    other = {"region": "neck_back_right", "scores": [score(3)]}
+    edited(phone, record, sites=[site, other], triggers=[{"code": "sitting"}, {"code": "walking"}])
+    edited(tablet, record, sites=[site | {"scores": [score(6), score(8, "worst")]}], triggers=[])
+    records = met(phone, tablet)
+    assert records[plan["id"]]["pauses"] == [first, second]
+    [back, neck] = records[record]["sites"]
+    assert (back["scores"], neck["region"]) == ([score(6), score(8, "worst")], "neck_back_right")
+    assert [one["code"] for one in records[record]["triggers"]] == ["walking"]
+    for diary in diaries:
+        assert diary.store.execute("SELECT * FROM refused").fetchall() == []
+
+
+async def test_what_cannot_be_merged_is_shown_with_what_the_other_device_said(diaries: list[Shaky]) -> None:
+    phone, tablet = diaries
+    same = logged(phone, mood=5)
+    met(phone, tablet)
+    edited(phone, same, mood=1)
+    edited(tablet, same, mood=9)
+    assert met(phone, tablet)[same]["mood"] == 9
+    [(mutation, result)] = tablet.store.execute("SELECT * FROM refused")
+    told = json.loads(result)
+    assert (json.loads(mutation)["data"]["mood"], told["record"]["mood"], told["lost"]) == (9, 1, ["mood"])
 
 
 async def test_it_says_when_nothing_is_left_to_send(
