@@ -2,6 +2,14 @@
 
 const SERVERS = `kind id patient_id version change_seq deleted local_date received_at author_id
   outside_validated_age`.split(/\s+/);
+const KEYS = { // what makes the items of a list distinct; of other lists the whole item does
+  sites: ["region", "depth"], scores: ["measure", "scale"], triggers: ["code"], red_flags: ["code"],
+  relief: ["code", "treatment_event_id"], associated_symptoms: ["code"], side_effects: ["code"],
+  ingredients: ["name"], pauses: ["from"], regimens: ["valid_from"],
+};
+const IN_ORDER = ["pauses", "regimens"]; // of their times
+const WITH_MEMBERS = ["interference", "sleep"]; // objects whose members say something each
+const REFUSED_WHOLE = [400, 413, 422];
 const NO_VERSION = 2_000_000_000; // no record has it: changing that is answered with the server's copy
 
 /**
@@ -10,6 +18,7 @@ const NO_VERSION = 2_000_000_000; // no record has it: changing that is answered
  */
 export function openDiary(url, token, refused = console.error, fetch = globalThis.fetch) {
   let epoch; // of which the versions are that the store holds, as far as we know
+  const shown = new Set(); // of what cannot be merged: stores ask more than once
   const made = new Map(); // the versions that were pushed, by id: the store has them after the next pull
 
   async function call(path, body) {
@@ -18,7 +27,7 @@ export function openDiary(url, token, refused = console.error, fetch = globalThi
     const answer = await fetch(`${url}/sync/${path}`, asked);
     if (answer.ok) return answer.json();
     const problem = await answer.json().catch(() => ({})); // somebody else answered
-    throw Object.assign(new Error(`The diary answered ${answer.status}`), problem);
+    throw Object.assign(new Error(`The diary answered ${answer.status}`), problem, { status: answer.status });
   }
 
   async function read(place, limit = 500) {
@@ -49,11 +58,20 @@ export function openDiary(url, token, refused = console.error, fetch = globalThi
 
   async function send(mutations, epoch) {
     const { length } = new TextEncoder().encode(JSON.stringify(mutations));
-    if (mutations.length > 1 && (mutations.length > 100 || length > 500_000)) {
-      const half = mutations.length >> 1;
+    const inHalves = async (half = mutations.length >> 1) => {
       return [...(await send(mutations.slice(0, half), epoch)), ...(await send(mutations.slice(half), epoch))];
+    };
+    if (mutations.length > 1 && (mutations.length > 100 || length > 500_000)) return inHalves();
+    let answer = { results: [] };
+    try {
+      if (mutations.length) answer = await post({ mutations, epoch });
+    } catch (error) {
+      if (!REFUSED_WHOLE.includes(error.status)) throw error;
+      if (mutations.length > 1) return inHalves(); // until the one stands alone
+      await post({ mutations: [], epoch }); // throws where the fault is not in the mutation
+      const { errors = [], detail } = error;
+      answer = { results: [{ status: "invalid", errors, detail }], epoch };
     }
-    const answer = mutations.length ? await post({ mutations, epoch }) : { results: [] };
     const results = answer.results.map((result, at) => ({ ...mutations[at], ...result, epoch: answer.epoch }));
     results.filter(isRefused).forEach((result) => refused(result));
     return results;
@@ -109,6 +127,13 @@ export function openDiary(url, token, refused = console.error, fetch = globalThi
       return results;
     },
 
+    /** Hands somebody, once, what cannot be merged. */
+    show(result) {
+      const said = JSON.stringify(result);
+      if (!shown.has(said)) refused(result);
+      shown.add(said);
+    },
+
     /** For when all was pushed and nothing refused; RxDB's awaitInSync() waits for the first. */
     sayNothingIsLeft: () => post({ mutations: [], outbox_empty: true }),
   };
@@ -139,10 +164,33 @@ export function dataOf(record) {
   return Object.fromEntries(Object.entries(record).filter(([name]) => !SERVERS.includes(name)));
 }
 
-/** Their fields, but for those that I changed since `base`. */
-export function merge(base, mine, theirs) {
-  const differs = (name) => JSON.stringify(base[name]) !== JSON.stringify(mine[name]);
-  const changed = Object.keys({ ...base, ...mine }).filter(differs);
-  const merged = { ...theirs, ...Object.fromEntries(changed.map((name) => [name, mine[name]])) };
-  return JSON.parse(JSON.stringify(merged)); // what I took out is undefined, and goes
+/** What both changed since `base`. Where they changed the same otherwise mine stays, and `lost` gets its name. */
+export function merge(base, mine, theirs, lost = []) {
+  const names = Object.keys({ ...theirs, ...mine });
+  const merged = names.map((name) => [name, mergedValue(name, base[name], mine[name], theirs[name], lost)]);
+  return JSON.parse(JSON.stringify(Object.fromEntries(merged))); // what somebody took out is undefined, and goes
+}
+
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+function mergedValue(name, base, mine, theirs, lost) {
+  if (isSame(theirs, base) || isSame(theirs, mine)) return mine;
+  if (isSame(mine, base)) return theirs;
+  if (Array.isArray(mine) && Array.isArray(theirs)) return mergedList(name, base ?? [], mine, theirs, lost);
+  if (WITH_MEMBERS.includes(name) && mine && theirs) return merge(base ?? {}, mine, theirs, lost);
+  lost.push(name);
+  return mine;
+}
+
+/** The items of both, by what makes them distinct; what one took out is gone, unless the other changed it. */
+function mergedList(name, base, mine, theirs, lost) {
+  const keyOf = (item) => JSON.stringify(KEYS[name]?.map((member) => item[member] ?? null) ?? item);
+  const [bases, ours, others] = [base, mine, theirs].map((items) => new Map(items.map((item) => [keyOf(item), item])));
+  const merged = [...new Set([...others.keys(), ...ours.keys()])].flatMap((key) => {
+    const [was, own, other] = [bases.get(key), ours.get(key), others.get(key)];
+    if (own && other) return [KEYS[name] ? merge(was ?? {}, own, other, lost) : own];
+    return isSame(own ?? other, was) ? [] : [own ?? other];
+  });
+  const time = (item) => Date.parse(item[KEYS[name][0]]);
+  return IN_ORDER.includes(name) ? merged.sort((one, other) => time(one) - time(other)) : merged;
 }

@@ -13,6 +13,7 @@ export const schema = { version: 0, primaryKey: "id", type: "object", properties
 const document = ({ id, kind, version, epoch, deleted = false, reason, record = {} }) => {
   return { id, kind, version: reason === "withdrawn" ? 0 : version, epoch, data: dataOf(record), _deleted: deleted };
 };
+const said = ({ id, kind, data }) => ({ id, kind, data });
 const dataIn = ({ _deleted, data }) => (_deleted ? undefined : data);
 
 /** For a collection of records: the `conflictHandler` to create it with, and `start(collection)` to replicate it. */
@@ -22,8 +23,12 @@ export function adapt(diary) {
 
   function resolve({ newDocumentState: mine, assumedMasterState: base, realMasterState: theirs }) {
     if (overtaken.delete(mine.id)) return theirs;
+    if (theirs._deleted && !mine._deleted) diary.show({ status: "conflict", ...said(mine), deleted: true });
     if (mine._deleted || theirs._deleted) return { ...theirs, _deleted: true }; // what is deleted stays deleted
-    return { ...theirs, data: merge(base?.data ?? {}, mine.data, theirs.data) };
+    const lost = [];
+    const data = merge(base?.data ?? {}, mine.data, theirs.data, lost);
+    if (lost.length) diary.show({ status: "conflict", ...said(mine), record: theirs.data, lost });
+    return { ...theirs, data };
   }
 
   async function pull(checkpoint, limit) {

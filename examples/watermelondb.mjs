@@ -29,11 +29,20 @@ export async function sync(database, diary) {
     taken = new Map(results.filter(isTaken).map((result) => [result.id, result]));
     const changes = Object.fromEntries(kinds.map((kind) => [kind, { created: [], updated: [], deleted: [] }]));
     const known = page.changes.filter(({ kind }) => kinds.includes(kind));
+    for (const { kind, id } of known.filter(({ deleted }) => deleted)) await showEdited(kind, id);
     for (const { kind, id, version, epoch, deleted, record } of known) {
       const data = deleted || JSON.stringify(dataOf(record));
       changes[kind][deleted ? "deleted" : "updated"].push(deleted ? id : { id, version, epoch, data, base: data });
     }
     return { changes, timestamp };
+  }
+
+  /** An edit of what was deleted elsewhere, which WatermelonDB drops. */
+  async function showEdited(kind, id) {
+    const [held] = await database.get(kind).query(Q.where("id", id)).fetch();
+    if (held && held.syncStatus !== "synced" && !taken.has(id)) {
+      diary.show({ status: "conflict", kind, id, data: JSON.parse(held._raw.data), deleted: true });
+    }
   }
 
   async function startAgain(error) {
@@ -51,7 +60,9 @@ export async function sync(database, diary) {
     if (local._status === "synced") return resolved;
     const last = taken.get(local.id);
     const base = last?.version > local.version ? last.data : JSON.parse(local.base || "{}");
-    const data = merge(base, JSON.parse(local.data), JSON.parse(theirs.data));
+    const [mine, record, lost] = [JSON.parse(local.data), JSON.parse(theirs.data), []];
+    const data = merge(base, mine, record, lost);
+    if (lost.length) diary.show({ status: "conflict", id: local.id, data: mine, record, lost });
     return { ...resolved, ...theirs, data: JSON.stringify(data) };
   }
 
