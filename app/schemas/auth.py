@@ -16,8 +16,8 @@ Locale = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "description": f"A language tag of BCP 47 of at most {languages.MOST} characters, kept as it is written; "
-            "`_` is read as `-`.",
+            "maxLength": languages.MOST,
+            "description": "A language tag of BCP 47, kept as it is written; `_` is read as `-`.",
             "examples": ["de-DE"],
         }
     ),
