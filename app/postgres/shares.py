@@ -20,7 +20,10 @@ Rows = list[asyncpg.Record]
 
 HEAVY_SECONDS = 0.01  # what takes longer is no company for others, whatever it was thought to cost
 SLOW_SECONDS = 0.1  # what takes longer leaves most connections to others
-SECONDS_OF_COST = 0.001  # and for each unit of cost it may take so much longer
+SECONDS_OF_COST = 0.001  # for each unit of cost it may take so much longer
+# And so much before it counts as slow: a full push is a second's work on a machine that is busy with such pushes, and
+# keeping them off half of the connections would not make it less.
+SLOW_SECONDS_OF_COST = 0.01
 REMEMBERED = 100  # times as long as it took: so it may take one part in a hundred of what others wait for
 REMEMBERED_SECONDS = 60.0  # at most
 MOST_REMEMBERED = 10_000
@@ -54,7 +57,7 @@ class Weights:
             return
         name = (call.call.function.name, call.account)
         until = self._clock() + min(REMEMBERED_SECONDS, REMEMBERED * beyond)
-        slow = beyond >= SLOW_SECONDS
+        slow = seconds >= SLOW_SECONDS + call.cost * SLOW_SECONDS_OF_COST
         if name in self._heavy:
             was_until, was_slow = self._heavy.pop(name)
             if self._clock() < was_until:  # nobody gets lighter by a call that is
