@@ -17,7 +17,7 @@ def size(name: str, short: int, long: int) -> int:
 
 
 def skip(reason: str) -> NoReturn:
-    """Passes over what this machine cannot do; in CI it fails, since a test that is skipped proves nothing."""
-    if "CI" in os.environ:
+    """Passes over what this machine cannot do; under NO_SKIPS it fails, for who wants all proved."""
+    if "NO_SKIPS" in os.environ:
         pytest.fail(reason)
     pytest.skip(reason)
