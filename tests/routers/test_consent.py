@@ -150,7 +150,7 @@ async def test_a_plan_can_neither_end_before_the_window_nor_be_moved_there(ada: 
     held = plan(2024)
     await ada.post("/treatments", held)
     cut = await therapist.patch(
-        f"/treatments/{held['id']}", {"regimens": ended["regimens"], "authored_by": "clinician"}
+        f"/treatments/{held['id']}", {"regimens": ended["regimens"], "status": "stopped", "authored_by": "clinician"}
     )
     assert told(cut) == (403, "insufficient-scope")
     assert (await ada.get()).json()["head"] == 1

@@ -140,11 +140,11 @@ async def test_what_follows_an_unreadable_item_of_the_same_record_is_a_conflict(
 
 
 async def test_an_unreadable_item_keeps_the_outbox_from_being_called_empty(ada: Phone, superuser: Connection) -> None:
-    told_empty = "SELECT outbox_empty_at FROM sessions WHERE id = $1"
+    told_empty = "SELECT outbox_empty_at <> created_at FROM sessions WHERE id = $1"
     poisoned = '{"device_id": "phone", "client_now": "2026-03-29T08:00:00Z", "outbox_empty": true, "mutations": [NaN]}'
     answer = await ada.http.post(f"{ada.diary}/sync/push", content=poisoned, headers=JSON)
     assert statuses(answer.json()["results"]) == ["invalid"]
-    assert await superuser.fetchval(told_empty, UUID(ada.session_id)) is None
+    assert await superuser.fetchval(told_empty, UUID(ada.session_id)) is False
 
 
 @pytest.mark.parametrize(
