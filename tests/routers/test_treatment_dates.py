@@ -57,7 +57,8 @@ async def pushed(phone: Phone, *versions: tuple[Plan, int]) -> list[str]:
     body = {"device_id": "phone", "client_now": days(0), "mutations": mutations}
     result = (await phone.post("/sync/push", body)).json()["results"][-1]
     assert (result["status"] == "invalid") == ("errors" in result)
-    return [error["pointer"] for error in result.get("errors", [])]
+    item = f"/mutations/{len(versions) - 1}/data"
+    return [error["pointer"].removeprefix(item) for error in result.get("errors", [])]
 
 
 async def added(phone: Phone, plan: Plan) -> Plan:

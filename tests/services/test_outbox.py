@@ -168,20 +168,21 @@ async def test_a_diary_whose_devices_have_said_nothing_has_no_word(ada: Phone, s
 async def test_the_word_of_a_diary_is_true_of_all_its_devices(app: FastAPI, ada: Phone, superuser: Connection) -> None:
     await log_last(ada)
     first = await own_word(superuser, ada)
+    assert first is not None
     async with another_device(app, ada, "Ada's tablet") as tablet:
         await tablet.get("/entries")
         assert await last_word(superuser, ada) == first  # it reads only
         await tablet.log()
         assert await last_word(superuser, ada) == first  # a write that was answered leaves nothing waiting
         await push(tablet)
-        assert await last_word(superuser, ada) == first  # it cannot hold anything from before it signed in
+        # It cannot hold anything from before it signed in, which the service's reading of the clock may put a moment back.
+        assert await last_word(superuser, ada) == min(first, await signed_in_at(superuser, tablet))
         await log_last(ada)
         assert await last_word(superuser, ada) == await signed_in_at(superuser, tablet)  # but since then it may
         await push(tablet, outbox_empty=True)
         await log_last(ada)
         second = await own_word(superuser, tablet)
         assert await last_word(superuser, ada) == second
-        assert first is not None
         assert second is not None
         assert first < second
 
