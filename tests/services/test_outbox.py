@@ -175,7 +175,7 @@ async def test_the_word_of_a_diary_is_true_of_all_its_devices(app: FastAPI, ada:
         await tablet.log()
         assert await last_word(superuser, ada) == first  # a write that was answered leaves nothing waiting
         await push(tablet)
-        # It cannot hold anything from before it signed in, which the service's reading of the clock may put a moment back.
+        # It cannot hold anything from before it signed in; the service reads the clock, perhaps a moment behind.
         assert await last_word(superuser, ada) == min(first, await signed_in_at(superuser, tablet))
         await log_last(ada)
         assert await last_word(superuser, ada) == await signed_in_at(superuser, tablet)  # but since then it may
