@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run reset test verify test-pg15 check freeze wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
+.PHONY: run reset test verify costs test-pg15 check freeze wheel migration fuzz consent mutants faults bench bench-peers bench-scale bench-memory wrk lock clean
 
 run: .venv/installed
 	@DIARY_PORT=$(PORT) $(BIN)/pain-diary demo
@@ -55,6 +55,10 @@ verify: .venv/installed
 	$(call debian,systemd,command -v systemd-analyze)
 	$(call debian,prometheus,command -v promtool)
 	LONG=1 $(BIN)/pytest -m 'long or scaled' --durations=10
+
+# What operations cost, measured and written down: docs/costs.md.
+costs: .venv/installed
+	DOCS=1 LONG=1 $(BIN)/pytest -n0 -m survey tests/attacks/test_costs.py
 
 # Debian 12's own PostgreSQL: the oldest that is supported.
 test-pg15: .venv/installed

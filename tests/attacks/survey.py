@@ -318,7 +318,7 @@ def _consent(diary: Diary) -> dict[str, dict[str, Call]]:
 
 
 async def _one_key() -> str:
-    return "the same key each time"
+    return "the-same-key-each-time"
 
 
 def _accounts(phone: Phone) -> dict[str, dict[str, Call]]:

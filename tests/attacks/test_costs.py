@@ -91,7 +91,7 @@ async def bench(server_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
     await superuser.close()
 
 
-@pytest.mark.long
+@pytest.mark.survey
 async def test_no_operation_takes_more_than_a_tenth_of_the_machine(app: FastAPI, bench: Bench) -> None:
     limits = Settings(environment="development")
     allowed = TENTH / limits.requests_per_account  # creates that one request may cost

@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 CONNECTIONS = 12
 ROUNDS = size("HEAVY_ROUNDS", 1, 3)  # other work on the machine disturbs single ones
-CALLS = size("VICTIM_CALLS", 20, 200)
+CALLS = size("VICTIM_CALLS", 20, 100)
 TREATMENTS = size("HEAVY_TREATMENTS", 500, 5_000)
-ENTRIES = size("HEAVY_ENTRIES", 2_000, 100_000)
+ENTRIES = size("HEAVY_ENTRIES", 2_000, 15_000)
 AT_ONCE = 100  # as many as a push may have
 
 
