@@ -120,7 +120,7 @@ async def test_no_operation_takes_more_than_a_tenth_of_the_machine(app: FastAPI,
     assert not dear
 
 
-def test_the_table_has_every_operation(app: FastAPI) -> None:
+async def test_the_table_has_every_operation(app: FastAPI) -> None:
     _, _, rows = TABLE.read_text().partition(HEADER)
     shown = {row.split("`")[1]: row for row in rows.splitlines()}
     document = json.loads(json.dumps(app.openapi()))
