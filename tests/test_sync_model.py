@@ -55,7 +55,7 @@ TERMS = (
 ENDED = "2024-02-01T00:00:00Z"  # what holds for a time and is old ended before every window
 PRN = {"valid_from": "2024-01-01T00:00:00Z", "time_zone": "UTC", "schedule": {"type": "prn"}}
 # How a kind says that it ended, where that is not a member of its own.
-ENDINGS: dict[str, Json] = {"treatment": {"regimens": [PRN | {"valid_to": ENDED}]}}
+ENDINGS: dict[str, Json] = {"treatment": {"status": "completed", "regimens": [PRN | {"valid_to": ENDED}]}}
 
 
 @pytest.fixture(scope="module")
