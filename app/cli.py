@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
@@ -113,7 +112,7 @@ def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server)
     typer.echo("Adding a year of a demo patient, where there is none.")
     demo_data.seed(settings, postgres.url("postgres", DATABASE))
     listener.listen()  # a caller who is quicker than the start waits in its queue
-    typer.echo(_welcome(_address(settings, listener)))
+    typer.echo(_welcome(server.address_of(listener, settings)))
     server.run(settings, create_app(settings), listener)
 
 
@@ -397,12 +396,3 @@ def _embedded(settings: Settings) -> Iterator[embedded.Server]:
         yield postgres
     finally:
         postgres.stop()
-
-
-def _address(settings: Settings, listener: socket) -> str:
-    """Where a browser on this machine finds the listener."""
-    host, port = listener.getsockname()[:2]
-    if ip_address(host).is_unspecified:
-        host = "127.0.0.1"
-    scheme = "https" if settings.tls_cert else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -21,6 +21,7 @@ import pytest
 
 from app import cli
 from app.config import Settings
+from app.http import server
 from app.models.revision import REVISION
 from app.postgres import embedded, programs
 from app.services import audit, verify
@@ -378,7 +379,7 @@ def test_the_printed_address_opens_on_this_machine(
 ) -> None:
     listener = cast(socket.socket, SimpleNamespace(getsockname=lambda: bound))
     settings = cast(Settings, SimpleNamespace(tls_cert=certificate))
-    assert cli._address(settings, listener) == address
+    assert server.address_of(listener, settings) == address
 
 
 def test_the_example_names_every_setting_and_changes_none() -> None:

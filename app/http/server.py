@@ -10,6 +10,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from multiprocessing import parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,6 +88,15 @@ def bind(settings: Settings) -> socket.socket:
         listener.close()
         raise CannotListen(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
     return listener
+
+
+def address_of(listener: socket.socket, settings: Settings) -> str:
+    """Where a browser on this machine finds the listener."""
+    host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:
+        host = "127.0.0.1"
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def duplicated(listener: socket.socket) -> list[socket.socket]:

@@ -1,3 +1,49 @@
+-- Where what is stored of a diary, of which row security has to show everything, contradicts itself or what was sealed:
+-- columns, documents, hashes and versions.
+CREATE OR REPLACE FUNCTION differing_records(p_patient uuid) RETURNS TABLE (kind text, id uuid)
+LANGUAGE sql STABLE AS $$
+    SELECT 'a record does not stand at its last version', coalesce(r.id, last.record_id)
+    FROM records r
+    FULL JOIN (SELECT DISTINCT ON (record_id) record_id, version, change_seq, deleted FROM record_versions
+               WHERE patient_id = p_patient ORDER BY record_id, version DESC) last
+        ON last.record_id = r.id
+    WHERE (r.version, r.change_seq, r.deleted) IS DISTINCT FROM (last.version, last.change_seq, last.deleted)
+    UNION ALL
+    SELECT 'a record differs from its last version or from its own document', r.id
+    FROM records r JOIN record_versions v
+        ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
+    WHERE r.patient_id = p_patient
+      AND ((v.content_hash, v.author_id, v.session_id, v.received_at)
+           IS DISTINCT FROM (r.content_hash, r.author_id, r.session_id, r.received_at)
+           OR v.document IS NOT NULL OR v.note IS NOT NULL
+           OR (r.document ->> 'patient_id', r.document ->> 'kind', r.document ->> 'id', r.document ->> 'version',
+               r.document ->> 'change_seq', r.document ->> 'deleted')
+              IS DISTINCT FROM (r.patient_id::text, r.kind, r.id::text, r.version::text, r.change_seq::text,
+                                r.deleted::text)
+           OR r.document::jsonb ? 'note')
+    UNION ALL
+    SELECT CASE WHEN starts_with(v.document, v.server) THEN 'the content of a version is not what its hash says'
+                ELSE 'a version differs from its own document' END, v.record_id
+    FROM (SELECT v.record_id, v.deleted, v.content_hash,
+                 CASE WHEN v.version = r.version THEN r.document ELSE v.document END::text AS document,
+                 server_fields(r.kind, v.record_id, p_patient, v.version, v.change_seq, v.deleted, v.author_id,
+                               v.received_at) AS server
+          FROM record_versions v JOIN records r ON r.patient_id = v.patient_id AND r.id = v.record_id
+          WHERE v.patient_id = p_patient) v
+    WHERE CASE WHEN NOT starts_with(v.document, v.server) THEN true
+               WHEN v.deleted THEN v.document <> v.server || '}' OR v.content_hash <> sha256('{}')
+               ELSE v.content_hash <> sha256(convert_to(sent_document(v.document, v.server), 'UTF8')) END
+    UNION ALL
+    SELECT DISTINCT 'changes are not those that were sealed: the record is one of them', v.record_id
+    FROM (SELECT *, lag(s.change_seq, 1, 0::bigint) OVER (ORDER BY s.change_seq) AS after_seq,
+                 lag(s.digest, 1, '') OVER (ORDER BY s.change_seq) AS previous
+          FROM diary_seals s WHERE s.patient_id = p_patient) s
+    CROSS JOIN LATERAL changes_digest(s.previous, p_patient, s.after_seq, s.change_seq) d
+    LEFT JOIN record_versions v
+        ON v.patient_id = p_patient AND v.change_seq > s.after_seq AND v.change_seq <= s.change_seq
+    WHERE (d.digest, d.last_seq) IS DISTINCT FROM (s.digest, s.change_seq)
+$$;
+
 -- What must hold in one diary, whatever crashed: `pain-diary verify` asks it of each. One row for each kind of violation:
 -- how often it is there, and the ids of the first ten records that it concerns. No row means that all is well.
 CREATE OR REPLACE FUNCTION verify_diary_v1(p_patient uuid)
@@ -25,46 +71,7 @@ BEGIN
         FROM record_versions v WHERE v.patient_id = p_patient GROUP BY record_id
         HAVING min(version) <> 1 OR max(version) <> count(*)
         UNION ALL
-        SELECT 'a record does not stand at its last version', coalesce(r.id, last.record_id)
-        FROM records r
-        FULL JOIN (SELECT DISTINCT ON (record_id) record_id, version, change_seq, deleted FROM record_versions
-                   WHERE patient_id = p_patient ORDER BY record_id, version DESC) last
-            ON last.record_id = r.id
-        WHERE (r.version, r.change_seq, r.deleted) IS DISTINCT FROM (last.version, last.change_seq, last.deleted)
-        UNION ALL
-        SELECT 'a record differs from its last version or from its own document', r.id
-        FROM records r JOIN record_versions v
-            ON v.patient_id = r.patient_id AND v.record_id = r.id AND v.version = r.version
-        WHERE r.patient_id = p_patient
-          AND ((v.content_hash, v.author_id, v.session_id, v.received_at)
-               IS DISTINCT FROM (r.content_hash, r.author_id, r.session_id, r.received_at)
-               OR v.document IS NOT NULL OR v.note IS NOT NULL
-               OR (r.document ->> 'patient_id', r.document ->> 'kind', r.document ->> 'id', r.document ->> 'version',
-                   r.document ->> 'change_seq', r.document ->> 'deleted')
-                  IS DISTINCT FROM (r.patient_id::text, r.kind, r.id::text, r.version::text, r.change_seq::text,
-                                    r.deleted::text)
-               OR r.document::jsonb ? 'note')
-        UNION ALL
-        SELECT CASE WHEN starts_with(v.document, v.server) THEN 'the content of a version is not what its hash says'
-                    ELSE 'a version differs from its own document' END, v.record_id
-        FROM (SELECT v.record_id, v.deleted, v.content_hash,
-                     CASE WHEN v.version = r.version THEN r.document ELSE v.document END::text AS document,
-                     server_fields(r.kind, v.record_id, p_patient, v.version, v.change_seq, v.deleted, v.author_id,
-                                   v.received_at) AS server
-              FROM record_versions v JOIN records r ON r.patient_id = v.patient_id AND r.id = v.record_id
-              WHERE v.patient_id = p_patient) v
-        WHERE CASE WHEN NOT starts_with(v.document, v.server) THEN true
-                   WHEN v.deleted THEN v.document <> v.server || '}' OR v.content_hash <> sha256('{}')
-                   ELSE v.content_hash <> sha256(convert_to(sent_document(v.document, v.server), 'UTF8')) END
-        UNION ALL
-        SELECT DISTINCT 'changes are not those that were sealed: the record is one of them', v.record_id
-        FROM (SELECT *, lag(s.change_seq, 1, 0::bigint) OVER (ORDER BY s.change_seq) AS after_seq,
-                     lag(s.digest, 1, '') OVER (ORDER BY s.change_seq) AS previous
-              FROM diary_seals s WHERE s.patient_id = p_patient) s
-        CROSS JOIN LATERAL changes_digest(s.previous, p_patient, s.after_seq, s.change_seq) d
-        LEFT JOIN record_versions v
-            ON v.patient_id = p_patient AND v.change_seq > s.after_seq AND v.change_seq <= s.change_seq
-        WHERE (d.digest, d.last_seq) IS DISTINCT FROM (s.digest, s.change_seq)
+        SELECT * FROM differing_records(p_patient)
         UNION ALL
         SELECT DISTINCT 'a deleted record came back', a.record_id
         FROM record_versions a JOIN record_versions b

@@ -10,6 +10,7 @@
 -- what the item made, or found; where others changed the record after that, the item is overtaken. An item that lies
 -- before the window of a grant is outside_window. Without p_scope a record that was written is not shown: its writer has
 -- it.
+-- What a consent does not open is compared all the same, and shown to nobody: an id may be taken by it.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records_v1(
     p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_documents text[],
@@ -32,28 +33,23 @@ BEGIN
     outcome.epoch := clock.epoch;
     IF clock.patient_id IS NULL AND NOT p_wait THEN
         outcome.status := 'busy';  -- or not allowed to: that is told, and audited, when the call comes alone
-        RETURN NEXT outcome;
-        RETURN;
-    END IF;
-    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
-    IF visit.outcome = 'ok' AND (clock.epoch IS NULL OR p_epoch <> clock.epoch
-                                 OR is_full(clock) AND cardinality(p_documents) > 0) THEN
-        visit.outcome := refuse_by_clock(visit, p_session, p_patient, p_scope, p_action, clock, p_request, p_address);
-    END IF;
-    IF visit.outcome <> 'ok' THEN
+    ELSE
+        visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
         outcome.status := visit.outcome;
+        IF visit.outcome = 'ok' AND (clock.epoch IS NULL OR p_epoch <> clock.epoch
+                                     OR is_full(clock) AND cardinality(p_documents) > 0) THEN
+            outcome.status := refuse_by_clock(visit, p_session, p_patient, p_scope, p_action, clock, p_request, p_address);
+        END IF;
+    END IF;
+    IF outcome.status <> 'ok' THEN
         RETURN NEXT outcome;
         RETURN;
     END IF;
     IF visit.grant_id IS NOT NULL THEN
-        -- What the consent does not open is compared below, and shown to nobody: an id may be taken by it.
         PERFORM set_config('diary.data_from', '-infinity', true), set_config('diary.kinds', all_kinds()::text, true);
     END IF;
     SELECT * INTO items, ids, mutations FROM read_items(p_items, p_documents, clock.previous_epoch, visit.notes);
-    step := cardinality(p_documents);
-    IF step > 1 AND repeats(ids, mutations) THEN
-        step := 1;
-    END IF;
+    step := CASE WHEN cardinality(ids) > 1 AND repeats(ids, mutations) THEN 1 ELSE cardinality(p_documents) END;
     FOR start IN 1..cardinality(p_documents) BY greatest(step, 1) LOOP
         settled := settle(p_session, p_patient, p_scope, visit, look_up(p_patient, items, ids, mutations, start, step, clock),
                           clock.head, visit.birth_date, refused, outcomes);

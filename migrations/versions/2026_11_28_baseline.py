@@ -46,9 +46,9 @@ SQL = {
     "session_account_v1.sql": "8280beef644ffbc456b02fbbd32c0b1097f1c8dda82967f866eb138c6e7505fd",
     "settle_audit_v1.sql": "21d9582f2f6fbd479d01c3db57131a819e6524684d3fbb935ddfc0b9db19f15f",
     "treatments.sql": "02970aaa7ba3caa86073c8eae0fa0617f9254952aa7dea2695a9af6b56f2bf13",
-    "verify_diary_v1.sql": "0393911f35dcd2b27b46ea8aa72ff7c969bbb59d58fd4b6517efd7b4a4696d83",
+    "verify_diary_v1.sql": "d49d0ac1c599e2262443fd05385fc5ad432f7577e05683ff5d448dfb8e9dc15d",
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
-    "write_records_v1.sql": "43de87fbddd80099bebb51887557ce34d9f5c14763881495565864f3332516e8",
+    "write_records_v1.sql": "c3ca4f8ed721fcc7516c2e808d3ec51a14907607eb2ce749282fc8d954c18b7c",
     "write_steps.sql": "8ecd6bac69c562d1c21a25ea77a7f3fdfb6700f77aa097a25935f75ed373616a",
     "privileges.sql": "e8c1b81154f714e08c7841d9de01fc68b5682f56bd0e754fb222dd3fa57bf8ae",
 }

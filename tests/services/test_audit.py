@@ -18,6 +18,7 @@ from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
 from tests.answers import told
 from tests.conftest import connect
+from tests.damage import rolled_back
 from tests.people import (
     Person,
     Phone,
@@ -151,18 +152,6 @@ async def seal(superuser: Connection, answer: httpx.Response) -> int:
 
 async def broken(superuser: Connection) -> list[int]:
     return [row[0] for row in await superuser.fetch("SELECT broken_audit_segments_v1()")]
-
-
-@asynccontextmanager
-async def rolled_back(superuser: Connection) -> AsyncIterator[None]:
-    """A transaction without triggers, of which nothing remains."""
-    transaction = superuser.transaction()
-    await transaction.start()
-    await superuser.execute("SET LOCAL session_replication_role = replica")
-    try:
-        yield
-    finally:
-        await transaction.rollback()
 
 
 @pytest.mark.parametrize("action", CALLS)

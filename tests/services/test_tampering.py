@@ -1,7 +1,6 @@
 """Somebody with the database's own rights forges the past: `pain-diary verify` finds it, at the latest by an anchor."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,6 +12,7 @@ from app.config import Settings
 from app.main import create_app
 from app.services import audit, verify
 from tests.conftest import connect, make_database, url_of
+from tests.damage import rolled_back
 from tests.people import Person, Phone, dose, treatment
 
 pytestmark = pytest.mark.anyio
@@ -93,18 +93,6 @@ async def inside(place: Place) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-@asynccontextmanager
-async def rolled_back(connection: Connection) -> AsyncIterator[None]:
-    """Takes back what is done meanwhile, without triggers; of one snapshot, as the verifier wants it."""
-    transaction = connection.transaction(isolation="repeatable_read")
-    await transaction.start()
-    await connection.execute("SET LOCAL session_replication_role = replica")
-    try:
-        yield
-    finally:
-        await transaction.rollback()
-
-
 async def found(inside: Connection, anchor: str | None = None) -> set[str]:
     """The kinds that the verifier names; no line of it holds the note."""
     lines = await verify._data(inside, None, anchor)
@@ -121,7 +109,7 @@ async def forge(inside: Connection, place: Place, *statements: str) -> None:
 async def test_what_the_service_wrote_is_sound_also_where_it_was_superseded_after_it_was_sealed(
     place: Place, inside: Connection
 ) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, isolation="repeatable_read"):
         assert await inside.fetchval("SELECT count(*) FROM diary_seals") == 2
         assert await found(inside, place.anchor) == set()
 
@@ -218,7 +206,7 @@ TIME = "to_char(received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'
 async def test_what_is_forged_is_found(
     place: Place, inside: Connection, statements: tuple[str, ...], kinds: set[str]
 ) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, isolation="repeatable_read"):
         await forge(inside, place, *statements)
         assert await found(inside) == kinds
 
@@ -249,7 +237,7 @@ CUT_OFF = (
 async def test_an_anchor_finds_what_nothing_inside_can_show(
     place: Place, inside: Connection, statements: tuple[str, ...], kind: str
 ) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, isolation="repeatable_read"):
         await forge(inside, place, *(one for one in statements if one is not MAKE_ANEW))
         if MAKE_ANEW in statements:
             await inside.execute(MAKE_ANEW)
@@ -260,7 +248,7 @@ async def test_an_anchor_finds_what_nothing_inside_can_show(
 async def test_a_removed_segment_in_which_a_diary_was_sealed_is_found_without_an_anchor(
     place: Place, inside: Connection
 ) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, isolation="repeatable_read"):
         await forge(inside, place, "DELETE FROM audit_segments WHERE number > 1")
         assert await found(inside) == {verify.BROKEN_SEGMENT}
 
@@ -287,13 +275,13 @@ async def test_every_column_that_repeats_the_document_is_compared_with_it(
     place: Place, inside: Connection, column: str
 ) -> None:
     which, value = OTHERS[column]
-    async with rolled_back(inside):
+    async with rolled_back(inside, isolation="repeatable_read"):
         await forge(inside, place, f"UPDATE records SET {column} = {value} WHERE id = '{{{which}}}'")
         assert await found(inside) == {verify.MISFIT}
 
 
 async def test_a_document_that_is_none_of_its_kind_is_named(place: Place, inside: Connection) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, isolation="repeatable_read"):
         await forge(inside, place, CURRENT.replace('"value":2', '"value":99'))
         assert await found(inside) == {CONTENT, SEALED, verify.NO_RECORD}
 

@@ -1,7 +1,6 @@
 """The verifier: silent on what the service wrote, and with a line for each way in which it can be damaged."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from app.config import Settings
 from app.main import create_app
 from app.services import verify
 from tests.conftest import connect, make_database, url_of
+from tests.damage import rolled_back
 from tests.people import Person, Phone
 
 pytestmark = pytest.mark.anyio
@@ -54,17 +54,6 @@ async def inside(place: Place) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(place.url)
     yield connection
     await connection.close()
-
-
-@asynccontextmanager
-async def rolled_back(connection: Connection) -> AsyncIterator[None]:
-    """Takes back what is done meanwhile."""
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        yield
-    finally:
-        await transaction.rollback()
 
 
 async def found(place: Place) -> list[str]:
@@ -220,7 +209,7 @@ def test_no_more_places_are_shown_than_one_can_read() -> None:
 async def test_what_guards_the_data_is_named_before_any_record_is_blamed(
     place: Place, inside: Connection, damage: str, lines: list[str]
 ) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, triggers=True):
         await inside.execute("UPDATE patient_clocks SET head = head + 1")
         await inside.execute(damage)
         guards = await verify._guards(inside, distributed=False)
@@ -239,7 +228,7 @@ async def test_records_are_not_looked_at_where_what_guards_them_is_not_as_it_was
 
 
 async def test_what_is_not_ours_may_be_as_it_is(place: Place, inside: Connection) -> None:
-    async with rolled_back(inside):
+    async with rolled_back(inside, triggers=True):
         await inside.execute("CREATE TABLE reports (id integer); GRANT ALL ON reports TO PUBLIC")
         await inside.execute("CREATE FUNCTION report() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
         assert await verify._guards(inside, distributed=False) == []
