@@ -160,6 +160,12 @@ def error(event: str, exception: BaseException, **fields: object) -> None:
     _write(logging.ERROR, event, exception, fields)
 
 
+def flush() -> None:
+    """Waits until what was logged is written, a second at most: what the caller prints next is not amid a line."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def describe(exception: BaseException) -> list[dict[str, object]]:
     """The exception and its causes, outermost first: `[{type, frames: ["app/x.py:12 function", …]}]`."""
     return [

@@ -64,6 +64,7 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
     logs.info("listening", host=settings.host, port=listener.getsockname()[1], workers=config.workers)
     if config.workers == 1:
         DrainingServer(config).run(duplicated(listener))
+        logs.flush()
         return
     with TemporaryDirectory(prefix="diary-workers-") as directory:
         shared = Path(directory) / "limits"
@@ -72,6 +73,7 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, rate_limits.FILE: str(shared)}
         supervisor = Supervisor(config, duplicated(listener))
         supervisor.run()
+        logs.flush()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             sys.exit(STARTUP_FAILURE)  # as a single one ends; the log has said why
 
