@@ -49,12 +49,12 @@ test verify: export PYTHONDONTWRITEBYTECODE =
 test: .venv/installed
 	$(BIN)/pytest $(if $(COVERAGE),--cov --cov-report=term) --durations=10 $(if $(ORDER),--order=$(ORDER))
 
-# What is long by nature, or short in `make test`; CI runs both.
+# What is long by nature, or short in `make test`; CI runs both. Half of it is waiting, so one process more than processors.
 verify: .venv/installed
 	$(call debian,nginx,command -v nginx)
 	$(call debian,systemd,command -v systemd-analyze)
 	$(call debian,prometheus,command -v promtool)
-	LONG=1 $(BIN)/pytest -m 'long or scaled' --durations=10
+	LONG=1 $(BIN)/pytest -n $$(($$(nproc) + 1)) -m 'long or scaled' --durations=10
 
 # What operations cost, measured and written down: docs/costs.md.
 costs: .venv/installed
