@@ -44,17 +44,19 @@ debian = @$(2) > /dev/null 2>&1 || { test `id -u` = 0 || { echo 'As root, once: 
 # Modules are compiled once, whatever the shell says, and not anew in each of a hundred processes.
 test verify: export PYTHONDONTWRITEBYTECODE =
 
+# A test waits for much of its time, so there is one process more than processors.
+test verify: SPREAD = -n $$(($$(nproc) + 1))
 # In another order: ORDER=random, ORDER=reverse, or the number that a random order was called.
 # COVERAGE=1, as CI runs them, refuses too little: to trace a line costs more than to run it, so nobody else waits for that.
 test: .venv/installed
-	$(BIN)/pytest $(if $(COVERAGE),--cov --cov-report=term) --durations=10 $(if $(ORDER),--order=$(ORDER))
+	$(BIN)/pytest $(SPREAD) $(if $(COVERAGE),--cov --cov-report=term) --durations=10 $(if $(ORDER),--order=$(ORDER))
 
-# What is long by nature, or short in `make test`; CI runs both. Half of it is waiting, so one process more than processors.
+# What is long by nature, or short in `make test`; CI runs both.
 verify: .venv/installed
 	$(call debian,nginx,command -v nginx)
 	$(call debian,systemd,command -v systemd-analyze)
 	$(call debian,prometheus,command -v promtool)
-	LONG=1 $(BIN)/pytest -n $$(($$(nproc) + 1)) -m 'long or scaled' --durations=10
+	LONG=1 $(BIN)/pytest $(SPREAD) -m 'long or scaled' --durations=10
 
 # What operations cost, measured and written down: docs/costs.md.
 costs: .venv/installed
