@@ -127,6 +127,20 @@ MUTANTS = (
     Mutant("a disabled account goes on", ACCESS, " OR u.disabled_at IS NOT NULL", "", MATRIX),
     Mutant("an erased diary opens", ACCESS, "WHEN p.erased_at IS NOT NULL THEN 'erased'", "", MATRIX),
     Mutant("no scope is asked for", ACCESS, "ELSE NOT p_scope = ANY (a.scopes) END", "ELSE false END", MATRIX),
+    Mutant(
+        "a token speaks for whoever it names",
+        ACCESS,
+        "s.id = p_session AND s.user_id = p_user;",
+        "s.id = p_session;",
+        MATRIX,
+    ),
+    Mutant(
+        "a token of somebody else tells of the account",
+        SESSION_ACCOUNT,
+        "WHERE s.id = p_session AND s.user_id = p_user",
+        "WHERE s.id = p_session",
+        MATRIX + " -k 'read_me or heads or panel or held'",
+    ),
     Mutant("everybody sees notes", ACCESS, "'notes:read' = ANY (a.scopes)", "true", MATRIX + " -k notes"),
     Mutant(
         "a refusal is not written down",
@@ -284,8 +298,15 @@ MUTANTS = (
     Mutant(
         "an ended session redeems",
         REDEEM_SHARE_CODE,
-        "WHERE s.id = p_session AND s.revoked_at IS NULL AND s.expires",
-        "WHERE s.id = p_session AND s.expires",
+        "AND s.revoked_at IS NULL AND s.expires",
+        "AND s.expires",
+        MATRIX + " -k redeem",
+    ),
+    Mutant(
+        "a token of somebody else redeems",
+        REDEEM_SHARE_CODE,
+        "WHERE s.id = p_session AND s.user_id = p_user",
+        "WHERE s.id = p_session",
         MATRIX + " -k redeem",
     ),
     Mutant("a disabled account redeems", REDEEM_SHARE_CODE, " AND u.disabled_at IS NULL;", ";", MATRIX + " -k redeem"),

@@ -6,7 +6,9 @@ are listed, with the permission that they ask for. What does not follow is an ex
 Callers:   expired      own token, past its end          caregiver    a patient with every scope
            revoked      own session, ended               granted      clinician with every scope
            disabled     granted, account disabled        member       clinician of an organisation with every scope
-           own          the patient                      <a scope>    clinician with this scope only
+           borrowed     the patient's session, in the    <a scope>    clinician with this scope only
+                        token of somebody else
+           own          the patient
            other        another patient                  stranger     clinician without a grant
            pending      grant not confirmed yet          unverified   granted, but not verified
            withdrawn    grant revoked                    admin        granted, but an admin's account
@@ -30,7 +32,7 @@ from app.schemas.kinds import KINDS, SCOPES
 from app.schemas.records import AnyKind
 
 OF_A_PATIENT = ("diary", "foreign", "missing", "erased")
-SIGNED_OUT = ("anonymous", "expired", "revoked", "disabled")
+SIGNED_OUT = ("anonymous", "expired", "revoked", "disabled", "borrowed")
 STRANGERS = ("other", "pending", "withdrawn", "lapsed", "stranger", "unverified", "admin")
 READERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("caregiver", "granted", "member"), vocabularies.load("scopes").codes),

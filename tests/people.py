@@ -15,6 +15,8 @@ from app.schemas.records import RecordKind
 
 SCOPES = vocabularies.load("scopes").ordered_codes
 PASSWORD = "a sentence that only I know"
+# What a function of the database is told of who calls: the session $1, and whose it is.
+SESSION = "$1, (SELECT user_id FROM sessions WHERE id = $1)"
 
 
 @dataclass

@@ -100,7 +100,7 @@ class Operation(NamedTuple):
 
 
 TABLE = table()
-PATIENTS = {"anonymous", "expired", "revoked", "own", "other", "caregiver"}  # by their account
+PATIENTS = {"anonymous", "expired", "revoked", "borrowed", "own", "other", "caregiver"}  # by their account
 
 
 @dataclass
@@ -346,12 +346,16 @@ async def make_callers(stack: AsyncExitStack, app: FastAPI, superuser: Connectio
     yesterday = datetime.now(UTC) - timedelta(days=1)
     token = app.state.diary.tokens.issue(UUID(ada.user_id), UUID(expired.session_id), "patient", yesterday)
     expired.http.headers["Authorization"] = f"Bearer {token}"
+    borrowed = await join(stack, app, superuser)
+    token = app.state.diary.tokens.issue(UUID(borrowed.user_id), UUID(ada.session_id), "patient", datetime.now(UTC))
+    borrowed.http.headers["Authorization"] = f"Bearer {token}"
     anonymous = Phone(await stack.enter_async_context(connect(app)), ada.person, ada.tokens)
     for clinician in set(others) - {"caregiver", "other"}:
         await make_clinician(superuser, others[clinician])
     await change(superuser, "clinicians", "user_id", others["unverified"], verified_at=None)
     await change(superuser, "users", "id", others["admin"], role="admin")
-    return others | {"anonymous": anonymous, "expired": expired, "revoked": revoked, "own": ada}
+    signed_out = {"anonymous": anonymous, "expired": expired, "revoked": revoked, "borrowed": borrowed}
+    return others | signed_out | {"own": ada}
 
 
 def operations_of(app: FastAPI) -> dict[str, Operation]:

@@ -27,7 +27,7 @@ from app.schemas.treatment_events import TREATMENT_EVENT, TreatmentEventIn
 from app.services import record_store, records
 from app.services.access import Caller, Diary
 from tests.conftest import connect, make_database, url_of
-from tests.people import Person, Phone, dose, entry
+from tests.people import SESSION, Person, Phone, dose, entry
 
 pytestmark = pytest.mark.anyio
 
@@ -54,13 +54,13 @@ MILLION = """
                AS series) AS records
 """
 FIRST_TREATMENT = str(UUID(md5(b"5").hexdigest()))
-PAGE = """
-    SELECT * FROM read_page_v1($1, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, NULL, 50, NULL,
-                            false, NULL, NULL, NULL, NULL)
+PAGE = f"""
+    SELECT * FROM read_page_v1({SESSION}, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, NULL, 50,
+                               NULL, false, NULL, NULL, NULL, NULL)
 """
-READ = "SELECT * FROM read_record_v1($1, $2, NULL, 'test', $3, $4, NULL, NULL)"
-WRITE = "SELECT * FROM write_records_v1($1, $2, $5, 'test', $3, $4, false, NULL, NULL, NULL, true)"
-COURSE = "SELECT * FROM read_course_v1($1, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
+READ = f"SELECT * FROM read_record_v1({SESSION}, $2, NULL, 'test', $3, $4, NULL, NULL)"
+WRITE = f"SELECT * FROM write_records_v1({SESSION}, $2, $5, 'test', $3, $4, false, NULL, NULL, NULL, true)"
+COURSE = f"SELECT * FROM read_course_v1({SESSION}, $2, NULL, 'test', '2018-03-01', '2018-03-31', 20000, NULL, NULL)"
 EXPLAIN = """
     LOAD 'auto_explain';
     SET auto_explain.log_min_duration = 0;

@@ -19,7 +19,19 @@ from app.config import Settings
 from app.main import create_app
 from app.services import audit
 from tests.conftest import connect, make_database, url_of
-from tests.people import Person, Phone, consent, dose, entry, make_clinician, profile, share, treatment, without_id
+from tests.people import (
+    SESSION,
+    Person,
+    Phone,
+    consent,
+    dose,
+    entry,
+    make_clinician,
+    profile,
+    share,
+    treatment,
+    without_id,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
@@ -149,7 +161,7 @@ async def fill(phone: Phone, doctor: Phone, ids: dict[str, str], words: str) -> 
 
 async def enter(serving: Connection, patient: Phone, **context: str) -> None:
     """Opens the transaction for a patient's own visit, with a context that is narrower."""
-    visit = "SELECT open_diary_v1($1, $2, NULL, 'patients.read', $3, NULL)"
+    visit = f"SELECT open_diary_v1({SESSION}, $2, NULL, 'patients.read', $3, NULL)"
     assert await serving.fetchval(visit, UUID(patient.session_id), UUID(patient.patient_id), uuid4()) == "ok"
     for name, value in context.items():
         await serving.execute("SELECT set_config($1, $2, true)", f"diary.{name}", value)

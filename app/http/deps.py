@@ -147,7 +147,7 @@ PatientId = Annotated[UUID, Path(description="Whose diary.")]
 
 async def current_user(transaction: Transaction, caller: CallerOf) -> Account:
     """The account that is signed in, looked up in this transaction; raises Unauthenticated once its session ended."""
-    return await sessions.account_of(transaction, caller.session_id)
+    return await sessions.account_of(transaction, caller.session_id, caller.user_id)
 
 
 async def open_diary(request: Request, caller: CallerOf, patient_id: PatientId) -> Diary:

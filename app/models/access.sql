@@ -35,11 +35,11 @@ $$;
 
 -- Checks the session and the consent behind it and sets the row-security context of this transaction.
 -- `outcome` is ok, unauthenticated, not_found, erased or insufficient_scope; a refusal is audited here.
--- Without a scope any consent that opens a kind of record will do.
+-- Without a scope any consent that opens a kind of record will do. A session of somebody else than p_user is none.
 -- `has_sent`: whether the session has done before what it is about to do: written, or pushed as one that has an outbox.
 -- Whoever needs the answer to hold until commit locks the patient's clock in a statement before.
 CREATE OR REPLACE FUNCTION authorize(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
+    p_session uuid, p_user uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
     OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT has_sent boolean,
     OUT scopes text[], OUT own boolean
@@ -62,7 +62,7 @@ BEGIN
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient
     LEFT JOIN LATERAL access(u.id, p_patient) a ON true
-    WHERE s.id = p_session;
+    WHERE s.id = p_session AND s.user_id = p_user;
     IF outcome = 'ok' THEN
         PERFORM set_config('diary.patient', p_patient::text, true),
                 set_config('diary.data_from', data_from::text, true),

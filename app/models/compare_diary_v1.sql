@@ -5,8 +5,8 @@
 -- The work is that of what was sent and of the stretch, however long the diary is and however little of it may be seen:
 -- the stretch is one of numbers, of which none is left out, so where it ends tells nothing of what is hidden.
 CREATE OR REPLACE FUNCTION compare_diary_v1(
-    p_session uuid, p_patient uuid, p_action text, p_ids uuid[], p_versions integer[], p_after bigint, p_limit integer,
-    p_request uuid, p_address inet
+    p_session uuid, p_user uuid, p_patient uuid, p_action text, p_ids uuid[], p_versions integer[], p_after bigint,
+    p_limit integer, p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, differences bytea, compared_to bigint, epoch uuid, head bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say: along the order of changes, and by the key for what was sent.
@@ -17,7 +17,7 @@ DECLARE
     visit record;
     up_to bigint := p_after + p_limit;  -- a plain value: see read_page_v1()
 BEGIN
-    visit := authorize(p_session, p_patient, NULL, p_action, p_request, p_address);
+    visit := authorize(p_session, p_user, p_patient, NULL, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

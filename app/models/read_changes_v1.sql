@@ -5,7 +5,7 @@
 -- longer may is withdrawn; what was never visible is not mentioned. Every call writes one audit row.
 -- The steps are in read_steps.sql.
 CREATE OR REPLACE FUNCTION read_changes_v1(
-    p_session uuid, p_patient uuid, p_action text, p_epoch uuid, p_seq bigint, p_nonce uuid, p_grant uuid,
+    p_session uuid, p_user uuid, p_patient uuid, p_action text, p_epoch uuid, p_seq bigint, p_nonce uuid, p_grant uuid,
     p_grant_version integer, p_limit integer, p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, changes bytea, seq bigint, nonce uuid, epoch uuid, grant_id uuid, grant_version integer,
                  head bigint, more boolean)
@@ -19,7 +19,7 @@ DECLARE
     page record;
     after bigint := coalesce(p_seq, 0);
 BEGIN
-    visit := authorize(p_session, p_patient, NULL, p_action, p_request, p_address);
+    visit := authorize(p_session, p_user, p_patient, NULL, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

@@ -11,8 +11,8 @@
 -- The steps are in read_steps.sql; what is particular to treatments is in treatments.sql. Over 60 lines because one
 -- query needs its values as plain ones here, and a further step in plpgsql would cost every page its call.
 CREATE OR REPLACE FUNCTION read_page_v1(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[], p_first_day date, p_last_day date,
-    p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
+    p_session uuid, p_user uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[],
+    p_first_day date, p_last_day date, p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
     p_before_at timestamptz, p_before_id uuid, p_consent text, p_limit integer, p_known_etags text[], p_drafting boolean,
     p_draft text, p_drafted uuid[], p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, consent text, ids uuid[],
@@ -38,7 +38,7 @@ BEGIN
         before_at := p_before_at;
         before_id := p_before_id;
     END IF;
-    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    visit := authorize(p_session, p_user, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome = 'ok' THEN
         -- The head is read before the rows: an ETag may be too old, never too new.

@@ -1,7 +1,7 @@
 -- The diaries that whoever holds the session may see now, by name: head, consent, and the last seven days at a
 -- glance where the consent opens entries; after the patient p_after. Each is audited. One call, however many patients.
 CREATE OR REPLACE FUNCTION read_panel_v1(
-    p_session uuid, p_action text, p_after uuid, p_limit integer, p_request uuid, p_address inet
+    p_session uuid, p_user uuid, p_action text, p_after uuid, p_limit integer, p_request uuid, p_address inet
 ) RETURNS TABLE (patient_id uuid, item bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say: a glance at each diary along its index.
@@ -13,7 +13,7 @@ DECLARE
     found record;
     glance json;
 BEGIN
-    SELECT * INTO reader FROM session_account_v1(p_session);
+    SELECT * INTO reader FROM session_account_v1(p_session, p_user);
     FOR found IN
         SELECT p.id, p.display_name, p.birth_date, p.time_zone, clock.head, a.grant_id, a.grant_version, a.scopes,
                a.own, a.data_from, g.expires_at

@@ -1,6 +1,6 @@
 -- The history of one record, newest version first, before p_before_version: who, on which device, when, what.
 CREATE OR REPLACE FUNCTION read_versions_v1(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid,
+    p_session uuid, p_user uuid, p_patient uuid, p_scope text, p_action text, p_kind text, p_id uuid,
     p_before_version integer, p_consent text, p_limit integer, p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, items bytea, last_version integer, consent text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -9,7 +9,7 @@ DECLARE
     held records;
     page record;
 BEGIN
-    visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
+    visit := authorize(p_session, p_user, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome <> 'ok' THEN
         RETURN NEXT;

@@ -1,7 +1,7 @@
 -- Turns a share code into a pending grant to whoever holds the session, or to the organisation of a clinician.
 -- Whoever redeemed it before gets the same grant again. outcome: ok, unauthenticated, not_found, unverified.
 CREATE OR REPLACE FUNCTION redeem_share_code_v1(
-    p_session uuid, p_digest bytea, p_as_organisation boolean, p_request uuid, p_address inet
+    p_session uuid, p_user uuid, p_digest bytea, p_as_organisation boolean, p_request uuid, p_address inet
 ) RETURNS TABLE (outcome text, grant_id uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -11,7 +11,8 @@ DECLARE
 BEGIN
     SELECT u.id, u.role, c.verified_at, c.organisation_id INTO redeemer
     FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN clinicians c ON c.user_id = u.id
-    WHERE s.id = p_session AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AND u.disabled_at IS NULL;
+    WHERE s.id = p_session AND s.user_id = p_user
+      AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AND u.disabled_at IS NULL;
     SELECT * INTO code FROM share_codes WHERE code_digest = p_digest FOR UPDATE;
     outcome := CASE
         WHEN redeemer.id IS NULL THEN 'unauthenticated'

@@ -13,7 +13,7 @@
 -- What a consent does not open is compared all the same, and shown to nobody: an id may be taken by it.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records_v1(
-    p_session uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_documents text[],
+    p_session uuid, p_user uuid, p_patient uuid, p_scope text, p_action text, p_items json, p_documents text[],
     p_outbox_empty boolean, p_epoch uuid, p_request uuid, p_address inet, p_wait boolean
 ) RETURNS SETOF write_outcome
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -34,7 +34,7 @@ BEGIN
     IF clock.patient_id IS NULL AND NOT p_wait THEN
         outcome.status := 'busy';  -- or not allowed to: that is told, and audited, when the call comes alone
     ELSE
-        visit := authorize(p_session, p_patient, p_scope, p_action, p_request, p_address);
+        visit := authorize(p_session, p_user, p_patient, p_scope, p_action, p_request, p_address);
         outcome.status := visit.outcome;
         IF visit.outcome = 'ok' AND (clock.epoch IS NULL OR p_epoch <> clock.epoch
                                      OR is_full(clock) AND cardinality(p_documents) > 0) THEN

@@ -13,9 +13,11 @@ from app.postgres.functions import Call, Function
 from app.security.cursors import Cursors
 
 OPEN_DIARY = Function(
-    "open_diary_v1", "session uuid, patient uuid, scope text, action text, request uuid, address inet"
+    "open_diary_v1", "session uuid, user uuid, patient uuid, scope text, action text, request uuid, address inet"
 )
-OPEN_OWN_DIARY = Function("open_own_diary_v1", "session uuid, patient uuid, action text, request uuid, address inet")
+OPEN_OWN_DIARY = Function(
+    "open_own_diary_v1", "session uuid, user uuid, patient uuid, action text, request uuid, address inet"
+)
 Charge = Callable[[int], None]
 REFUSALS: dict[str, type[Problem]] = {
     "unauthenticated": Unauthenticated,
@@ -56,6 +58,7 @@ class Diary:
         """Who asks for what, in the parameters that every function about a diary has."""
         caller = self.caller
         return {
+            "user": caller.user_id,
             "session": caller.session_id,
             "patient": self.patient_id,
             "action": action,

@@ -28,8 +28,8 @@ from app.services.access import Charge, Diary, free, refuse
 SCOPE = "adherence:read"
 READ_COURSE = Function(
     "read_course_v1",
-    "session uuid, patient uuid, scope text, action text, first_day date, last_day date, limit integer, request uuid,"
-    " address inet",
+    "session uuid, user uuid, patient uuid, scope text, action text, first_day date, last_day date, limit integer,"
+    " request uuid, address inet",
 )
 
 _treatments = TypeAdapter(list[TreatmentOut])

@@ -38,12 +38,12 @@ from app.services.access import Caller, Diary
 
 LOCK_DIARY = Function("lock_diary_v1", "session uuid, patient uuid")
 REDEEM_SHARE_CODE = Function(
-    "redeem_share_code_v1", "session uuid, digest bytea, as_organisation boolean, request uuid, address inet"
+    "redeem_share_code_v1", "session uuid, user uuid, digest bytea, as_organisation boolean, request uuid, address inet"
 )
-GRANTS_OF_SESSION = Function("grants_of_session_v1", "session uuid, grant uuid")
+GRANTS_OF_SESSION = Function("grants_of_session_v1", "session uuid, user uuid, grant uuid")
 GRANTS_OF_DIARY = Function("grants_of_diary_v1", "grant uuid")
 READ_PANEL = Function(
-    "read_panel_v1", "session uuid, action text, after uuid, limit integer, request uuid, address inet"
+    "read_panel_v1", "session uuid, user uuid, action text, after uuid, limit integer, request uuid, address inet"
 )
 ACCESS_LOG = Function("access_log_v1", "own boolean, before bigint, limit integer")
 CODE_LIFE = timedelta(minutes=10)
@@ -116,6 +116,7 @@ async def redeem(
     [row] = await database.call_alone(
         REDEEM_SHARE_CODE(
             session=caller.session_id,
+            user=caller.user_id,
             digest=_digest(secret, code.upper().translate(_MISREAD)),
             as_organisation=as_organisation,
             request=caller.request_id,
@@ -129,7 +130,7 @@ async def redeem(
     async with database.open_transaction() as transaction:
         await throttle.forgive(transaction, limits)
     found = await database.call_alone(
-        GRANTS_OF_SESSION(session=caller.session_id, grant=row["grant_id"]), caller.user_id
+        GRANTS_OF_SESSION(session=caller.session_id, user=caller.user_id, grant=row["grant_id"]), caller.user_id
     )
     if not found:  # it went to an organisation that the caller has left since
         raise NotFound
@@ -192,7 +193,8 @@ async def list_given(transaction: AsyncSession) -> list[GrantOut]:
 
 async def list_held(transaction: AsyncSession, caller: Caller) -> list[GrantOut]:
     """Every grant to the caller or to their organisation, newest first."""
-    found = (await call_in(transaction, GRANTS_OF_SESSION(session=caller.session_id))).scalars()
+    held = GRANTS_OF_SESSION(session=caller.session_id, user=caller.user_id)
+    found = (await call_in(transaction, held)).scalars()
     return [GrantOut.model_validate_json(json.dumps(one)) for one in found]
 
 
@@ -203,6 +205,7 @@ async def read_panel(database: Database, cursors: Cursors, caller: Caller, limit
     rows = await database.call_alone(
         READ_PANEL(
             session=caller.session_id,
+            user=caller.user_id,
             action="panel.read",
             after=after,
             limit=limit,

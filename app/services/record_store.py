@@ -18,25 +18,25 @@ from app.services.access import Diary, refuse
 
 WRITE_RECORDS = Function(
     "write_records_v1",
-    "session uuid, patient uuid, scope text, action text, items json, documents text[], outbox_empty boolean,"
-    " epoch uuid, request uuid, address inet",
+    "session uuid, user uuid, patient uuid, scope text, action text, items json, documents text[],"
+    " outbox_empty boolean, epoch uuid, request uuid, address inet",
     key="patient",
 )
 READ_PAGE = Function(
     "read_page_v1",
-    "session uuid, patient uuid, scope text, action text, kinds text[], first_day date, last_day date, region text,"
-    " character text, scale text, min_score numeric, treatment uuid, before_at timestamptz, before_id uuid,"
-    " consent text, limit integer, known_etags text[], drafting boolean, draft text, drafted uuid[], request uuid,"
-    " address inet",
+    "session uuid, user uuid, patient uuid, scope text, action text, kinds text[], first_day date, last_day date,"
+    " region text, character text, scale text, min_score numeric, treatment uuid, before_at timestamptz,"
+    " before_id uuid, consent text, limit integer, known_etags text[], drafting boolean, draft text, drafted uuid[],"
+    " request uuid, address inet",
 )
 READ_RECORD = Function(
     "read_record_v1",
-    "session uuid, patient uuid, scope text, action text, kind text, id uuid, request uuid, address inet",
+    "session uuid, user uuid, patient uuid, scope text, action text, kind text, id uuid, request uuid, address inet",
 )
 READ_VERSIONS = Function(
     "read_versions_v1",
-    "session uuid, patient uuid, scope text, action text, kind text, id uuid, before_version integer, consent text,"
-    " limit integer, request uuid, address inet",
+    "session uuid, user uuid, patient uuid, scope text, action text, kind text, id uuid, before_version integer,"
+    " consent text, limit integer, request uuid, address inet",
 )
 ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone, "consent_changed": ConsentChanged}
 

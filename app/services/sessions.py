@@ -168,9 +168,9 @@ async def list_reused(transaction: AsyncSession, user_id: UUID, now: datetime) -
     ]
 
 
-async def account_of(transaction: AsyncSession, session_id: UUID) -> Account:
-    """The account behind a live session; raises Unauthenticated once it has ended."""
-    account = (await call_in(transaction, SESSION_ACCOUNT(session=session_id))).mappings().one_or_none()
+async def account_of(transaction: AsyncSession, session_id: UUID, user_id: UUID) -> Account:
+    """The account behind its live session; raises Unauthenticated once that has ended, or is somebody else's."""
+    account = (await call_in(transaction, SESSION_ACCOUNT(session=session_id, user=user_id))).mappings().one_or_none()
     if account is None:
         raise Unauthenticated
     return Account(**account)
@@ -250,5 +250,5 @@ async def _hand_out(transaction: AsyncSession, secret: bytes, chain: Chain, now:
 
 
 async def _signed_in(transaction: AsyncSession, chain: Chain, token: str) -> SignedIn:
-    account = await account_of(transaction, chain.session_id)
+    account = await account_of(transaction, chain.session_id, chain.user_id)
     return SignedIn(chain.user_id, chain.role, account.patient_id, chain.session_id, token)

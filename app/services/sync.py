@@ -29,15 +29,15 @@ REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose 
 
 READ_CHANGES = Function(
     "read_changes_v1",
-    "session uuid, patient uuid, action text, epoch uuid, seq bigint, nonce uuid, grant uuid, grant_version integer,"
-    " limit integer, request uuid, address inet",
+    "session uuid, user uuid, patient uuid, action text, epoch uuid, seq bigint, nonce uuid, grant uuid,"
+    " grant_version integer, limit integer, request uuid, address inet",
 )
 COMPARE_DIARY = Function(
     "compare_diary_v1",
-    "session uuid, patient uuid, action text, ids uuid[], versions integer[], after bigint, limit integer,"
+    "session uuid, user uuid, patient uuid, action text, ids uuid[], versions integer[], after bigint, limit integer,"
     " request uuid, address inet",
 )
-READ_HEADS = Function("read_heads_v1", "session uuid")
+READ_HEADS = Function("read_heads_v1", "session uuid, user uuid")
 PLACE = ("epoch", "seq", "nonce", "grant", "grant_version")  # what a cursor holds, after the schema
 
 
@@ -135,7 +135,7 @@ async def compare(diary: Diary, body: DigestIn) -> bytes:
 
 async def read_heads(database: Any, caller: Caller) -> list[Json]:
     """How far each diary has come that the caller may see."""
-    rows = await database.call_alone(READ_HEADS(session=caller.session_id), caller.user_id)
+    rows = await database.call_alone(READ_HEADS(session=caller.session_id, user=caller.user_id), caller.user_id)
     return [{"patient_id": str(row["patient_id"]), "epoch": str(row["epoch"]), "head": row["head"]} for row in rows]
 
 

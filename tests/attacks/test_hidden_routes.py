@@ -22,7 +22,7 @@ from app.http.deps import CallerOf, Transaction, patient_read
 from app.main import create_app
 from app.schemas.kinds import BY_NAME
 from tests.conftest import connect
-from tests.people import Person, Phone, dose, entry, grant, share, treatment
+from tests.people import SESSION, Person, Phone, dose, entry, grant, share, treatment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
@@ -30,7 +30,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CANARY = "canary-2813"
 EVERYTHING = f"{{{','.join(BY_NAME)}}}"
-VISIT = "SELECT open_diary_v1($1, $2, $3, 'patients.read', gen_random_uuid(), NULL)"
+VISIT = f"SELECT open_diary_v1({SESSION}, $2, $3, 'patients.read', gen_random_uuid(), NULL)"
 # What a route could ask for, with everything that the serving role may select of a diary.
 READS = {
     "records": "SELECT count(*) FROM records",
@@ -236,7 +236,7 @@ async def test_a_consent_that_ends_meanwhile_ends_the_visit(world: World) -> Non
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT authorize($1, $2, NULL, 'x.y', NULL, NULL)",
+        "SELECT authorize($1, $1, $2, NULL, 'x.y', NULL, NULL)",
         "SELECT begin_visit(ROW(), $1, $2, 'x.y', NULL, NULL)",
         "SELECT audit($1, 'patient', $1, NULL, $2, 'x.y', '{}', 'ok', NULL, NULL)",
         "SELECT access($1, $2)",

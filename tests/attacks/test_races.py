@@ -4,19 +4,22 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.postgres import shares
 from tests.conftest import connect
 from tests.forms import size
 from tests.people import Person, Phone, entry, redeem, share, without_id
 from tests.routers.test_sync import put
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.scaled]
 
@@ -90,6 +93,27 @@ async def test_of_writes_and_an_end_of_the_session_none_commits_after_the_end(
             kept = await superuser.fetchval("SELECT count(*) FROM records WHERE session_id = $1::uuid", ada.session_id)
             assert kept == [answer.status_code for answer in answers].count(201)
             assert (await ada.log()).status_code == 401
+
+
+async def test_a_borrowed_session_is_refused_in_a_group_and_nobody_beside_it_is(
+    app: FastAPI, ada: Phone, bob: Phone, superuser: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that names one person and the session of another speaks for neither; others notice nothing."""
+    monkeypatch.setattr(shares, "HEAVY_SECONDS", PATIENCE)  # so slow is no machine: all of them go together
+    database, tokens = app.state.diary.database, app.state.diary.tokens
+    token = tokens.issue(UUID(bob.user_id), UUID(ada.session_id), "patient", datetime.now(UTC))
+    borrowed = {"headers": {"Authorization": f"Bearer {token}"}}
+    mutation = {"device_id": "phone", "client_now": "2026-03-29T08:00:00Z", "mutations": [put("entry", entry())]}
+    heads = "SELECT patient_id, head FROM patient_clocks ORDER BY 1"
+    before = await superuser.fetch(heads)
+    for path in ("/timeline", "/sync/pull"):
+        statements, calls = database.tally.statements["grouped"], database.tally.calls["grouped"]
+        asked = [phone.get(path, **given) for _ in range(4) for phone, given in ((bob, {}), (ada, borrowed), (ada, {}))]
+        assert [one.status_code for one in await asyncio.gather(*asked)] == [200, 401, 200] * 4
+        assert database.tally.statements["grouped"] - statements < database.tally.calls["grouped"] - calls == 12
+    written = (ada.post("/entries", entry(), **borrowed), ada.post("/sync/push", mutation, **borrowed))
+    assert [one.status_code for one in await asyncio.gather(*written)] == [401, 401]
+    assert await superuser.fetch(heads) == before
 
 
 async def test_a_mutation_that_many_devices_push_at_once_is_applied_once(app: FastAPI, ada: Phone) -> None:

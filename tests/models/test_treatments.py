@@ -20,7 +20,7 @@ from app.schemas.slots import plan_of
 from app.schemas.timeline import TreatmentChangeOut
 from app.schemas.treatment_events import EventStatus
 from app.schemas.treatments import TreatmentIn
-from tests.people import Phone, dose, entry, grant, profile, site, treatment
+from tests.people import SESSION, Phone, dose, entry, grant, profile, site, treatment
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +80,8 @@ async def served(settings: Settings, ada: Phone) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(driver_url(settings.database_url.get_secret_value()))
     async with connection.transaction():
         visit = (UUID(ada.session_id), UUID(ada.patient_id))
-        assert await connection.fetchval("SELECT open_diary_v1($1, $2, NULL, 'test.open', NULL, NULL)", *visit) == "ok"
+        opened = f"SELECT open_diary_v1({SESSION}, $2, NULL, 'test.open', NULL, NULL)"
+        assert await connection.fetchval(opened, *visit) == "ok"
         yield connection
     await connection.close()
 
@@ -314,7 +315,7 @@ async def test_figures_are_computed_from_what_lies_in_the_window_of_the_consent(
 
     async def asked(phone: Phone, scope: str = "adherence:read") -> asyncpg.Record:
         row = await superuser.fetchrow(
-            "SELECT * FROM read_course_v1($1, $2, $3, 'test.course', '2026-06-01', '2026-06-07', 100, NULL, NULL)",
+            f"SELECT * FROM read_course_v1({SESSION}, $2, $3, 'test', '2026-06-01', '2026-06-07', 100, NULL, NULL)",
             UUID(phone.session_id),
             UUID(ada.patient_id),
             scope,

@@ -22,7 +22,7 @@ from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records
 from tests.conftest import make_database, url_of
 from tests.forms import size
-from tests.people import Person, Phone, entry, grant
+from tests.people import SESSION, Person, Phone, entry, grant
 from tests.routers.test_sync import pull, pushed, put
 from tests.serving import serve
 from tests.test_plans import EXPLAIN, nodes_of, statements_of
@@ -33,9 +33,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CHANGES = size("SYNC_CHANGES", short=10_000, long=50_000)
 PAGE = 500
-WRITE = "SELECT * FROM write_records_v1($1, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
-COMPARE = "SELECT * FROM compare_diary_v1($1, $2, 'test', $3, $4, $5, 1000, NULL, NULL)"
-READ = "SELECT * FROM read_changes_v1($1, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
+WRITE = f"SELECT * FROM write_records_v1({SESSION}, $2, NULL, 'test', $3, $4, false, NULL, NULL, NULL, true)"
+COMPARE = f"SELECT * FROM compare_diary_v1({SESSION}, $2, 'test', $3, $4, $5, 1000, NULL, NULL)"
+READ = f"SELECT * FROM read_changes_v1({SESSION}, $2, 'test', NULL, NULL, NULL, NULL, NULL, $3, NULL, NULL)"
 # A diary in which each change was another entry, as write_records_v1() would have left it.
 DIARY = """
     INSERT INTO records (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date,

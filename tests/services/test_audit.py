@@ -20,6 +20,7 @@ from tests.answers import told
 from tests.conftest import connect
 from tests.damage import rolled_back
 from tests.people import (
+    SESSION,
     Person,
     Phone,
     consent,
@@ -137,6 +138,7 @@ async def trail(superuser: Connection, answer: httpx.Response) -> list[asyncpg.R
     )
 
 
+WRITE = f"SELECT * FROM write_records_v1({SESSION}, $2, 'entries:write', 'test', $3, $4, false, NULL, NULL, NULL, true)"
 SEAL = "SELECT * FROM seal_audit_v1((SELECT settle_audit_v1()))"
 
 
@@ -312,12 +314,7 @@ async def test_a_write_that_is_rolled_back_leaves_no_trace(ada: Phone, superuser
     change = records.change_of(ENTRY, sent, sent.id, 0)
     events = "SELECT count(*) FROM audit_events WHERE patient_id = $1 AND action = 'test'"
     async with rolled_back(superuser):
-        await superuser.fetch(
-            "SELECT * FROM write_records_v1($1, $2, 'entries:write', 'test', $3, $4, false, NULL, NULL, NULL, true)",
-            UUID(ada.session_id),
-            UUID(ada.patient_id),
-            *record_store.sent([change]),
-        )
+        await superuser.fetch(WRITE, UUID(ada.session_id), UUID(ada.patient_id), *record_store.sent([change]))
         assert await superuser.fetchval(events, UUID(ada.patient_id)) == 1
     assert await superuser.fetchval(events, UUID(ada.patient_id)) == 0
 
@@ -341,7 +338,7 @@ async def test_nobody_waits_while_sealing_waits_for_somebody_who_has_written(
     request_id = uuid4()
     transaction = slow.transaction()
     await transaction.start()
-    opened = "SELECT open_diary_v1($1, $2, NULL, 'test.slow', $3, NULL)"
+    opened = f"SELECT open_diary_v1({SESSION}, $2, NULL, 'test.slow', $3, NULL)"
     await slow.execute(opened, UUID(ada.session_id), UUID(ada.patient_id), request_id)
     newer = await ada.get("/timeline")
     sealed = asyncio.create_task(sealing.fetch(SEAL))

@@ -16,13 +16,13 @@ from app.postgres.connections import driver_url
 from app.schemas.entries import ENTRY, EntryIn
 from app.services import record_store, records, sessions
 from app.services.access import Caller, Diary
-from tests.people import Phone, entry, site
+from tests.people import SESSION, Phone, entry, site
 from tests.waiting import until_locked_out
 
 pytestmark = pytest.mark.anyio
 
 Connection = "asyncpg.Connection[asyncpg.Record]"
-WRITE = "SELECT * FROM write_records_v1($1, $2, 'entries:write', 'test.write', $3, $4, false, NULL, $5, NULL, true)"
+WRITE = f"SELECT * FROM write_records_v1({SESSION}, $2, 'entries:write', 'test', $3, $4, false, NULL, $5, NULL, true)"
 
 
 def diary_of(app: FastAPI, phone: Phone) -> Diary:
@@ -246,7 +246,7 @@ async def test_a_forgotten_where_shows_nobody_elses_records(settings: Settings, 
         assert await connection.fetchval("SELECT count(*) FROM records") == 0
         async with connection.transaction():
             outcome = await connection.fetchval(
-                "SELECT open_diary_v1($1, $2, 'entries:read', 'test.open', NULL, NULL)",
+                f"SELECT open_diary_v1({SESSION}, $2, 'entries:read', 'test.open', NULL, NULL)",
                 UUID(ada.session_id),
                 UUID(ada.patient_id),
             )
@@ -263,7 +263,7 @@ async def test_a_kind_that_nobody_declared_is_forbidden_to_everybody(
 ) -> None:
     made = body()
     change = record_store.RecordWrite(**{**_fields(records.change_of(ENTRY, made, made.id, 0)), "kind": "forgotten"})
-    written = "SELECT * FROM write_records_v1($1, $2, $3, 'test', $4, $5, false, NULL, NULL, NULL, true)"
+    written = f"SELECT * FROM write_records_v1({SESSION}, $2, $3, 'test', $4, $5, false, NULL, NULL, NULL, true)"
     sent = (UUID(ada.session_id), UUID(ada.patient_id), scope, *record_store.sent([change]))
     assert [row["status"] for row in await superuser.fetch(written, *sent)] == ["forbidden"]
     assert not await superuser.fetchval("SELECT count(*) FROM records WHERE patient_id = $1", UUID(ada.patient_id))
