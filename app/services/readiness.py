@@ -30,7 +30,7 @@ CALLED = (
     audit.SETTLE_AUDIT,
     sessions.REVOKE_SESSIONS,
     sessions.SESSION_ACCOUNT,
-    sessions.PURGE_SESSIONS,
+    sessions.PURGE,
     care_team.ACCESS_LOG,
     care_team.GRANTS_OF_DIARY,
     care_team.GRANTS_OF_SESSION,

@@ -33,8 +33,8 @@ TOLD_FOR = timedelta(days=30)  # so long a person is told that a session ended b
 PURGE_SECONDS = 600
 REUSED: Final = "token_reused"
 REVOKE_SESSIONS = Function("revoke_sessions_v1", "user uuid, sessions uuid[], reason text")
-SESSION_ACCOUNT = Function("session_account_v1", "session uuid")
-PURGE_SESSIONS = Function("purge_sessions_v1", "")
+SESSION_ACCOUNT = Function("session_account_v1", "session uuid, user uuid")
+PURGE = Function("purge_v1", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ async def purge(database: Database) -> None:
     """Removes what is long over, however much it is: in short transactions, so that nobody waits for them."""
     more = True
     while more:
-        [[more]] = await database.call(PURGE_SESSIONS())
+        [[more]] = await database.call(PURGE())
 
 
 async def _lock_chain(transaction: AsyncSession, token: str, secret: bytes, now: datetime) -> Chain | None:

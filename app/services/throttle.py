@@ -29,8 +29,6 @@ NETWORK_LIMIT = (50, 300)
 SITE_LIMIT = (500, 300)  # of the networks of one IPv6 site, of which it has 65 536
 REGISTRATION_LIMIT = (100, 60)
 REDEEM_LIMIT = (5, 60)
-FORGET_FAILURES = timedelta(days=1)
-FORGET_AT_ONCE = 100
 CLOCK_LEEWAY = timedelta(seconds=5)  # between the servers' readings of the database's clock
 # A phone does 2**16 hashes in about a tenth of a second, 2**20 in a second or two.
 FEWEST_BITS, MOST_BITS = 16, 20
@@ -143,15 +141,11 @@ async def _lock_or_make(transaction: AsyncSession, limits: Limits, now: datetime
 
 
 async def _add(transaction: AsyncSession, limits: Limits, now: datetime) -> None:
-    """Counts a failure for each, and forgets what is old."""
+    """Counts a failure for each; purge_v1() forgets them after a day."""
     await transaction.execute(
         update(SignInDelay)
         .where(SignInDelay.key.in_(limits))
         .values(failures=func.least(SignInDelay.failures, 100_000) + 1, failed_at=now)
-    )
-    old = select(SignInDelay.key).where(SignInDelay.failed_at < now - FORGET_FAILURES).limit(FORGET_AT_ONCE)
-    await transaction.execute(
-        delete(SignInDelay).where(SignInDelay.key.in_(old.with_for_update(skip_locked=True).scalar_subquery()))
     )
 
 

@@ -14,7 +14,6 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 SQL = {
-    "purge_sessions_v1.sql": "3d4555f8a915dcdec0450c12918aea97364bcdef8e7abb6e04f5d0f20d19ccf0",
     "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
     "access.sql": "bc1cf7bf33eb166dd5cd82e214e8978089cb09775d46a4be9916b30931d4455f",
     "access_log_v1.sql": "0a878fc115b5ab52a58757133eadd5d164c78db8434ab5c11f3e65ca09eac388",
@@ -32,6 +31,7 @@ SQL = {
     "open_own_diary_v1.sql": "51b9b7519f6eb9ae09d167c4a5e947aa92fb32c008e34f67fd8d81d37e53c659",
     "policies.sql": "94c200ced61b80a12c700f09bb2ea4c5eb889cfd769a3fee46eaa448ed801fee",
     "probe_disk_v1.sql": "ffb892fa0f0ca5df6c2f891515e5ca1b670bfaec5aaab134034191d9f72232b7",
+    "purge_v1.sql": "8b6793340b8bf913600de5998d559ddb340e072de600b1eb34951e66df9c2c6b",
     "read_changes_v1.sql": "aa9ada38ae0d27d7fb6cccad2a81c1106c5806df46696cd1f22f0e1681ed86ce",
     "read_course_v1.sql": "3a45928dfb3181d158d30b5077a265b99f5af910897694d67918869cf76ea256",
     "read_heads_v1.sql": "82fcafbd7be20da042d7d36caab0a6af936903b94221351bb72f46937d5b691e",
@@ -50,7 +50,7 @@ SQL = {
     "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
     "write_records_v1.sql": "5212dc6e4f1ebb36fbbcad23a07ddd3eb43ad8627d223ec6591876acc29be396",
     "write_steps.sql": "8ecd6bac69c562d1c21a25ea77a7f3fdfb6700f77aa097a25935f75ed373616a",
-    "privileges.sql": "e8c1b81154f714e08c7841d9de01fc68b5682f56bd0e754fb222dd3fa57bf8ae",
+    "privileges.sql": "a2fa5094de6f1ece2c981b1cdce140c3296d08b2cd6afce2d8f86b0f818153d4",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.

@@ -53,7 +53,7 @@ NOBODY = UUID(int=0)
 WITHOUT_PATIENT = {
     "session_account_v1": "reads what each node has",
     "revoke_sessions_v1": "locks diary after diary",
-    "purge_sessions_v1": "removes what each node has",
+    "purge_v1": "removes what each node has",
     "redeem_share_code_v1": "the code tells whose diary it is",
     "read_heads_v1": "asks all shards",
     "read_panel_v1": "asks all shards",

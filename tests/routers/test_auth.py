@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -356,15 +357,13 @@ async def test_sign_ins_of_one_person_at_once_all_succeed(client: httpx.AsyncCli
 
 
 async def test_failures_are_forgotten_after_a_day(
-    client: httpx.AsyncClient, clock: Clock, superuser: Connection
+    app: FastAPI, client: httpx.AsyncClient, superuser: Connection
 ) -> None:
     await guess(client, Person())
-    old = "SELECT count(*) FROM sign_in_delays WHERE failed_at <= $1"
-    begun = clock.present
-    clock.advance(days=1, seconds=1)
-    while left := await superuser.fetchval(old, begun):  # each attempt forgets some
-        await guess(client, Person())
-        assert await superuser.fetchval(old, begun) < left
+    for hours, forgotten in ((23, False), (25, True)):
+        await superuser.execute("UPDATE sign_in_delays SET failed_at = now() - $1 * interval '1 hour'", hours)
+        await sessions.purge(app.state.diary.database)
+        assert (await superuser.fetchval("SELECT count(*) FROM sign_in_delays") == 0) == forgotten
 
 
 async def test_a_chain_of_refreshes_stays_one_session(ada: Phone) -> None:
@@ -470,7 +469,7 @@ async def test_of_a_long_chain_few_tokens_are_kept_and_the_oldest_still_ends_the
         assert await superuser.fetchval(kept, UUID(ada.session_id)) <= 4
     for one in (oldest, token):
         assert told(await refresh(ada.http, one)) == (401, "unauthenticated")
-    await superuser.execute("SELECT purge_sessions_v1()")
+    await superuser.execute("SELECT purge_v1()")
     assert await superuser.fetchval(kept, UUID(ada.session_id)) == 0
 
 
@@ -482,9 +481,29 @@ async def test_a_session_that_is_long_over_is_removed_unless_it_wrote_to_a_diary
     for days, expected in ((29, {silent, wrote}), (31, {wrote})):
         age = f"UPDATE sessions SET revoked_at = now() - interval '{days} days' WHERE id = ANY ($1)"
         await superuser.execute(age, [silent, wrote])
-        await superuser.execute("SELECT purge_sessions_v1()")
+        await superuser.execute("SELECT purge_v1()")
         left = await superuser.fetch("SELECT id FROM sessions WHERE id = ANY ($1)", [silent, wrote])
         assert {row["id"] for row in left} == expected
+
+
+async def test_a_one_time_link_that_is_long_over_or_used_is_removed(
+    app: FastAPI, ada: Phone, superuser: Connection
+) -> None:
+    days: dict[str, tuple[int, int | None]] = {
+        "good": (5, None),
+        "over": (-29, None),
+        "used": (5, -29),
+        "long over": (-31, None),
+        "long used": (5, -31),
+    }
+    await superuser.executemany(
+        "INSERT INTO invitations (digest, user_id, expires_at, used_at)"
+        " VALUES (sha256($1::text::bytea), $2, now() + $3 * interval '1 day', now() + $4 * interval '1 day')",
+        [(name, UUID(ada.user_id), end, use) for name, (end, use) in days.items()],
+    )
+    await sessions.purge(app.state.diary.database)
+    kept = await superuser.fetch("SELECT digest FROM invitations WHERE user_id = $1", UUID(ada.user_id))
+    assert {row["digest"] for row in kept} == {sha256(name.encode()).digest() for name in ("good", "over", "used")}
 
 
 async def test_a_purge_goes_on_until_nothing_is_left(app: FastAPI, ada: Phone, superuser: Connection) -> None:
