@@ -33,10 +33,7 @@ No class takes a caller's value: a problem says what is wrong and where, never w
 
 from dataclasses import dataclass
 from random import randint
-from time import time
 from typing import ClassVar, TypedDict, Unpack
-
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -246,11 +243,6 @@ class QuotaUsed(TooManyRequests):
     slug = "quota-used"
     title = "The diary has seen as many changes today as it may"
     advice = "Nothing of it was stored. Keep it and send it again tomorrow (UTC): `Retry-After` says when."
-
-    def __init__(self, detail: str | None = None, **extras: Unpack[Extras]) -> None:
-        super().__init__(detail, **extras)
-        if self.retry_after is None:
-            self.retry_after = DAY_SECONDS - int(time()) % DAY_SECONDS
 
 
 class Internal(Problem):

@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -43,6 +43,7 @@ CLOCK_LEEWAY_SECONDS = 5  # another server's clock may be ahead of ours
 RESCAN_SECONDS = 1
 CACHE_SIZE = 10_000  # verifying ES256 costs more than the rest of a small request
 
+STAMP = "%Y%m%dT%H%M%S%fZ"
 KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 logger = logging.getLogger("diary.tokens")
@@ -214,7 +215,7 @@ def ensure_key(directory: Path) -> Path:
 def create_signing_key(directory: Path) -> str:
     """The kid of a new key `<kid>.pem` (0600) in the directory, which is made (0700) when missing."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kid = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{token_hex(4)}"
+    kid = f"{_next_stamp(directory)}-{token_hex(4)}"
     unfinished = directory / f".{kid}.new"
     unfinished.touch(mode=0o600, exist_ok=False)
     with unfinished.open("wb") as file:
@@ -223,6 +224,19 @@ def create_signing_key(directory: Path) -> str:
         os.fsync(file.fileno())
     unfinished.rename(directory / f"{kid}.pem")  # a worker that looks meanwhile sees no half of a key
     return kid
+
+
+def _next_stamp(directory: Path) -> str:
+    """The time, or a moment after the newest key: where the clock was set back since, or another one made it."""
+    newest = max((path.stem for path in directory.glob("*.pem")), default="").partition("-")[0]
+    now = datetime.now(UTC).strftime(STAMP)
+    if now > newest:
+        return now
+    try:
+        made = datetime.strptime(newest, STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        raise UnusableKeys(f"{newest} would go on signing: its name comes after those of keys made here") from None
+    return (made + timedelta(microseconds=1)).strftime(STAMP)
 
 
 def key_ids(directory: Path) -> list[str]:

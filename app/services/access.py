@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import Gone, InsufficientScope, NotFound, Problem, QuotaUsed, ResyncRequired, Unauthenticated
+from app.errors import Gone, InsufficientScope, NotFound, Problem, ResyncRequired, Unauthenticated
 from app.postgres.database import Database, call_in
 from app.postgres.functions import Call, Function
 from app.security.cursors import Cursors
@@ -24,7 +24,6 @@ REFUSALS: dict[str, type[Problem]] = {
     "not_found": NotFound,
     "erased": Gone,
     "insufficient_scope": InsufficientScope,
-    "quota_used": QuotaUsed,
 }
 
 
@@ -58,8 +57,8 @@ class Diary:
         """Who asks for what, in the parameters that every function about a diary has."""
         caller = self.caller
         return {
-            "user": caller.user_id,
             "session": caller.session_id,
+            "user": caller.user_id,
             "patient": self.patient_id,
             "action": action,
             "request": caller.request_id,

@@ -2,14 +2,15 @@
 
 import json
 from dataclasses import dataclass, fields, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import sha256
+from math import ceil
 from operator import itemgetter
 from typing import Any, Literal
 from uuid import UUID
 
-from app.errors import ConsentChanged, Gone, InvalidCursor, NotFound, Problem
+from app.errors import ConsentChanged, Gone, InvalidCursor, NotFound, Problem, QuotaUsed
 from app.postgres.functions import Function
 from app.schemas.kinds import BY_NAME
 from app.security.cursors import Cursors
@@ -148,8 +149,16 @@ async def write(
         epoch=epoch,
     )
     rows = await diary.database.call_grouped(call, diary.caller.user_id, cost=len(changes))
+    if rows[0]["status"] == "quota_used":
+        raise QuotaUsed(retry_after=_seconds_left(diary.database.clock.now()))
     refuse(rows[0]["status"])
     return [WriteResult(*_of_result(row)) for row in rows]
+
+
+def _seconds_left(now: datetime) -> int:
+    """How long the day still lasts, which is UTC's, as for the quota."""
+    midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+    return ceil((midnight - now).total_seconds())
 
 
 async def read(diary: Diary, action: str, scope: str, kind: str, record_id: UUID) -> tuple[int, bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -92,6 +92,21 @@ async def test_whoever_writes_to_the_diary_counts_and_other_diaries_do_not(
 async def test_a_crowd_of_phones_does_not_get_past_the_quota(phone: Phone) -> None:
     answers = await asyncio.gather(*(phone.log() for _ in range(4 * QUOTA)))
     assert sorted(answer.status_code for answer in answers) == [201] * QUOTA + [429] * 3 * QUOTA
+
+
+async def test_the_refusal_says_by_the_clock_of_the_database_when_the_day_is_over(
+    strict: FastAPI, phone: Phone
+) -> None:
+    """The day is counted there; this machine's clock may be hours off."""
+    await push(phone, mutations(QUOTA))
+    clock = strict.state.diary.database.clock
+    clock.set(clock.now() + timedelta(hours=3 if clock.now().hour < 12 else -3))
+    tokens = (await phone.person.sign_in(phone.http)).json()
+    phone.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    tomorrow = datetime.combine(clock.now() + timedelta(days=1), time(), UTC)
+    latest = tomorrow - clock.now()
+    seconds = int((await phone.log()).headers["Retry-After"])
+    assert tomorrow - clock.now() <= timedelta(seconds=seconds) <= latest + timedelta(seconds=1)
 
 
 async def test_a_refusal_is_in_the_trail(phone: Phone, superuser: Connection) -> None:

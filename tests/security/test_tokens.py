@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from app.errors import Unauthenticated
 from app.security import tokens
-from app.security.tokens import AccessTokens, Keyring, create_signing_key
+from app.security.tokens import AccessTokens, Keyring, UnusableKeys, create_signing_key, key_ids
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 ISSUER, AUDIENCE, LIFETIME = "pain-diary", "pain-diary-api", 600
@@ -609,6 +609,19 @@ class TestKeyFiles:
     def test_kids_sort_by_the_time_they_were_made(self, tmp_path: Path) -> None:
         kids = [create_signing_key(tmp_path) for _ in range(5)]
         assert kids == sorted(set(kids))
+
+    def test_a_new_key_signs_wherever_the_clock_stands(self, tmp_path: Path) -> None:
+        """Another machine made a key whose clock is ahead, or ours was set back since."""
+        ahead = tmp_path / "20990101T000000999999Z-0a1b2c3d.pem"
+        (tmp_path / f"{create_signing_key(tmp_path)}.pem").rename(ahead)
+        kids = [create_signing_key(tmp_path) for _ in range(2)]
+        assert key_ids(tmp_path) == [*reversed(kids), ahead.stem]
+        assert kids[0].startswith("20990101T000001000000Z-")
+
+    def test_a_key_that_would_sign_for_ever_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / f"{create_signing_key(tmp_path)}.pem").rename(tmp_path / "ours.pem")
+        with pytest.raises(UnusableKeys, match="ours would go on signing"):
+            create_signing_key(tmp_path)
 
     def test_files_of_another_kind_are_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "README").write_text("keys of the diary")
