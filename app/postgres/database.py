@@ -48,7 +48,7 @@ GROUP_SETTINGS = {"statement_timeout": "500ms"}  # others wait for it; whoever t
 # codes for deadlock, serialisation, lock and statement timeout, read-only server.
 PASSING = ("08", "53", "57", "58", "40P01", "40001", "55P03", "25006", "25P03")
 FATAL = ("FATAL", "PANIC")  # the connection ends with it
-IN_AUDIT = "PL/pgSQL function audit("  # in an error's context
+IN_AUDIT = "audit(uuid,"  # in an error's context: the words around it are in the language of the server
 
 
 class CannotServe(RuntimeError):

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from app.config import Settings
 from app.errors import Unavailable
 from app.postgres import database
-from app.postgres.database import SESSION_SETTINGS, CannotServe, Database, passes, passing_failures
+from app.postgres.database import SESSION_SETTINGS, CannotServe, Database, passes, passing_failures, unaudited
 from app.services.sync import READ_HEADS
 from tests.conftest import HURRIED, IMPATIENT, make_database, url_of
 from tests.serving import ROOT
@@ -258,3 +258,31 @@ async def test_a_failed_statement_does_not_show_its_values(own: Database) -> Non
         async with own.open_transaction() as transaction:
             await transaction.execute(text("SELECT CAST(:note AS text), 1 / :zero"), {"note": "canary", "zero": 0})
     assert "canary" not in str(failure.value)
+
+
+SIGNATURE = "audit(uuid,text,uuid,uuid,uuid,text,uuid[],text,uuid,inet)"
+CALLED = "SELECT audit(visit.actor, visit.role, p_session, visit.grant_id, p_patient, p_action, '{}', 'ok', NULL, NULL)"
+
+
+@pytest.mark.parametrize(
+    ("context", "told"),
+    [
+        (f"PL/pgSQL function {SIGNATURE} line 4 at SQL statement", True),
+        (f"PL/pgSQL-Funktion {SIGNATURE} Zeile 4 bei SQL-Anweisung", True),
+        (f"fonction PL/pgSQL {SIGNATURE}, ligne 4 à instruction SQL", True),
+        (f"{SIGNATURE} 関数の 4 行目 SQL ステートメント", True),
+        (f"SQL statement „{CALLED}“\nPL/pgSQL-Funktion authorize(uuid,uuid) Zeile 30 bei PERFORM", False),
+        ("PL/pgSQL function settle_audit_v1() line 6 at IF", False),
+        (None, False),
+    ],
+)
+def test_a_failure_within_audit_is_known_in_whatever_language_the_server_speaks(
+    context: str | None, told: bool
+) -> None:
+    failure = asyncpg.InsufficientPrivilegeError("refused")
+    failure.context = context
+    assert unaudited(failure) == told
+    wrapped = DBAPIError("SELECT", {}, Exception())
+    wrapped.orig = Exception()
+    wrapped.orig.__cause__ = failure
+    assert unaudited(wrapped) == told
