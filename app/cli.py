@@ -22,7 +22,7 @@ from app.http.tls import UnfitCertificate
 from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
 from app.models.revision import REVISION
-from app.postgres import connections, distribution, embedded, programs, restarts, rights
+from app.postgres import connections, distribution, embedded, homes, programs, restarts, rights
 from app.postgres import migrate as migrations
 from app.postgres.database import CannotServe
 from app.security import tokens
@@ -252,7 +252,10 @@ def retire(kid: str) -> None:
 
 def _keys_directory() -> Path:
     settings = _settings()
-    return settings.signing_keys_directory or settings.state_directory / "keys"
+    directory = settings.signing_keys_directory or settings.state_directory / "keys"
+    if settings.signing_keys_directory is None and not directory.exists():
+        _fail("DIARY_SIGNING_KEYS_DIRECTORY is not set, and `pain-diary demo` has no keys here.", 2)
+    return directory
 
 
 @people.command("list")
@@ -264,19 +267,10 @@ def list_people(
     if role is not None and role not in ROLES:
         _fail(f"The role is one of {', '.join(ROLES)}.", 2)
     for account in _as_owner(lambda url: accounts.list_accounts(url, role, disabled=disabled)):
-        seen = account.last_seen_at
-        typer.echo(
-            "\t".join(
-                [
-                    account.email,
-                    account.role,
-                    account.display_name,
-                    f"{account.created_at:%Y-%m-%d}",
-                    "never" if seen is None else f"{seen:%Y-%m-%d}",
-                    "active" if account.disabled_at is None else f"disabled {account.disabled_at:%Y-%m-%d}",
-                ]
-            )
-        )
+        seen = "never" if account.last_seen_at is None else f"{account.last_seen_at:%Y-%m-%d}"
+        state = "active" if account.disabled_at is None else f"disabled {account.disabled_at:%Y-%m-%d}"
+        made = f"{account.created_at:%Y-%m-%d}"
+        typer.echo("\t".join([account.email, account.role, account.display_name, made, seen, state]))
 
 
 @admin.command()
@@ -379,11 +373,13 @@ def _sentence(error: Exception) -> str | None:
 
 @contextmanager
 def _owner_url(settings: Settings) -> Iterator[str]:
-    """The URL for migrations and audits; without any, that of the embedded database, which runs meanwhile."""
+    """The URL for migrations and audits; without any, that of the demo's database, which runs meanwhile."""
     url = settings.migration_database_url or settings.database_url
     if url is not None:
         yield url.get_secret_value()
         return
+    if not homes.holds_data(settings.state_directory / "postgres"):  # an empty one would be found in order
+        _fail("DIARY_MIGRATION_DATABASE_URL is not set, and `pain-diary demo` has no database here.", 2)
     with _embedded(settings) as postgres:
         yield postgres.url("postgres", DATABASE)
 

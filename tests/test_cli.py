@@ -93,8 +93,10 @@ def test_serve_says_that_its_port_is_taken(run: Run, monkeypatch: pytest.MonkeyP
 
 def test_an_embedded_database_that_cannot_start_is_said_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIARY_POSTGRES_BINARIES", "/nowhere")
+    monkeypatch.setenv("DIARY_PORT", "0")
     monkeypatch.setattr(programs, "STATE_DIRECTORY", Path.cwd() / "state")
-    assert run("migrate") == (1, "", "There is no PostgreSQL in /nowhere.\n")
+    started = "Starting a PostgreSQL of its own.\n"
+    assert run("demo") == (1, started, "There is no PostgreSQL in /nowhere.\n")
 
 
 def test_a_migration_from_another_version_is_said_plainly_and_a_reset_begins_anew(
@@ -334,10 +336,15 @@ def test_what_an_operator_cannot_ask_for_is_one_plain_sentence(
     assert admin(*arguments) == (2, "", sentence)
 
 
-def test_the_page_for_operators_shows_commands_that_work(admin: Run) -> None:
-    page = (ROOT / "docs" / "operate.md").read_text().replace("\\\n", "")
+def test_the_page_for_operators_shows_commands_that_work(
+    admin: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIARY_SIGNING_KEYS_DIRECTORY", str(tmp_path / "keys"))
+    old = admin("rotate-keys")[1].strip()
+    page = (ROOT / "docs" / "operate.md").read_text().replace("\\\n", "").replace('"$OLD"', old)
     shown = [shlex.split(line, comments=True) for line in re.findall(r"^pain-diary admin .+", page, re.MULTILINE)]
-    assert {words[2] for words in shown} > {"create", "organisation", "clinician", "verify-clinician"}
+    everything = {"rotate-keys", "keys", "people", "create", "organisation", "clinician", *cli.ON_ACCOUNT}
+    assert {words[2] for words in shown} == everything - {"disable", "enable"}
     assert [admin(*words[2:])[0] for words in shown] == [0] * len(shown)
 
 

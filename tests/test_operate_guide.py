@@ -52,7 +52,7 @@ class Machine:
 
     def instance(self, stack: AsyncExitStack | ExitStack, place: Place) -> Served:
         """What systemd starts: the release that is the current one."""
-        assert "ExecStart=/opt/pain-diary/current/bin/pain-diary serve\n" in UNIT
+        assert "ExecStart=/usr/bin/env DIARY_PORT=%i /opt/pain-diary/current/bin/pain-diary serve\n" in UNIT
         program = str((self.opt / "current").resolve() / "bin" / "pain-diary")
         log = self.directory / f"instance-{len(list(self.directory.glob('instance-*')))}"
         log.mkdir()
@@ -127,6 +127,7 @@ def test_the_unit_serves_what_the_guide_installs_and_stops_as_patiently_as_the_s
     assert settings["EnvironmentFile"] in ACCOUNT
     assert int(settings["TimeoutStopSec"]) > 60 + 30  # the longest drain, and requests in flight
     assert settings["RestartPreventExitStatus"] == "2"  # what app/cli.py ends with where a setting is wrong
+    assert "Environment" not in settings  # systemd lets the file go before it, and the file names every setting
 
 
 @pytest.mark.long  # `make verify` installs systemd

@@ -290,6 +290,32 @@ def test_a_command_says_why_it_has_no_database(
         assert fails(run, *command) == sentence
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_command_without_settings_finds_no_empty_database_of_its_own_in_order(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("DIARY_DATABASE_URL")
+    here = "DIARY_MIGRATION_DATABASE_URL is not set, and `pain-diary demo` has no database here."
+    assert fails(run, *command) == here
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("command", [("rotate-keys",), ("keys", "list"), ("keys", "retire", "one")], ids=" ".join)
+def test_keys_are_not_made_or_sought_where_no_setting_says(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    here = "DIARY_SIGNING_KEYS_DIRECTORY is not set, and `pain-diary demo` has no keys here."
+    assert fails(run, "admin", *command) == here
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_file_that_may_not_be_opened_is_not_a_server_that_is_down(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/root/.postgresql/canary.key")  # root may open everything
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    sentence = "PostgreSQL cannot be reached: its socket, or a file in ~/.postgresql, may not be opened."
+    assert fails(run, "verify") == sentence
+
+
 @pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
 def test_a_command_says_that_it_takes_a_migrated_database_and_its_owner(
     run: Run, monkeypatch: pytest.MonkeyPatch, server_url: str, migrated: str, command: tuple[str, ...]

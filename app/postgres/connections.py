@@ -115,6 +115,8 @@ def _unreachable(failure: OSError) -> str:
         return "PostgreSQL does not answer in time."
     if isinstance(failure, gaierror):
         return "The host of the database has no address."
+    if isinstance(failure, PermissionError):  # libpq's files are looked for in the home directory
+        return "PostgreSQL cannot be reached: its socket, or a file in ~/.postgresql, may not be opened."
     if isinstance(failure, ssl.SSLError):
         return "There is no TLS connection to PostgreSQL as the URL asks for it."
     return "PostgreSQL cannot be reached: nothing answers at its address."

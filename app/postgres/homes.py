@@ -75,6 +75,11 @@ def candidates(directory: Path) -> list[Path]:
     return [home for home in (directory, programs.stand_in(directory)) if _exists(home / "owner.lock")]
 
 
+def holds_data(directory: Path) -> bool:
+    """Whether there is a database for `directory` already."""
+    return any(_exists(home / "cluster") for home in candidates(directory))
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

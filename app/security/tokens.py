@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -213,7 +214,7 @@ def ensure_key(directory: Path) -> Path:
 
 
 def create_signing_key(directory: Path) -> str:
-    """The kid of a new key `<kid>.pem` (0600) in the directory, which is made (0700) when missing."""
+    """The kid of a new key `<kid>.pem` (0600, the directory's owner's) in the directory, made (0700) when missing."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     kid = f"{_next_stamp(directory)}-{token_hex(4)}"
     unfinished = directory / f".{kid}.new"
@@ -222,6 +223,8 @@ def create_signing_key(directory: Path) -> str:
         file.write(_pem(ec.generate_private_key(ec.SECP256R1())))
         file.flush()
         os.fsync(file.fileno())
+    if os.geteuid() == 0:  # root looks after keys; whom the directory belongs to signs with them
+        shutil.chown(unfinished, directory.stat().st_uid, directory.stat().st_gid)
     unfinished.rename(directory / f"{kid}.pem")  # a worker that looks meanwhile sees no half of a key
     return kid
 

@@ -13,6 +13,8 @@ from app.models import Base
 
 ARCHIVE, GZIPPED = b"PGDMP", b"\x1f\x8b"  # what files of pg_dump's custom format and of gzip begin with
 END = b"-- PostgreSQL database dump complete"
+NOTHING_SEEN = "It holds no record: whoever dumped it was not allowed to see them (docs/backup.md)."
+NOTHING_WRITTEN = "It holds no record, and no diary's clock knows of one: there is nothing to bring back yet."
 
 
 class Unreadable(Exception):
@@ -43,7 +45,7 @@ class Dump:
                 (without, f"It has no data of {', '.join(without)}."),
                 (tables - self.made or not self.policies, "It has not the whole schema: dump without --data-only."),
                 (not self.revision, "It does not say at which migration it stands."),
-                (not records, "It holds no record: whoever dumped it was not allowed to see them (docs/backup.md)."),
+                (not records, NOTHING_SEEN if self.heads else NOTHING_WRITTEN),
                 (changes != self.heads, f"It holds {changes} changes of records, and there must be {self.heads}."),
                 (
                     records != self.first_versions,

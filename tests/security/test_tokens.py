@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import stat
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
@@ -515,6 +516,12 @@ class TestRotation:
         new_token = own_office.issue()
         assert header_of(new_token)["kid"] == new_kid > own_office.kid
         assert own_office.tokens.verify(old_token, NOW) == own_office.tokens.verify(new_token, NOW)
+
+    def test_a_key_that_root_makes_is_of_whoever_signs_with_it(self, own_office: Office) -> None:
+        owner = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.getegid())  # only root gives files away
+        os.chown(own_office.directory, *owner)
+        made = (own_office.directory / f"{create_signing_key(own_office.directory)}.pem").stat()
+        assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (*owner, 0o600)
 
     def test_a_token_of_a_key_that_another_worker_has_seen_first_is_accepted_at_once(self, own_office: Office) -> None:
         other_worker = Office(own_office.directory, create_signing_key(own_office.directory))

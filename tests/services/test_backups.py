@@ -49,6 +49,14 @@ def test_a_whole_dump_is_counted_in_any_format(form: str, filled: str, plain: Pa
     assert backups.read(plain, PG_RESTORE) == backups.read(zipped, PG_RESTORE) == found
 
 
+def test_a_service_in_which_nobody_wrote_is_not_called_badly_dumped(server_url: str, tmp_path: Path) -> None:
+    url = url_of(server_url, "postgres", asyncio.run(make_database(server_url)))
+    assert dump(url, tmp_path / "new.sql") == 0
+    assert backups.read(tmp_path / "new.sql", PG_RESTORE).faults == [
+        "It holds no record, and no diary's clock knows of one: there is nothing to bring back yet."
+    ]
+
+
 def test_the_empty_diary_that_row_security_leaves_is_refused(filled: str, tmp_path: Path) -> None:
     owner = filled.replace("//postgres@", "//diary_owner@")
     assert dump(owner, tmp_path / "refused.sql") != 0, "the owner is bound by row security too"
