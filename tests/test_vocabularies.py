@@ -41,14 +41,20 @@ def client(app: FastAPI) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://diary")
 
 
-def items(name: str) -> dict[str, dict[str, Any]]:
+def document(name: str, language: str = "en") -> dict[str, Any]:
+    """What is answered."""
+    told: dict[str, Any] = json.loads(vocabularies.load(name).editions[language].document)
+    return told
+
+
+def items(name: str, language: str = "en") -> dict[str, dict[str, Any]]:
     """The items of the document, by code."""
-    return {item["code"]: item for item in json.loads(vocabularies.load(name).document)["items"]}
+    return {item["code"]: item for item in document(name, language)["items"]}
 
 
 def test_every_file_has_a_name_and_every_name_a_file() -> None:
     stems = {f.name.removesuffix(".csv") for f in files(vocabularies).iterdir() if f.name.endswith(".csv")}
-    assert stems == set(NAMES)
+    assert stems == {*NAMES, "translations"}
     assert list(NAMES) == sorted(NAMES)
 
 
@@ -63,16 +69,17 @@ def test_codes_are_unique_and_every_row_is_complete(name: str) -> None:
     vocabulary = vocabularies.load(name)
     assert len(vocabulary.codes) == len(vocabulary.rows) > 0
     assert "" not in vocabulary.codes
-    assert all(set(row) == set(vocabulary.columns) for row in vocabulary.rows)
+    assert vocabulary.columns[:2] == ("code", "display_en")
+    assert all(set(row) == set(vocabulary.columns) and row["display_en"] for row in vocabulary.rows)
 
 
 @EVERY
 def test_the_document_says_what_the_file_says(name: str) -> None:
     rows = list(csv.reader(io.StringIO((files(vocabularies) / f"{name}.csv").read_text("utf-8"))))[1:]
-    document = json.loads(vocabularies.load(name).document)
-    assert (document["name"], document["title"]) == (name, vocabularies.TITLES[name])
-    assert [item["code"] for item in document["items"]] == [row[0] for row in rows]
-    for item, row in zip(document["items"], rows, strict=True):
+    told_of_all = document(name)
+    assert (told_of_all["name"], told_of_all["title"]) == (name, vocabularies.TITLES[name])
+    assert [item["code"] for item in told_of_all["items"]] == [row[0] for row in rows]
+    for item, row in zip(told_of_all["items"], rows, strict=True):
         told = json.dumps(item, ensure_ascii=False)
         for cell in row:
             parts = cell.split("|") if "|" in cell else [cell]
@@ -89,7 +96,8 @@ def test_no_item_answers_an_empty_text(name: str) -> None:
 
 @EVERY
 def test_a_document_is_what_the_schema_promises(name: str) -> None:
-    VocabularyOut.model_validate_json(vocabularies.load(name).document)
+    for edition in vocabularies.load(name).editions.values():
+        VocabularyOut.model_validate_json(edition.document)
 
 
 def test_the_examples_are_true() -> None:
@@ -102,7 +110,8 @@ def test_numbers_and_lists_are_typed() -> None:
     flacc = items("pain_scales")["flacc"]
     assert (flacc["min"], flacc["max"], flacc["step"], flacc["max_age_years"]) == (0, 10, 1, 7)
     assert flacc["performers"] == ["caregiver", "clinician_observer"]
-    assert flacc["loinc"] is None
+    assert items("pain_scales")["painad"]["loinc"] is None
+    assert items("ingredients")["aspirin"]["atc"] == ["A01AD05", "B01AC06", "N02BA01"]
     assert items("opioids_mme_cdc_2022")["codeine"]["mme_factor"] == 0.15
     assert items("conditions")["back_pain"]["used_by"] == []
 
@@ -120,16 +129,11 @@ def test_codes_of_other_systems_stay_text() -> None:
     ("name", "code", "verified", "note"),
     [
         ("loinc", "72514-3", True, None),
-        ("loinc", "93832-4", False, None),
         ("body_regions", "face_left", True, "snomed"),
-        ("body_regions", "whole_body", False, None),
-        (
-            "opioids_mme_cdc_2022",
-            "morphine",
-            False,
-            "factor from copies of the table; compare with MMWR before release",
-        ),
-        ("pain_scales", "nrs_0_10", False, None),  # the list has no such column
+        ("body_regions", "unspecified", False, None),
+        ("ingredients", "zopiclone", False, None),
+        ("opioids_mme_cdc_2022", "morphine", True, None),
+        ("pain_scales", "nrs_0_10", False, None),
     ],
 )
 def test_a_row_says_whether_it_was_verified(name: str, code: str, verified: bool, note: str | None) -> None:
@@ -140,12 +144,13 @@ def test_a_row_says_whether_it_was_verified(name: str, code: str, verified: bool
 def test_an_ingredient_is_shown_by_its_name() -> None:
     assert items("ingredients")["naloxone"]["display"] == "naloxone"
     assert items("loinc")["38203-6"]["display"] == "Pain onset"
-    assert items("instruments")["peg"]["display"] is None  # the list names none
+    assert items("ingredients", "de")["acetaminophen"]["display"] == "Paracetamol"
 
 
-def test_no_two_vocabularies_share_an_etag() -> None:
-    etags = {vocabularies.load(name).etag for name in NAMES}
-    assert len(etags) == len(NAMES)
+def test_no_two_vocabularies_or_languages_share_an_etag() -> None:
+    editions = [edition for name in NAMES for edition in vocabularies.load(name).editions.values()]
+    etags = {edition.etag for edition in editions}
+    assert len(etags) == len(editions) > len(NAMES)
     assert all(etag.startswith('"') and etag.endswith('"') for etag in etags)
 
 
@@ -162,7 +167,7 @@ async def test_the_list_names_every_vocabulary_with_the_etag_it_answers(client: 
 async def test_a_vocabulary_is_answered_as_it_is_stored_and_may_be_cached(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/vocabularies/pain_scales")
     assert answer.status_code == 200
-    assert answer.content == vocabularies.load("pain_scales").document
+    assert answer.content == vocabularies.load("pain_scales").editions["en"].document
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "public, max-age=3600"
 
@@ -170,7 +175,7 @@ async def test_a_vocabulary_is_answered_as_it_is_stored_and_may_be_cached(client
 @pytest.mark.anyio
 @pytest.mark.parametrize("sent", ["{}", "W/{}", '"other", {}', '"other",W/{}', "*"])
 async def test_who_has_the_vocabulary_is_told_so(client: httpx.AsyncClient, sent: str) -> None:
-    etag = vocabularies.load("triggers").etag
+    etag = vocabularies.load("triggers").editions["en"].etag
     answer = await client.get("/v1/vocabularies/triggers", headers={"If-None-Match": sent.format(etag)})
     assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", etag)
     assert answer.headers["Cache-Control"] == "public, max-age=3600"
@@ -199,7 +204,7 @@ def test_the_description_names_the_operations_and_their_answers(app: FastAPI) ->
     body = reading["responses"]["200"]["content"]["application/json"]
     assert body["schema"] == {"$ref": "#/components/schemas/VocabularyOut"}
     assert body["example"] == VOCABULARY_EXAMPLE
-    assert reading["parameters"][1]["name"] == "If-None-Match"
+    assert {one["name"] for one in reading["parameters"]} == {"name", "Accept-Language", "If-None-Match"}
 
 
 def test_every_scope_opens_something_and_nothing_needs_another() -> None:

@@ -43,7 +43,7 @@ SQL = {
     "redeem_share_code_v1.sql": "adc81108a0dce03f4baee85fc8c77ac20775fb9b32d4f505eaee61ea5201215d",
     "revoke_sessions_v1.sql": "63bbb455030170898e227bb1fb12f05ddacad129fee0ae5393e2dacdc895d3eb",
     "seal_audit_v1.sql": "14716b0653447a464bf981f2f5723c613218a7a3e17679078537571bcd3b56b9",
-    "session_account_v1.sql": "175458e5b68b9702924a64ce50cd99728b232ad8c9f9b5a4f7bacfc9271aaafd",
+    "session_account_v1.sql": "842f89bef1f188a6b2aba1c4878cb31987e7b8cd4618aa2dcb8700650d6d7c67",
     "settle_audit_v1.sql": "21d9582f2f6fbd479d01c3db57131a819e6524684d3fbb935ddfc0b9db19f15f",
     "treatments.sql": "02970aaa7ba3caa86073c8eae0fa0617f9254952aa7dea2695a9af6b56f2bf13",
     "verify_diary_v1.sql": "d49d0ac1c599e2262443fd05385fc5ad432f7577e05683ff5d448dfb8e9dc15d",
