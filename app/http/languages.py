@@ -97,7 +97,7 @@ async def preference(
     parts: State = request.app.state.diary
     async with parts.database.open_transaction() as transaction:
         try:
-            account = await sessions.account_of(transaction, claims.session_id)
+            account = await sessions.account_of(transaction, claims.session_id, claims.user_id)
         except Unauthenticated:  # what is read is open to everybody
             return asked
     return Preference(asked.ranges, account.locale)
