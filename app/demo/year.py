@@ -64,7 +64,7 @@ def year_of_entries(last_day: date) -> Iterator[EntryIn]:
         for _ in range(random.choices((0, 1, 2, 3), (14, 46, 30, 10))[0]):
             yield EntryIn.model_validate(_entry(random, day, level))
         if random.random() < 0.03:
-            yield EntryIn.model_validate(_migraine(random, day))
+            yield from map(EntryIn.model_validate, _migraine(random, day))
 
 
 def pain_level(day_number: int) -> float:
@@ -93,7 +93,7 @@ def _entry(random: Random, day: date, level: float) -> Json:
     entry = _base(random, day, random.choice((7, 8, 9, 13, 18, 20, 21)))
     if score == 0:
         return entry | {"no_pain": True, "mood": 8}
-    sites = [_site(random, "lower_back_left", score, ("aching", "dull"))]
+    sites = [_site(random, "lower_back_left" if score > 1 else "unspecified", score, ("aching", "dull"))]
     if score >= 6:
         sites.append(_site(random, "buttock_left", score - 1, ("shooting", "burning")))
     entry |= {
@@ -112,14 +112,28 @@ def _entry(random: Random, day: date, level: float) -> Json:
     return entry
 
 
-def _migraine(random: Random, day: date) -> Json:
-    return _base(random, day, random.choice((10, 14, 16))) | {
+def _migraine(random: Random, day: date) -> tuple[Json, Json]:
+    """An attack in two readings: when it was bad, and four hours later."""
+    bad = _base(random, day, random.choice((10, 14, 16))) | {
         "sites": [_site(random, "head_front_right", random.randint(6, 9), ("throbbing",))],
         "onset": "gradual",
-        "associated_symptoms": [{"code": "nausea", "severity": "moderate"}, {"code": "sensitivity_to_light"}],
-        "relief": [{"code": "dark_room", "effect": "good"}],
-        "duration_minutes": random.choice((180, 300, 480)),
+        "associated_symptoms": [
+            {"code": "nausea", "severity": "moderate"},
+            {"code": "sensitivity_to_light"},
+            {"code": "fever", "present": False},
+        ],
+        "ongoing": True,
+        "duration_minutes": random.choice((60, 120, 180)),
     }
+    bad["episode_id"] = bad["id"]
+    later = stamp(datetime.fromisoformat(bad["occurred_at"]) + timedelta(hours=4), 3) | {
+        "id": str(UUID(int=UUID(bad["id"]).int ^ 1)),
+        "episode_id": bad["id"],
+        "sites": [{"region": "head_front_right"}],  # still there; how much was not said
+        "course": "improving",
+        "relief": [{"code": "dark_room", "effect": "good"}],
+    }
+    return bad, later
 
 
 def _base(random: Random, day: date, hour: int) -> Json:

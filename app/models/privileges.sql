@@ -14,7 +14,8 @@ GRANT UPDATE (status, confirmed_at, revoked_at, scopes, data_from, expires_at, v
 GRANT UPDATE (last_seen_at, expires_at, network, has_sent, outbox_empty_at, clock_skew_seconds) ON sessions TO diary_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens, sign_in_delays TO diary_app;
 GRANT SELECT, INSERT ON patients, patient_clocks TO diary_app;
-GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores, treatment_events TO diary_app;
+GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_scores, associated_symptoms, treatment_events
+TO diary_app;
 GRANT SELECT (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date, recorded_at,
               received_at, author_id, session_id, performer, deleted, content_hash, document, regions, characters,
               worst_score, scale, duration_minutes, treatment_id, valid_to) ON records TO diary_app;

@@ -10,7 +10,9 @@ SELECT patient_id, id AS entry_id, version, change_seq, occurred_at, utc_offset,
        document ->> 'course' AS course,
        (document ->> 'mood')::smallint AS mood,
        (document #>> '{sleep,hours}')::numeric AS sleep_hours,
-       (document #>> '{sleep,quality}')::smallint AS sleep_quality
+       (document #>> '{sleep,quality}')::smallint AS sleep_quality,
+       document ->> 'clinical_course' AS clinical_course,
+       (document ->> 'episode_id')::uuid AS episode_id
 FROM records
 WHERE kind = 'entry' AND NOT deleted;
 
@@ -27,6 +29,16 @@ SELECT r.patient_id, r.id AS entry_id, r.occurred_at, r.local_date, r.performer,
 FROM records r
 CROSS JOIN LATERAL json_array_elements(r.document -> 'sites') site
 CROSS JOIN LATERAL json_array_elements(site -> 'scores') score
+WHERE r.kind = 'entry' AND NOT r.deleted;
+
+-- One row for each symptom that was asked for: what was not there is a fact too, and `present` tells the two apart.
+CREATE OR REPLACE VIEW associated_symptoms WITH (security_invoker = true) AS
+SELECT r.patient_id, r.id AS entry_id, r.occurred_at, r.local_date, r.performer,
+       symptom ->> 'code' AS symptom,
+       coalesce((symptom ->> 'present')::boolean, true) AS present,
+       symptom ->> 'severity' AS severity
+FROM records r
+CROSS JOIN LATERAL json_array_elements(r.document -> 'associated_symptoms') symptom
 WHERE r.kind = 'entry' AND NOT r.deleted;
 
 -- Doses and sessions, done or not, with their treatment where it has arrived.

@@ -24,13 +24,14 @@ ReliefCode = TypeAliasType("ReliefCode", Annotated[str, CodeOf("relief_factors")
 SymptomCode = TypeAliasType("SymptomCode", Annotated[str, CodeOf("associated_symptoms")])
 RedFlagCode = TypeAliasType("RedFlagCode", Annotated[str, CodeOf("red_flags")])
 Measure = TypeAliasType("Measure", Literal["now", "worst", "least", "average"])
-Severity = TypeAliasType("Severity", Literal["mild", "moderate", "severe"])
+Severity = TypeAliasType("Severity", Annotated[str, CodeOf("severities")])
 Depth = TypeAliasType("Depth", Literal["superficial", "deep", "both"])
 Worsening = TypeAliasType("Worsening", Literal["slight", "moderate", "strong"])
 ReliefRating = TypeAliasType("ReliefRating", Literal["none", "some", "good", "complete"])
 Pattern = TypeAliasType("Pattern", Literal["constant", "intermittent", "breakthrough", "episodic"])
 Onset = TypeAliasType("Onset", Literal["sudden", "gradual"])
-Course = TypeAliasType("Course", Literal["improving", "stable", "worsening", "fluctuating"])
+Course = TypeAliasType("Course", Annotated[str, CodeOf("courses")])
+ClinicalCourse = TypeAliasType("ClinicalCourse", Annotated[str, CodeOf("clinical_courses")])
 EntryMode = TypeAliasType("EntryMode", Literal["momentary", "end_of_day", "recall", "backfill", "imported"])
 Rating = Annotated[int, Field(ge=0, le=10)]
 
@@ -70,10 +71,12 @@ EXAMPLE_ENTRY: Json = {
             "characters": ["tight"],
             "radiates_to": [],
         },
+        {"region": "other", "scores": [], "characters": ["numb"], "radiates_to": []},
     ],
     "pattern": "intermittent",
     "onset": "gradual",
     "course": "improving",
+    "clinical_course": "acute_on_chronic",
     "triggers": [{"code": "sitting", "effect": "strong"}, {"code": "poor_sleep"}],
     "relief": [
         {
@@ -84,13 +87,18 @@ EXAMPLE_ENTRY: Json = {
         },
         {"code": "heat", "effect": "some"},
     ],
-    "associated_symptoms": [{"code": "stiffness", "severity": "moderate"}, {"code": "fatigue"}],
+    "associated_symptoms": [
+        {"code": "stiffness", "severity": "moderate", "present": True},
+        {"code": "fatigue", "present": True},
+        {"code": "fever", "present": False},
+    ],
     "red_flags": [{"code": "cauda_equina", "present": False}],
     "interference": {"general_activity": 6, "walking": 4, "work": 7, "sleep": 5},
     "sleep": {"hours": 6.5, "quality": 4, "awakenings": 2},
     "mood": 5,
-    "note": "Long meeting, no break. Better after the walk home.",
+    "note": "Long meeting, no break. Better after the walk home. The scar of the operation feels numb.",
     "pain_problem_id": "0195d3f4-7d10-7a9c-b2e6-8f3a5d4c1b20",
+    "episode_id": "0195d3f4-8e2a-7c31-9b1e-5a2f6c7d8e90",
 }
 STORED_ENTRY = example_stored("entry", EXAMPLE_ENTRY) | {"outside_validated_age": []}
 
@@ -106,9 +114,13 @@ class Score(Strict):
 class Site(Strict):
     """One place that hurts, or one that was asked about and scored 0."""
 
-    region: Region
+    region: Region = Field(
+        description="`unspecified`: a score without a place. `other`: one that is not in the list; the note says which."
+    )
     depth: Depth | None = None
-    scores: Annotated[list[Score], Distinct("measure", "scale")] = Field(min_length=1, max_length=4)
+    scores: Annotated[list[Score], Distinct("measure", "scale")] = listed(
+        max_length=4, description="How much. Without any the place hurts, and nobody said how much."
+    )
     characters: Annotated[list[Character], Distinct()] = listed(max_length=32)
     radiates_to: Annotated[list[Region], Distinct()] = listed(max_length=20)
 
@@ -132,10 +144,11 @@ class Relief(Strict):
 
 
 class Symptom(Strict):
-    """A symptom that came with the pain."""
+    """A symptom that came with the pain, or one that was asked for and was not there; others are not listed."""
 
     code: SymptomCode
-    severity: Severity | None = None
+    severity: Severity | None = Field(default=None, description="Of a symptom that is there.")
+    present: bool = Field(default=True, description="False: it was asked for, and was not there.")
 
 
 class RedFlag(Strict):
@@ -176,20 +189,24 @@ class EntryShape(RecordFields):
         default=None,
         description="When the pain ended: not before `occurred_at`, and within 525 600 minutes of it.",
     )
-    ongoing: bool = Field(default=False, description="The pain goes on; excludes `ended_at` and `duration_minutes`.")
+    ongoing: bool = Field(default=False, description="The pain goes on; excludes `ended_at`.")
     duration_minutes: int | None = Field(
-        default=None, ge=0, le=LONGEST_MINUTES, description="How long it lasted; only without `ended_at`."
+        default=None,
+        ge=0,
+        le=LONGEST_MINUTES,
+        description="How long it lasted, or of one that is `ongoing` has lasted so far; only without `ended_at`.",
     )
     no_pain: bool = Field(
         default=False,
-        description="The patient says that nothing hurts: no sites, or all of their scores are 0.",
+        description="The patient says that nothing hurts: no sites, or each is scored, and 0.",
     )
     sites: Annotated[list[Site], Distinct("region", "depth")] = listed(
         max_length=20, description="Where it hurts; a region may come once for each depth."
     )
     pattern: Pattern | None = None
     onset: Onset | None = None
-    course: Course | None = None
+    course: Course | None = Field(default=None, description="How it is changing.")
+    clinical_course: ClinicalCourse | None = Field(default=None, description="Whether it is a chronic pain.")
     triggers: Annotated[list[Trigger], Distinct("code")] = listed(max_length=32)
     relief: Annotated[list[Relief], Distinct("code", "treatment_event_id")] = listed(max_length=32)
     associated_symptoms: Annotated[list[Symptom], Distinct("code")] = listed(max_length=32)
@@ -201,6 +218,11 @@ class EntryShape(RecordFields):
         default=None, description="Plain text in the patient's words; the only free text of an entry."
     )
     pain_problem_id: RecordId | None = Field(default=None, description="The lasting pain this entry belongs to.")
+    episode_id: RecordId | None = Field(
+        default=None,
+        description="The attack or flare that this is a reading of: the same in all of its entries, in the first of "
+        "them its own id or any other. Each reading is an entry of its own, with its own time.",
+    )
 
 
 class EntryFields(EntryShape):
@@ -218,7 +240,7 @@ class EntryFields(EntryShape):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse((*_times(self), *_no_pain(self), *_scores(self), *_silence(self)))
+        refuse((*_times(self), *_no_pain(self), *_symptoms(self), *_scores(self), *_silence(self)))
         return self
 
 
@@ -257,8 +279,8 @@ class EntryOut(EntryShape, RecordOut):
 
 def _times(entry: EntryFields) -> Iterator[BodyFault]:
     """Start, end, going on and duration must not contradict each other."""
-    if entry.duration_minutes is not None and (entry.ended_at or entry.ongoing):
-        yield BodyFault(("duration_minutes",), "contradiction", "Give it only without ended_at and ongoing.")
+    if entry.duration_minutes is not None and entry.ended_at is not None:
+        yield BodyFault(("duration_minutes",), "contradiction", "Give it only without ended_at.")
     if entry.ended_at is None:
         return
     if entry.ongoing:
@@ -271,9 +293,21 @@ def _times(entry: EntryFields) -> Iterator[BodyFault]:
 
 
 def _no_pain(entry: EntryFields) -> Iterator[BodyFault]:
-    """Who says that nothing hurts scores no site above 0."""
-    if entry.no_pain and any(score.value for site in entry.sites for score in site.scores):
+    """Who says that nothing hurts scores no site above 0, and names none without a score."""
+    if not entry.no_pain:
+        return
+    if any(score.value for site in entry.sites for score in site.scores):
         yield BodyFault(("no_pain",), "contradiction", "A site is scored above 0.")
+    elif not all(site.scores for site in entry.sites):
+        yield BodyFault(("no_pain",), "contradiction", "A site without a score hurts; score it 0 if it does not.")
+
+
+def _symptoms(entry: EntryFields) -> Iterator[BodyFault]:
+    """What is not there is not severe."""
+    for index, symptom in enumerate(entry.associated_symptoms):
+        if symptom.severity is not None and not symptom.present:
+            place = ("associated_symptoms", index, "severity")
+            yield BodyFault(place, "contradiction", "Give it only of a symptom that is present.")
 
 
 def _scores(entry: EntryFields) -> Iterator[BodyFault]:

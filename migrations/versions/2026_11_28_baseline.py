@@ -47,10 +47,10 @@ SQL = {
     "settle_audit_v1.sql": "21d9582f2f6fbd479d01c3db57131a819e6524684d3fbb935ddfc0b9db19f15f",
     "treatments.sql": "02970aaa7ba3caa86073c8eae0fa0617f9254952aa7dea2695a9af6b56f2bf13",
     "verify_diary_v1.sql": "d49d0ac1c599e2262443fd05385fc5ad432f7577e05683ff5d448dfb8e9dc15d",
-    "views.sql": "1585aa0af52eaa20d016c72251163b86041e35a9c9479ec1bf0a6b13ef93643d",
+    "views.sql": "26cc5d9cfa2dd647bedddc033ffc6b26fcc3e3746e0ecc68f1cccd43dff47a91",
     "write_records_v1.sql": "5212dc6e4f1ebb36fbbcad23a07ddd3eb43ad8627d223ec6591876acc29be396",
     "write_steps.sql": "8ecd6bac69c562d1c21a25ea77a7f3fdfb6700f77aa097a25935f75ed373616a",
-    "privileges.sql": "a2fa5094de6f1ece2c981b1cdce140c3296d08b2cd6afce2d8f86b0f818153d4",
+    "privileges.sql": "4263d71a909cb7cbd13703dafe48c1d1e27277658e4772d97826fb0ffcca0824",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.

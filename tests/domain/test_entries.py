@@ -42,7 +42,7 @@ vrs = [Score("vrs_4", value) for value in range(4)]
 sites = st.builds(
     Site,
     st.sampled_from(["face_left", "face_right", "neck_back_left"]),
-    st.lists(st.sampled_from(nrs + vrs), min_size=1, max_size=4).map(tuple),
+    st.lists(st.sampled_from(nrs + vrs), max_size=4).map(tuple),
     st.lists(st.sampled_from(["dull", "aching"]), unique=True).map(tuple),
 )
 
@@ -50,6 +50,12 @@ sites = st.builds(
 def test_an_entry_without_sites_has_no_score() -> None:
     found = facts(Entry())
     assert (found.regions, found.characters, found.scale, found.worst_score) == ((), (), None, None)
+
+
+def test_a_place_without_a_score_is_a_place() -> None:
+    found = facts(Entry((Site("face_left", ()), Site("face_right", (nrs[3],)))))
+    assert (found.regions, found.scale, found.worst_score) == (("face_left", "face_right"), "nrs_0_10", 3)
+    assert facts(Entry((Site("face_left", ()),))).worst_score is None
 
 
 def test_a_score_of_zero_is_a_score() -> None:
@@ -81,7 +87,7 @@ def test_regions_and_characters_are_named_once_and_in_order() -> None:
 def test_scale_and_worst_score_come_together_and_from_the_entry(places: tuple[Site, ...]) -> None:
     found = facts(Entry(places))
     values = [score.value for site in places for score in site.scores if score.scale == found.scale]
-    assert (found.scale is None) == (found.worst_score is None) == (not places)
+    assert (found.scale is None) == (found.worst_score is None) == (not any(site.scores for site in places))
     assert found.worst_score == (max(values) if values else None)
     assert set(found.regions) == {site.region for site in places}
 

@@ -68,6 +68,9 @@ def scored(value: int, **members: Any) -> dict[str, Any]:
     return {"region": "chest_left", "scores": [{"measure": "now", "scale": "nrs_0_10", "value": value} | members]}
 
 
+UNSCORED = {"region": "chest_right"}
+
+
 @st.composite
 def valid_entries(draw: st.DrawFn) -> dict[str, Any]:
     """Entries that a careful phone could send."""
@@ -75,7 +78,7 @@ def valid_entries(draw: st.DrawFn) -> dict[str, Any]:
     offered = [scale for scale in SCALES.values() if performer in scale.performers]
 
     def scores() -> list[dict[str, Any]]:
-        chosen = draw(st.lists(st.sampled_from(offered), min_size=1, max_size=4, unique=True))
+        chosen = draw(st.lists(st.sampled_from(offered), max_size=4, unique=True))
         return [
             {
                 "measure": draw(st.sampled_from(sorted(scale.measures))),
@@ -102,6 +105,9 @@ def valid_entries(draw: st.DrawFn) -> dict[str, Any]:
             for region in codes("body_regions")
         ],
         "triggers": [{"code": code} for code in codes("triggers")],
+        "associated_symptoms": [
+            {"code": code, "present": draw(st.booleans())} for code in codes("associated_symptoms")
+        ],
         "interference": {"sleep": draw(rating), "mood": draw(rating)},
         "sleep": {"hours": draw(st.none() | st.floats(0, 24))},
         "mood": draw(st.integers(0, 10)),
@@ -167,7 +173,8 @@ def test_what_is_taken_also_fits_the_published_schema(sent: dict[str, Any]) -> N
 def test_facts_follow_from_every_entry(sent: dict[str, Any]) -> None:
     entry = EntryIn.model_validate(sent)
     found = facts(entry)
-    assert (found.worst_score is None) == (not entry.sites)
+    assert (found.worst_score is None) == (not any(site.scores for site in entry.sites))
+    assert set(found.regions) == {site.region for site in entry.sites}
     assert found.duration_minutes is None or 0 <= found.duration_minutes <= 525_600
     assert set(scale_ages(entry, SCALES)) == {score.scale for site in entry.sites for score in site.scores}
 
@@ -243,13 +250,17 @@ def test_a_phone_cannot_set_what_the_server_owns(member: str) -> None:
         ("associated_symptoms", lambda code: {"associated_symptoms": [{"code": code}]}),
         ("red_flags", lambda code: {"red_flags": [{"code": code, "present": True}]}),
         ("pain_scales", lambda code: {"sites": [scored(0, scale=code)]}),
+        ("severities", lambda code: {"associated_symptoms": [{"code": "nausea", "severity": code}]}),
+        ("courses", lambda code: {"mood": 1, "course": code}),
+        ("clinical_courses", lambda code: {"mood": 1, "clinical_course": code}),
     ],
 )
 def test_every_code_of_its_vocabulary_is_taken_and_no_other(vocabulary: str, member: Any) -> None:
     for code in vocabularies.load(vocabulary).codes:
         performer = "caregiver" if code in {"flacc", "painad"} else "self"
         EntryIn.model_validate({**ENVELOPE, "performer": performer, **member(code)})
-    for other in ("", "nowhere", "CHEST_LEFT", "chest_left ", None, 0, ["chest_left"]):
+    none = [] if vocabulary in ("severities", "courses", "clinical_courses") else [None]
+    for other in ("", "nowhere", "CHEST_LEFT", "chest_left ", 0, ["chest_left"], *none):
         assert [kind for _, kind in faults(ENVELOPE | member(other))] == ["unknown_code"]
 
 
@@ -283,7 +294,9 @@ def test_a_score_is_taken_exactly_on_the_steps_of_its_scale(scale: Any) -> None:
             {"sites": [SITE, scored(11), scored(5, scale="vrs_4") | {"region": "jaw_left"}]},
             [("/sites/1/scores/0/value", "outside_scale"), ("/sites/2/scores/0/value", "outside_scale")],
         ),
-        ({"sites": [SITE | {"scores": []}]}, [("/sites/0/scores", "too_short")]),
+        ({"sites": [SITE | {"scores": SITE["scores"] * 5}]}, [("/sites/0/scores", "too_long")]),
+        ({"sites": [SITE | {"scores": None}]}, [("/sites/0/scores", "list_type")]),
+        ({"sites": [SITE | {"region": "other"}] * 2}, [("/sites/1", "duplicate")]),
         ({"sites": [SITE | {"scores": SITE["scores"] * 2}]}, [("/sites/0/scores/1", "duplicate")]),
         ({"sites": [SITE, SITE]}, [("/sites/1", "duplicate")]),
         ({"sites": [SITE | {"characters": ["dull", "dull"]}]}, [("/sites/0/characters/1", "duplicate")]),
@@ -302,9 +315,25 @@ def test_a_score_is_taken_exactly_on_the_steps_of_its_scale(scale: Any) -> None:
             {"ended_at": "2026-03-29T09:00:00+02:00", "duration_minutes": 60},
             [("/duration_minutes", "contradiction")],
         ),
-        ({"ongoing": True, "duration_minutes": 0}, [("/duration_minutes", "contradiction")]),
+        ({"ongoing": True, "duration_minutes": -1}, [("/duration_minutes", "greater_than_equal")]),
         ({"duration_minutes": 525_601}, [("/duration_minutes", "less_than_equal")]),
         ({"no_pain": True}, [("/no_pain", "contradiction")]),
+        ({"no_pain": True, "sites": [scored(0), UNSCORED]}, [("/no_pain", "contradiction")]),
+        (
+            {"associated_symptoms": [{"code": "fever"}, {"code": "nausea", "present": False, "severity": "mild"}]},
+            [("/associated_symptoms/1/severity", "contradiction")],
+        ),
+        (
+            {"associated_symptoms": [{"code": "fever", "present": None}]},
+            [("/associated_symptoms/0/present", "bool_type")],
+        ),
+        ({"associated_symptoms": [{"code": "fever", "present": p} for p in (True, False)]},
+         [("/associated_symptoms/1", "duplicate")]),
+        ({"associated_symptoms": [{"code": "fever", "severity": "fatal"}]},
+         [("/associated_symptoms/0/severity", "unknown_code")]),
+        ({"course": "cured"}, [("/course", "unknown_code")]),
+        ({"clinical_course": "acute"}, [("/clinical_course", "unknown_code")]),
+        ({"episode_id": "attack-7"}, [("/episode_id", "uuid")]),
         ({"mood": 11}, [("/mood", "less_than_equal")]),
         ({"interference": {"walking": -1}}, [("/interference/walking", "greater_than_equal")]),
         ({"sleep": {"hours": 24.5}}, [("/sleep/hours", "less_than_equal")]),
@@ -320,7 +349,8 @@ def test_a_refusal_points_at_the_place(members: dict[str, Any], told: list[tuple
 
 
 def test_all_contradictions_are_told_at_once() -> None:
-    body = MINIMAL_ENTRY | {"ended_at": "2026-01-01T00:00:00Z", "ongoing": True, "duration_minutes": 4, "no_pain": True}
+    contradictions = {"ongoing": True, "duration_minutes": 4, "no_pain": True}
+    body = MINIMAL_ENTRY | {"ended_at": "2026-01-01T00:00:00Z"} | contradictions
     assert [pointer for pointer, _ in faults(body)] == ["/duration_minutes", "/ongoing", "/ended_at", "/no_pain"]
 
 
@@ -331,7 +361,15 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"ended_at": MINIMAL_ENTRY["occurred_at"]},
         {"ended_at": "2027-03-29T08:00:00+02:00"},
         {"ongoing": True},
+        {"ongoing": True, "duration_minutes": 180},
         {"duration_minutes": 525_600},
+        {"sites": [scored(4) | {"region": "unspecified"}]},
+        {"sites": [UNSCORED, SITE]},
+        {"sites": [UNSCORED | {"scores": [], "characters": ["burning"]}]},
+        {"sites": [UNSCORED | {"region": "other", "depth": depth} for depth in ("deep", "superficial")]},
+        {"associated_symptoms": [{"code": "fever", "present": False}, {"code": "nausea", "severity": "severe"}]},
+        {"course": "resolved", "clinical_course": "chronic"},
+        {"episode_id": ENVELOPE["id"], "ongoing": True},
         {"no_pain": True, "sites": []},
         {"no_pain": True, "sites": [scored(0)]},
         {"no_pain": False, "sites": [scored(0)]},
@@ -349,6 +387,7 @@ def test_what_does_not_contradict_itself_is_taken(members: dict[str, Any]) -> No
     [
         {"no_pain": True},
         {"sites": [scored(0)]},
+        {"sites": [UNSCORED]},
         {"note": "Hm."},
         {"mood": 0},
         {"interference": {"work": 0}},
@@ -356,6 +395,7 @@ def test_what_does_not_contradict_itself_is_taken(members: dict[str, Any]) -> No
         {"triggers": [{"code": "stress"}]},
         {"relief": [{"code": "rest"}]},
         {"associated_symptoms": [{"code": "fatigue"}]},
+        {"associated_symptoms": [{"code": "fatigue", "present": False}]},
         {"red_flags": [{"code": "chest", "present": False}]},
     ],
 )
@@ -372,6 +412,7 @@ def test_one_observation_is_enough(members: dict[str, Any]) -> None:
         {"duration_minutes": 5},
         {"interference": {}, "sleep": {"hours": None}},
         {"pain_problem_id": MINIMAL_ENTRY["id"]},
+        {"episode_id": MINIMAL_ENTRY["id"], "clinical_course": "chronic"},
     ],
 )
 def test_an_entry_must_say_something(members: dict[str, Any]) -> None:
@@ -390,7 +431,7 @@ def test_a_patch_knows_every_field_of_an_entry_and_no_other() -> None:
     everything = dict.fromkeys(EntryFields.model_fields)
     assert EntryPatch.model_validate(everything).model_dump(exclude_unset=True) == everything
     assert faults({"id": MINIMAL_ENTRY["id"]}, EntryPatch) == [("/id", "extra_forbidden")]
-    assert faults({"sites": [{}]}, EntryPatch) == [("/sites/0/region", "missing"), ("/sites/0/scores", "missing")]
+    assert faults({"sites": [{}]}, EntryPatch) == [("/sites/0/region", "missing")]
 
 
 def test_a_patch_may_delete_inside_an_object_and_is_not_judged_as_an_entry() -> None:
