@@ -71,7 +71,7 @@ class Person:
     password: str = PASSWORD
     birth_date: str = "1980-05-17"
 
-    async def register(self, http: httpx.AsyncClient) -> httpx.Response:
+    async def register(self, http: httpx.AsyncClient, **fields: Any) -> httpx.Response:
         return await http.post(
             "/v1/auth/register",
             json={
@@ -80,6 +80,7 @@ class Person:
                 "display_name": "Ada",
                 "birth_date": self.birth_date,
                 "time_zone": "Europe/Berlin",
+                **fields,
             },
         )
 

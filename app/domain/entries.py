@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
-from app.domain.moments import local_date
+from app.domain.moments import at_place, local_date
 from app.domain.scales import Scale, birth_dates
 
 
@@ -35,6 +35,8 @@ class EntryLike(Protocol):
 
     @property
     def occurred_at(self) -> datetime: ...
+    @property
+    def time_zone(self) -> str: ...
     @property
     def ended_at(self) -> datetime | None: ...
     @property
@@ -73,7 +75,7 @@ def facts(entry: EntryLike) -> Facts:
 
 def scale_ages(entry: EntryLike, scales: Mapping[str, Scale]) -> dict[str, tuple[date, date]]:
     """For each scale used: the birth dates for whom it is validated on the entry's local day."""
-    on = local_date(entry.occurred_at)
+    on = local_date(at_place(entry.occurred_at, entry.time_zone))
     used = sorted({score.scale for site in entry.sites for score in site.scores})
     return {code: birth_dates(scales[code], on) for code in used}
 

@@ -1,8 +1,9 @@
 """Instants, dates and zones as text: one spelling on the wire, and the day an instant belongs to."""
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
-from zoneinfo import available_timezones
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 ZONES = available_timezones() - {"localtime", "Factory"}  # both depend on the machine, not on a place
 
@@ -12,6 +13,7 @@ _INSTANT = re.compile(
 _DATE = re.compile(r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}")
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
 _WEST, _EAST = timedelta(hours=-12), timedelta(hours=14)
+_OFFSET = re.compile(r"[+-][0-9]{2}:[0-5][0-9]")
 
 
 def parse_instant(text: str) -> datetime:
@@ -46,8 +48,25 @@ def parse_date(text: str) -> date:
 
 
 def local_date(occurred_at: datetime) -> date:
-    """The day it was for the patient, by the instant's own offset."""
+    """The day it was for the patient, by the instant's own offset: see `at_place`."""
     return occurred_at.date()
+
+
+def at_place(occurred_at: datetime, time_zone: str) -> datetime:
+    """The instant as the clocks of the place showed it: by its own offset, or where that is plain `Z` by the zone.
+
+    A program that keeps UTC writes `Z` wherever it is; any other offset was read off a clock.
+    """
+    if occurred_at.utcoffset():
+        return occurred_at
+    offset = occurred_at.astimezone(zone_of(time_zone)).utcoffset()
+    return occurred_at.astimezone(timezone(offset)) if offset else occurred_at
+
+
+def differs_from_zone(occurred_at: datetime, time_zone: str) -> bool:
+    """Whether the instant has an offset, and the zone another one then."""
+    offset = occurred_at.utcoffset()
+    return bool(offset) and occurred_at.astimezone(zone_of(time_zone)).utcoffset() != offset
 
 
 def utc_offset(occurred_at: datetime) -> int:
@@ -67,5 +86,25 @@ def is_plausible(occurred_at: datetime, now: datetime, *, planned: bool) -> bool
 
 
 def is_zone(name: str) -> bool:
-    """Whether this is an IANA zone name; no path, no alias of the machine's own zone."""
-    return name in ZONES
+    """Whether this is an IANA zone name, no path, no alias of the machine's own zone; or a fixed offset, `+05:30`."""
+    return name in ZONES or _offset(name) is not None
+
+
+@cache
+def zone_of(name: str) -> tzinfo:
+    """The zone of this name, or of this fixed offset; ValueError where it is neither."""
+    if name in ZONES:
+        return ZoneInfo(name)
+    offset = _offset(name)
+    if offset is None:
+        raise ValueError("not a zone")
+    return timezone(offset)
+
+
+def _offset(text: str) -> timedelta | None:
+    """The offset that this text is, from -12:00 to +14:00; not `-00:00`, which says that it is unknown."""
+    if not _OFFSET.fullmatch(text) or text == "-00:00":
+        return None
+    size = timedelta(hours=int(text[1:3]), minutes=int(text[4:]))
+    offset = -size if text[0] == "-" else size
+    return offset if _WEST <= offset <= _EAST else None

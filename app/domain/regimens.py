@@ -7,10 +7,9 @@ of them are real minutes whatever the clocks did in between.
 from bisect import bisect_right
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -69,7 +68,7 @@ class PlanVersion:
     """One version of the plan; without `valid_to` it applies until the next one does."""
 
     valid_from: datetime
-    zone: ZoneInfo
+    zone: tzinfo
     schedule: Schedule
     dose: Amount | None = None
     valid_to: datetime | None = None
@@ -288,7 +287,7 @@ def _periods(treatment: Treatment, index: int, target: Frequency, start: date, e
             yield DuePeriod(first, last, opens_at, closes_at, index, regimen.dose, target.count, target.minutes)
 
 
-def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
+def _instant(day: date, at: time, zone: tzinfo) -> datetime:
     """The instant, in UTC, at which the zone's wall clock shows this time.
 
     A time that the clock skips is read by the offset before the gap, which moves it forward by the gap; of a
@@ -297,7 +296,7 @@ def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, at, zone).astimezone(UTC)
 
 
-def _local(moment: datetime, zone: ZoneInfo) -> datetime:
+def _local(moment: datetime, zone: tzinfo) -> datetime:
     """The UTC instant on the zone's wall clock, with the offset of that instant fixed."""
     local = moment.astimezone(zone)
     return local.replace(tzinfo=_fixed(local.utcoffset() or timedelta()))

@@ -1,7 +1,7 @@
 -- What adherence is computed from.
 
 -- What adherence is computed from: all plans, the events around the local days p_first_day…p_last_day as far as the plans reach,
--- and the patient's own scores of the moment, for what was taken as needed. Of plans and events one more than p_limit
+-- and the patient's own scores of a moment that is known, for what was taken as needed. Of plans and events one more than p_limit
 -- at most, so that the caller sees that there are more. STABLE: all of it from one snapshot.
 CREATE OR REPLACE FUNCTION course(p_patient uuid, p_first_day date, p_last_day date, p_limit integer)
 RETURNS TABLE (treatments bytea, events bytea, readings bytea)
@@ -45,6 +45,7 @@ BEGIN
         WHERE as_needed AND patient_id = p_patient AND occurred_at >= earliest AND occurred_at < latest
           AND performer = 'self' AND scale = 'nrs_0_10' AND measure = 'now'
           AND coalesce(entry_mode, 'momentary') = 'momentary' AND NOT outside_validated_age
+          AND occurred_precision = 'minute'
         GROUP BY entry_id, occurred_at
     ) scores;
     RETURN NEXT;

@@ -35,6 +35,19 @@ LANGUAGE sql STABLE AS $$
     FROM records WHERE patient_id = p_patient AND valid_to IS NOT NULL AND NOT deleted
 $$;
 
+-- The day of an instant for the patient, as records have it: by its own offset, or where that is `Z` by the zone. Of a zone
+-- that only the application knows, by `Z`. (Of a fixed offset PostgreSQL has the sign the other way round, of an interval
+-- not.)
+CREATE OR REPLACE FUNCTION local_day(at text, time_zone text) RETURNS date
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN CASE WHEN right(at, 1) <> 'Z' THEN left(at, 10)::date
+                WHEN time_zone ~ '^[+-]' THEN (at::timestamptz AT TIME ZONE time_zone::interval)::date
+                ELSE (at::timestamptz AT TIME ZONE time_zone)::date END;
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN left(at, 10);
+END $$;
+
 -- Every change of a patient's plans as an item of the timeline, at the instant from which it applies: started,
 -- regimen_changed, ended; paused, resumed. It follows from the plan as it is now, so it cannot disagree with figures.
 CREATE OR REPLACE FUNCTION treatment_changes(p_patient uuid)
@@ -69,15 +82,15 @@ BEGIN
              LATERAL (VALUES ('paused', pause ->> 'from'), ('resumed', pause ->> 'to')) AS turn (change, at)
         WHERE turn.at IS NOT NULL
     ), identified AS (
-        SELECT changes.*, md5(id || change || at) AS digest FROM changes
+        SELECT changes.*, md5(id || change || at) AS digest, local_day(at, time_zone) AS day FROM changes
     )
     SELECT (overlay(overlay(digest PLACING '4' FROM 13) PLACING '8' FROM 17))::uuid,
-           plans.id, at::timestamptz, left(at, 10)::date,
+           plans.id, at::timestamptz, day,
            json_strip_nulls(json_build_object(
                'kind', 'treatment_change',
                'id', overlay(overlay(digest PLACING '4' FROM 13) PLACING '8' FROM 17)::uuid,
                'patient_id', p_patient, 'treatment_id', plans.id, 'treatment_name', document -> 'name',
-               'change', change, 'occurred_at', at, 'time_zone', time_zone, 'local_date', left(at, 10),
+               'change', change, 'occurred_at', at, 'time_zone', time_zone, 'local_date', day,
                'regimen', regimen, 'previous', CASE WHEN change <> 'started' THEN previous END))
     FROM identified JOIN plans ON plans.id = identified.id;
 END $$;

@@ -12,7 +12,8 @@ SELECT patient_id, id AS entry_id, version, change_seq, occurred_at, utc_offset,
        (document #>> '{sleep,hours}')::numeric AS sleep_hours,
        (document #>> '{sleep,quality}')::smallint AS sleep_quality,
        document ->> 'clinical_course' AS clinical_course,
-       (document ->> 'episode_id')::uuid AS episode_id
+       (document ->> 'episode_id')::uuid AS episode_id,
+       coalesce(document ->> 'occurred_precision', 'minute') AS occurred_precision
 FROM records
 WHERE kind = 'entry' AND NOT deleted;
 
@@ -25,7 +26,8 @@ SELECT r.patient_id, r.id AS entry_id, r.occurred_at, r.local_date, r.performer,
        score ->> 'measure' AS measure,
        score ->> 'scale' AS scale,
        (score ->> 'value')::numeric AS value,
-       (r.document -> 'outside_validated_age')::jsonb ? (score ->> 'scale') AS outside_validated_age
+       (r.document -> 'outside_validated_age')::jsonb ? (score ->> 'scale') AS outside_validated_age,
+       coalesce(r.document ->> 'occurred_precision', 'minute') AS occurred_precision
 FROM records r
 CROSS JOIN LATERAL json_array_elements(r.document -> 'sites') site
 CROSS JOIN LATERAL json_array_elements(site -> 'scores') score
@@ -56,7 +58,8 @@ SELECT e.patient_id, e.id AS treatment_event_id, e.version, e.occurred_at, e.utc
        e.document ->> 'relief_rating' AS relief_rating,
        (e.document ->> 'pain_before')::smallint AS pain_before,
        (e.document ->> 'pain_after')::smallint AS pain_after,
-       (e.document ->> 'entry_id')::uuid AS entry_id
+       (e.document ->> 'entry_id')::uuid AS entry_id,
+       coalesce(e.document ->> 'occurred_precision', 'minute') AS occurred_precision
 FROM records e
 LEFT JOIN records t
     ON t.patient_id = e.patient_id AND t.id = e.treatment_id AND t.kind = 'treatment' AND NOT t.deleted

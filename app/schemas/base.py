@@ -222,14 +222,14 @@ LocalDate = Annotated[
 TimeZone = Annotated[
     str,
     ParsedBy(_zone),
-    Says("time_zone", "Give an IANA time zone, as Europe/Berlin."),
+    Says("time_zone", "Give an IANA time zone, as Europe/Berlin, or a fixed offset, as +05:30."),
     WithJsonSchema(
         {
             "type": "string",
-            "format": "iana-time-zone",
+            "format": "time-zone",
             "maxLength": 64,
-            "description": "An IANA time zone name.",
-            "examples": ["Europe/Berlin"],
+            "description": "An IANA time zone name; or, where only that is known, a fixed offset (-12:00 to +14:00).",
+            "examples": ["Europe/Berlin", "+05:30"],
         }
     ),
 ]

@@ -47,6 +47,7 @@ EXAMPLE_ENTRY: Json = {
     "id": "0195d3f4-9a41-7d02-8c5f-1b7e20c4a6d3",
     "occurred_at": "2026-03-29T18:30:00+02:00",
     "time_zone": "Europe/Berlin",
+    "occurred_precision": "minute",
     "recorded_at": "2026-03-29T21:05:12+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},

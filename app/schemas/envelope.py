@@ -1,6 +1,6 @@
 """The envelope that every kind of record shares: what the phone says of it, and what the server adds."""
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
@@ -23,6 +23,9 @@ Performer = TypeAliasType(
 )
 
 
+Precision = TypeAliasType("Precision", Literal["minute", "day"])
+
+
 class Source(Strict):
     """The program and device that wrote a record."""
 
@@ -35,8 +38,14 @@ class Source(Strict):
 class RecordFields(Strict):
     """What a phone says of any record, whatever its kind."""
 
-    occurred_at: Instant = Field(description="When it was, as the patient says; the offset is that of the place.")
-    time_zone: TimeZone = Field(description="The IANA time zone of the place.")
+    occurred_at: Instant = Field(
+        description="When it was, as the patient says; the offset is that of the place, or `Z` where the app keeps "
+        "UTC: then `time_zone` tells the day."
+    )
+    time_zone: TimeZone = Field(description="The time zone of the place.")
+    occurred_precision: Precision = Field(
+        default="minute", description="`day`: only the day of `occurred_at` is known, and its time means nothing."
+    )
     recorded_at: Instant | None = Field(default=None, description="The phone's clock when the record was saved.")
     performer: Performer = "self"
     source: Source | None = Field(default=None, description="The program and device that wrote it.")
@@ -56,7 +65,14 @@ class RecordOut(RecordKey):
     version: int = Field(ge=1, description="1 when created, one more with each change; also the ETag.")
     change_seq: int = Field(ge=1, description="The place of the last change in the patient's dense order of changes.")
     deleted: bool
-    local_date: LocalDate = Field(description="The day of `occurred_at` by its own offset.")
+    local_date: LocalDate = Field(
+        description="The day of `occurred_at` for the patient: by its own offset, or where that is `Z` by `time_zone`."
+    )
+    offset_differs_from_zone: bool = Field(
+        default=False,
+        description="`occurred_at` has an offset that `time_zone` did not have then. It is kept as it was said, and "
+        "decides the day.",
+    )
     received_at: Instant = Field(description="The server's clock when it stored this version.")
     author_id: RecordId = Field(description="The user who wrote this version.")
 
@@ -81,7 +97,7 @@ class Version(Strict, Generic[Item]):
 
 
 def example_stored(kind: str, sent: Json) -> Json:
-    """What a phone sent as it is answered, its day by its own offset."""
+    """What a phone sent as it is answered; none of the examples is in UTC."""
     return sent | {
         "kind": kind,
         "patient_id": "0195d3f4-0c1d-7b2e-8f3a-4d5e6f708192",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from app.domain.moments import local_date
+from app.domain.moments import at_place, local_date
 from app.schemas.auth import Locale
 from app.schemas.base import BodyFault, CodeOf, Distinct, Json, LocalDate, Strict, listed, partial, refuse
 from app.schemas.envelope import RecordFields, RecordOut, example_stored
@@ -23,6 +23,7 @@ MINIMAL_PROFILE: Json = {
     "birth_date": "1980-05-17",
 }
 EXAMPLE_PROFILE: Json = MINIMAL_PROFILE | {
+    "occurred_precision": "minute",
     "recorded_at": "2026-03-29T08:02:19+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},
@@ -107,7 +108,7 @@ class ProfileOut(ProfileShape, RecordOut):
 
 def _birth(profile: ProfileFields) -> Iterator[BodyFault]:
     """Nobody keeps a diary before being born."""
-    if profile.birth_date > local_date(profile.occurred_at):
+    if profile.birth_date > local_date(at_place(profile.occurred_at, profile.time_zone)):
         yield BodyFault(("birth_date",), "after_occurred_at", "It must not be after the day of occurred_at.")
 
 

@@ -1,11 +1,11 @@
 """What a treatment makes due: the slots with a clock time, for reminders, and the days or weeks with a target."""
 
 from datetime import time
-from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field
 
 from app.domain import regimens
+from app.domain.moments import zone_of
 from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone
 from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, Prn, Regimen, Scheduled, Target, TreatmentShape
 from app.schemas.units import Quantity, quantity_of
@@ -127,7 +127,7 @@ def _content(treatment: TreatmentShape) -> regimens.Content | None:
 def _regimen(regimen: Regimen) -> regimens.PlanVersion:
     return regimens.PlanVersion(
         valid_from=regimen.valid_from,
-        zone=ZoneInfo(regimen.time_zone),
+        zone=zone_of(regimen.time_zone),
         schedule=_schedule(regimen.schedule),
         dose=quantity_of(regimen.dose),
         valid_to=regimen.valid_to,

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import outcomes
+from app.domain.moments import at_place
 from app.schemas.base import BodyFault, CodeOf, Distinct, Instant, Json, RecordId, Strict, line, listed, partial, refuse
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
@@ -50,6 +51,7 @@ EXAMPLE_EVENT: Json = {
     "id": "0195d3f4-9b07-7e55-a3d8-4c1f0e2b9a76",
     "occurred_at": "2026-03-29T18:40:00+02:00",
     "time_zone": "Europe/Berlin",
+    "occurred_precision": "minute",
     "recorded_at": "2026-03-29T18:41:03+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},
@@ -159,7 +161,7 @@ class TreatmentEventOut(TreatmentEventShape, RecordOut):
 def event_of(event: TreatmentEventIn | TreatmentEventOut) -> outcomes.Event:
     """The event as arithmetic takes it."""
     return outcomes.Event(
-        occurred_at=event.occurred_at,
+        occurred_at=at_place(event.occurred_at, event.time_zone),
         status=event.status,
         scheduled_for=event.scheduled_for,
         amount=quantity_of(event.amount),

@@ -58,6 +58,7 @@ EXAMPLE_TREATMENT: Json = {
     "id": "0195d3f4-6a2c-7f10-9d4e-2b8c5a7e1f36",
     "occurred_at": "2026-01-12T10:20:00+01:00",
     "time_zone": "Europe/Berlin",
+    "occurred_precision": "minute",
     "recorded_at": "2026-01-12T10:24:41+01:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},

@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, NoReturn
-from zoneinfo import ZoneInfo
 
 from anyio import CapacityLimiter, to_thread
 from pydantic import TypeAdapter
 
 from app.domain import regimens
 from app.domain.adherence import Assessment, assess, overall
-from app.domain.moments import local_date
+from app.domain.moments import local_date, zone_of
 from app.domain.outcomes import Event, Word
 from app.domain.prn import Reading
 from app.domain.treatments import flags
@@ -91,7 +90,7 @@ def _first_day(data_from: datetime | None, zone: str) -> date:
     """The first day that lies wholly in the window of a grant, for a patient in this zone."""
     if data_from is None:
         return date.min
-    local = data_from.astimezone(ZoneInfo(zone))
+    local = data_from.astimezone(zone_of(zone))
     return local.date() + timedelta(days=local.time() > time.min)
 
 

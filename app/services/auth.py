@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
+from app.domain.moments import zone_of
 from app.domain.people import Role
 from app.errors import AccountNotReady, Fault, Invalid, SignInFailed
 from app.models import DeviceSession, Patient, PatientClock, User
@@ -40,7 +40,7 @@ async def register(database: Database, body: RegistrationIn, address: str | None
     weakness = passwords.weakness(body.password, second_factor=False, email=body.email)
     if weakness:
         raise Invalid(faults=(Fault("/password", "weak_password", weakness),))
-    if body.birth_date > now.astimezone(ZoneInfo(body.time_zone)).date():
+    if body.birth_date > now.astimezone(zone_of(body.time_zone)).date():
         raise Invalid(faults=(Fault("/birth_date", "in_the_future", "It lies in the future."),))
     await throttle.count(database, throttle.registration_limits(secret, address), now)
     # Hashed before it is known whether the address is free: the time of an answer would tell who has an account.

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, cast
 from uuid import UUID
 
-from app.domain.moments import is_plausible, local_date, utc_offset
+from app.domain.moments import at_place, differs_from_zone, is_plausible, local_date, parse_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
 from app.schemas.base import Json
 from app.schemas.records import Facts, Fields, RecordKind
@@ -184,13 +184,14 @@ async def read_versions(
 
 def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_version: int, **more: Any) -> RecordWrite:
     """The record as a change: its document, and the facts that SQL filters by."""
-    day = local_date(body.occurred_at).isoformat()
+    day = local_date(at_place(body.occurred_at, body.time_zone)).isoformat()
+    flag = '"offset_differs_from_zone":true,' if differs_from_zone(body.occurred_at, body.time_zone) else ""
     document = body.model_dump_json(exclude={"id", "note"}, exclude_none=True)
     return RecordWrite(
         kind=kind.name,
         id=record_id,
         base_version=base_version,
-        document=f'{{"local_date":"{day}",{document[1:]}',
+        document=f'{{"local_date":"{day}",{flag}{document[1:]}',
         columns=_columns(kind, body, day),
         **more,
     )
@@ -199,10 +200,11 @@ def change_of(kind: RecordKind[Fields], body: Fields, record_id: str, base_versi
 def columns_of(kind: RecordKind[Fields], record: Json) -> Facts:
     """The columns that a stored record should have, made anew of its document and note.
 
+    Its day is as the document has it: rules of zones change, also those of the past, and what was answered stays.
     Raises ValueError where it is no record of this kind.
     """
     body = kind.fields.model_validate(_own(kind, record))
-    return _columns(kind, body, local_date(body.occurred_at).isoformat())
+    return _columns(kind, body, parse_date(str(record.get("local_date"))).isoformat())
 
 
 def _columns(kind: RecordKind[Fields], body: Fields, day: str) -> dict[str, Any]:

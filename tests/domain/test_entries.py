@@ -32,6 +32,7 @@ class Site:
 class Entry:
     sites: tuple[Site, ...] = ()
     occurred_at: datetime = EIGHT
+    time_zone: str = "UTC"
     ended_at: datetime | None = None
     duration_minutes: int | None = None
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.domain import moments
 
 offsets = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+NOW = datetime(2026, 3, 29, 6, tzinfo=UTC)
 instants = st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31, 23, 59, 59, 999_999), timezones=offsets)  # noqa: DTZ001 - hypothesis adds the zone
 
 
@@ -182,14 +183,74 @@ def test_iana_zones_are_known(name: str) -> None:
         "/etc/localtime",
         "Europe",
         "Europe/Berlin\n",
-        "+02:00",
+        "+2",
+        "+0530",
+        "+05:60",
+        "+14:01",
+        "-12:01",
+        "-00:00",
+        "+05:30\n",
+        "UTC+05:30",
+        "GMT+05:30",
+        "05:30",
+        "Z",
     ],
 )
 def test_everything_else_is_no_zone(name: str) -> None:
     assert not moments.is_zone(name)
+    with pytest.raises(ValueError, match="not a zone"):
+        moments.zone_of(name)
 
 
-NOW = datetime(2026, 3, 29, 6, tzinfo=UTC)
+@given(offsets)
+def test_a_fixed_offset_is_a_zone_of_its_own(offset: timezone) -> None:
+    shift = offset.utcoffset(None)
+    sign, minutes = "-" if shift < timedelta() else "+", abs(shift) // timedelta(minutes=1)
+    name = f"{sign}{minutes // 60:02}:{minutes % 60:02}"
+    assert moments.is_zone(name)
+    assert moments.zone_of(name).utcoffset(NOW.replace(tzinfo=None)) == shift
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "day", "differs"),
+    [
+        ("2026-03-29T00:30:00+02:00", "Europe/Berlin", "2026-03-29", True),  # an hour before clocks go forward
+        ("2026-03-29T00:30:00+01:00", "Europe/Berlin", "2026-03-29", False),
+        ("2026-03-28T23:30:00Z", "Europe/Berlin", "2026-03-29", False),
+        ("2026-03-28T23:30:00+00:00", "Europe/Berlin", "2026-03-29", False),
+        ("2026-03-28T22:59:59Z", "Europe/Berlin", "2026-03-28", False),
+        ("2026-03-29T23:30:00Z", "America/Los_Angeles", "2026-03-29", False),
+        ("2026-03-29T05:30:00Z", "America/Los_Angeles", "2026-03-28", False),
+        ("2026-03-28T23:30:00Z", "UTC", "2026-03-28", False),
+        ("2026-03-28T23:30:00Z", "Europe/London", "2026-03-28", False),  # Z is the time of the place there
+        ("2026-06-28T23:30:00Z", "Europe/London", "2026-06-29", False),
+        ("2026-03-28T18:30:00Z", "+05:30", "2026-03-29", False),
+        ("2026-03-28T18:29:59Z", "+05:30", "2026-03-28", False),
+        ("2026-03-29T00:00:00+05:30", "+05:30", "2026-03-29", False),
+        ("2026-03-29T00:00:00+05:30", "-05:30", "2026-03-29", True),
+        ("2026-03-29T00:30:00+05:30", "Asia/Kathmandu", "2026-03-29", True),
+        ("2026-03-28T23:30:00-07:00", "Europe/Berlin", "2026-03-28", True),
+        ("2026-03-28T11:30:00Z", "Pacific/Kiritimati", "2026-03-29", False),
+        ("2026-03-29T05:00:00Z", "Etc/GMT+5", "2026-03-29", False),
+        ("2026-03-29T04:59:59Z", "Etc/GMT+5", "2026-03-28", False),
+    ],
+)
+def test_the_day_is_that_of_the_offset_or_of_a_plain_z_that_of_the_zone(
+    text: str, zone: str, day: str, differs: bool
+) -> None:
+    moment = moments.parse_instant(text)
+    there = moments.at_place(moment, zone)
+    assert there == moment
+    assert moments.local_date(there).isoformat() == day
+    assert moments.differs_from_zone(moment, zone) is differs
+
+
+@given(instants, st.sampled_from(["Europe/Berlin", "America/New_York", "+05:30", "UTC", "Australia/Lord_Howe"]))
+def test_an_offset_that_was_said_stays_and_what_the_zone_says_differs_from_nothing(moment: datetime, zone: str) -> None:
+    there = moments.at_place(moment, zone)
+    assert there == moment
+    assert there.utcoffset() == moment.utcoffset() or not moment.utcoffset()
+    assert not moments.differs_from_zone(moment.astimezone(moments.zone_of(zone)), zone)
 
 
 @pytest.mark.parametrize(

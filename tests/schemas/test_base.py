@@ -166,7 +166,7 @@ def test_faults_of_the_whole_stand_at_their_own_places() -> None:
     [
         (Instant, {"type": "string", "format": "date-time"}),
         (LocalDate, {"type": "string", "format": "date"}),
-        (TimeZone, {"type": "string", "format": "iana-time-zone", "maxLength": 64}),
+        (TimeZone, {"type": "string", "format": "time-zone", "maxLength": 64}),
         (RecordId, {"type": "string", "format": "uuid"}),
         (Annotated[str, text(7)], {"type": "string", "minLength": 1, "maxLength": 7}),
         (Annotated[list[str], Distinct()], {"type": "array", "uniqueItems": True}),

@@ -137,6 +137,7 @@ def test_a_region_and_one_score_are_an_entry() -> None:
 def test_what_was_not_said_is_absent_and_defaults_are_present() -> None:
     assert EntryIn.model_validate(MINIMAL_ENTRY).model_dump(exclude_none=True) == {
         **ENVELOPE,
+        "occurred_precision": "minute",
         "performer": "self",
         "entry_mode": "momentary",
         "ongoing": False,

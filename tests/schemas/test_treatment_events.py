@@ -79,6 +79,7 @@ def test_the_examples_show_every_field() -> None:
 
 def test_a_treatment_and_a_status_are_an_event() -> None:
     assert TreatmentEventIn.model_validate(MINIMAL_EVENT).model_dump(exclude_none=True) == MINIMAL_EVENT | {
+        "occurred_precision": "minute",
         "performer": "self",
         "side_effects": [],
     }

@@ -100,6 +100,7 @@ def test_the_full_example_shows_every_field() -> None:
 
 def test_a_category_a_name_and_a_regimen_are_a_treatment() -> None:
     assert TreatmentIn.model_validate(MINIMAL_TREATMENT).model_dump(exclude_none=True) == MINIMAL_TREATMENT | {
+        "occurred_precision": "minute",
         "performer": "self",
         "ingredients": [],
         "pauses": [],
