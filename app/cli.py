@@ -1,4 +1,7 @@
-"""`pain-diary`: serve, try out and look after the service. Nothing happens on import."""
+"""`pain-diary`: serve, try out and look after the service. Nothing happens on import.
+
+The application is imported by what makes one, for it decides then whether processes share its metrics.
+"""
 
 import asyncio
 import json
@@ -18,8 +21,8 @@ from app.config import Settings
 from app.demo import seed as demo_data
 from app.domain.people import ROLES
 from app.http import server
+from app.http.parts import check_start
 from app.http.tls import UnfitCertificate
-from app.main import check_start, create_app
 from app.models.care_team import PROFESSIONS
 from app.models.revision import REVISION
 from app.postgres import connections, distribution, embedded, homes, programs, restarts, rights
@@ -85,7 +88,7 @@ def serve() -> None:
     if settings.database_url is None:
         _fail("DIARY_DATABASE_URL is not set. `pain-diary demo` brings a database of its own.", 2)
     with _said_plainly(), closing(server.bind(settings)) as listener:
-        asyncio.run(check_start(settings))
+        asyncio.run(check_start(settings))  # the application is imported later: server.py says why
         server.run(settings, "app.main:create_app", listener)
 
 
@@ -113,6 +116,8 @@ def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server)
     demo_data.seed(settings, postgres.url("postgres", DATABASE))
     listener.listen()  # a caller who is quicker than the start waits in its queue
     typer.echo(_welcome(server.address_of(listener, settings)))
+    from app.main import create_app
+
     server.run(settings, create_app(settings), listener)
 
 
@@ -164,6 +169,8 @@ def distribute(
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
+    from app.main import create_app
+
     with TemporaryDirectory() as directory:  # for keys that sign nothing
         own = {"environment": "development", "database_url": SecretStr("postgresql://"), "state_directory": directory}
         document = create_app(_settings(**own)).openapi()

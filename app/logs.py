@@ -51,10 +51,16 @@ class Pipe(logging.Handler):
         super().__init__()
         self._descriptor = descriptor
         self._changed = Condition()
+        self._forget()
+        os.register_at_fork(before=self._rest, after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """Nothing is to be written, and no thread is there: of a fork's, all that is the parent's."""
+        self._changed = Condition()
         self._lines: list[bytes] = []
         self._size = self._dropped = 0
-        self._writing = self._closed = False
-        Thread(target=self._run, name="log", daemon=True).start()
+        self._writing = self._ending = False
+        self._thread: Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes the line, or counts it where there is no room."""
@@ -65,7 +71,11 @@ class Pipe(logging.Handler):
                 return
             self._lines.append(line)
             self._size += len(line)
-            if not self._writing:
+            if self._thread is None:
+                self._ending = False
+                self._thread = Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+            elif not self._writing:
                 self._changed.notify_all()
 
     def flush(self) -> None:
@@ -75,11 +85,17 @@ class Pipe(logging.Handler):
 
     def close(self) -> None:
         """Ends the thread once everything is written, or a second later."""
+        self._rest()
+        super().close()
+
+    def _rest(self) -> None:
+        """Ends the thread until there is another line: a fork would take it amid its work."""
         self.flush()
         with self._changed:
-            self._closed = True
+            thread, self._ending = self._thread, True
             self._changed.notify_all()
-        super().close()
+        if thread:
+            thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         while lines := self._take():
@@ -89,14 +105,16 @@ class Pipe(logging.Handler):
                 continue
 
     def _take(self) -> list[bytes]:
-        """The lines that wait, with one that tells how many were dropped; none once the handler is closed."""
+        """The lines that wait, with one that tells how many were dropped; none once the thread is to end."""
         with self._changed:
             self._writing = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._lines or self._closed)
+            self._changed.wait_for(lambda: self._lines or self._ending)
             lines, dropped = self._lines, self._dropped
             self._lines, self._size, self._dropped = [], 0, 0
-            self._writing = True
+            self._writing = bool(lines)
+            if not lines:
+                self._thread = None
         if dropped:
             on_dropped(dropped)
             record = logger.makeRecord(logger.name, logging.WARNING, "", 0, "log lines dropped", (), None)

@@ -11,7 +11,7 @@ from app import __version__
 from app.config import Settings
 from app.http import deps, metrics, middleware, openapi, problems
 from app.http.lifecycle import Lifecycle
-from app.postgres.database import Database
+from app.http.parts import assemble, started
 from app.routers import (
     adherence,
     auth,
@@ -30,8 +30,7 @@ from app.routers import (
 )
 from app.routers.records import record_routes
 from app.schemas.kinds import KINDS
-from app.security import passwords, tokens
-from app.security.cursors import Cursors, ensure_secret
+from app.security import passwords
 from app.services import audit, readiness, sessions
 
 # Routes are tried in this order, so the hot ones come first. Those for the signed-in ask for a permission each.
@@ -81,45 +80,11 @@ def signed_in_routers() -> list[APIRouter]:
     return routers + [router for router in map(record_routes, KINDS) if router.prefix not in known]
 
 
-def assemble(settings: Settings) -> deps.State:
-    """The parts behind the routes; in development their keys are made on first use."""
-    keys = settings.signing_keys_directory or tokens.ensure_key(settings.state_directory / "keys")
-    secret = settings.secret_key.get_secret_value() if settings.secret_key else ensure_secret(settings.state_directory)
-    return deps.State(
-        settings=settings,
-        database=Database(settings),
-        tokens=tokens.AccessTokens(
-            tokens.Keyring(keys),
-            settings.token_issuer,
-            settings.token_audience,
-            settings.access_token_seconds,
-        ),
-        cursors=Cursors(secret.encode()),
-        secret=secret.encode(),
-    )
-
-
-async def check_start(settings: Settings) -> None:
-    """Starts and stops what the application starts with; raises what would keep it from serving."""
-    async with _database(assemble(settings)):
-        pass
-
-
-@asynccontextmanager
-async def _database(parts: deps.State) -> AsyncIterator[None]:
-    await parts.database.start()
-    try:
-        await readiness.require_schema(parts.database)
-        yield
-    finally:
-        await parts.database.stop()
-
-
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: deps.State = app.state.diary
     passwords.prepare()
-    async with _database(parts):
+    async with started(parts):
         gc.collect()
         gc.freeze()  # what lives now lives for ever: collections leave it out
         regular = [

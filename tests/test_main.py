@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.http import deps
-from app.main import OPEN, SIGNED_IN, assemble, create_app
+from app.http.parts import assemble
+from app.main import OPEN, SIGNED_IN, create_app
 from app.security import passwords
 from tests.conftest import url_of
 from tests.people import Phone

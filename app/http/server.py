@@ -1,7 +1,9 @@
 """uvicorn with our settings: listeners, workers, TLS, and a drain before the listeners close."""
 
 import asyncio
+import gc
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -11,15 +13,14 @@ import sys
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from multiprocessing import parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
 import uvicorn
-from prometheus_client import multiprocess as multiprocess_metrics
 from starlette.types import ASGIApp
+from uvicorn._subprocess import subprocess_started
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import multiprocess
 from uvloop import Loop as UvLoop
@@ -37,6 +38,8 @@ TLS_HANDSHAKE_SECONDS = 5
 TLS_CLOSE_SECONDS = 1
 DRAIN_POLL_SECONDS = 0.1
 WORKER_SILENT_SECONDS = 30  # before one that has started is replaced
+
+FORKING = multiprocessing.get_context("fork")
 
 logger = logging.getLogger("diary.server")
 
@@ -69,8 +72,10 @@ def run(settings: Settings, app: ASGIApp | str, listener: socket.socket | None =
     with TemporaryDirectory(prefix="diary-workers-") as directory:
         shared = Path(directory) / "limits"
         rate_limits.create(shared)
-        # Workers are spawned: what they share they find through the environment, before they import prometheus_client.
+        # Before the application is imported, as prometheus_client decides then whether processes share its metrics.
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": directory, rate_limits.FILE: str(shared)}
+        config.make_app()
+        _forget_gauges(os.getpid())  # the supervisor's own
         supervisor = Supervisor(config, duplicated(listener))
         supervisor.run()
         logs.flush()
@@ -111,13 +116,16 @@ def duplicated(listener: socket.socket) -> list[socket.socket]:
 
 
 class Config(ReceivingConfig):
-    """uvicorn's configuration from our settings; it travels to the workers, and so carries what they need."""
+    """uvicorn's configuration from our settings; workers are forked with it, and so it carries what they need."""
+
+    made: ASGIApp | None = None
 
     def __init__(self, settings: Settings, app: ASGIApp | str) -> None:
         self.receive_seconds = settings.receive_seconds
         self.drain_seconds = settings.drain_seconds or 0
         self.lifecycle = Lifecycle()
         self.service = isinstance(app, str)  # what is given as an object ends with its terminal
+        self.supervised, self.supervising = multiprocessing.Pipe(duplex=False)  # its end tells that of the supervisor
         self.certificate = None
         if settings.tls_cert and settings.tls_key:
             self.certificate = Certificate(settings.tls_cert, settings.tls_key)
@@ -155,8 +163,16 @@ class Config(ReceivingConfig):
         logs.configure()
         super().configure_logging()
 
+    def make_app(self) -> None:
+        """Imports and makes the application, for all that will be forked (ADR 34)."""
+        self.made = self.load_app()
+        gc.collect()
+        gc.freeze()  # collections write to what they look at, and workers share only what nobody writes to
+
     def load_app(self) -> ASGIApp:
         """The app itself, made by its factory where it was named; its lifecycle is the one to drain."""
+        if self.made:
+            return self.made
         loaded = super().load_app()
         app: ASGIApp = loaded() if isinstance(self.app, str) else loaded
         self.lifecycle = getattr(getattr(app, "state", None), "lifecycle", self.lifecycle)
@@ -188,11 +204,18 @@ class DrainingServer(uvicorn.Server):
 
 
 class Worker(multiprocess.Process):
-    """A worker process with our server. It has all the time it takes to start, and does not outlive its supervisor."""
+    """A fork of this process with our server: what is imported and made by then is there already (ADR 34).
+
+    It has all the time it takes to start, and does not outlive its supervisor.
+    """
 
     config: Config
     _server: DrainingServer | None
     _asked = _started = False
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self.process = FORKING.Process(target=self._begin, args=(sockets,))  # type: ignore[assignment]  # not spawned
 
     @property
     def server(self) -> DrainingServer:
@@ -201,12 +224,34 @@ class Worker(multiprocess.Process):
             self._server = DrainingServer(self.config)
         return self._server
 
-    def target(self, sockets: list[socket.socket] | None = None) -> None:
-        """What the worker's process does."""
+    def start(self) -> None:
+        """Forks. No signal comes in between: the worker would take it for its supervisor's."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, multiprocess.SIGNALS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, multiprocess.SIGNALS)
+
+    def _begin(self, sockets: list[socket.socket]) -> None:
+        """What the forked process does first: it lets go of what is the supervisor's."""
+        for number in multiprocess.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop hears it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, multiprocess.SIGNALS)
+        self.config.supervising.close()
+        subprocess_started(self.config, self.target, sockets, None)
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves."""
         assert self.server  # noqa: S101 - made before the thread that answers pings asks it whether it has started
-        Thread(target=_end_with_the_supervisor, daemon=True).start()
+        Thread(target=self._end_with_the_supervisor, daemon=True).start()
         super().target(sockets)
+
+    def _end_with_the_supervisor(self) -> None:
+        """Ends the worker once its supervisor is gone, however busy it is; else it would hold the port."""
+        self.config.supervised.poll(None)  # the kernel closes what the supervisor holds, also where it was killed
+        os.kill(os.getpid(), signal.SIGKILL)  # what it acknowledged is committed
 
     def is_alive(self, timeout: float = WORKER_SILENT_SECONDS) -> bool:
         """Whether to keep it: it lives and, once it has started, answers in time. One that starts is not waited for."""
@@ -223,15 +268,7 @@ class Worker(multiprocess.Process):
     def join(self) -> None:
         """Waits for the end of the process, whose gauges count no longer then."""
         super().join()
-        multiprocess_metrics.mark_process_dead(self.pid)  # type: ignore[no-untyped-call]  # the package leaves it untyped
-
-
-def _end_with_the_supervisor() -> None:
-    """Ends the worker once its supervisor is gone, however busy it is: nobody could end it, and it holds the port."""
-    supervisor = parent_process()
-    assert supervisor is not None  # noqa: S101 - for the type checker
-    supervisor.join()  # the kernel closes what it holds, also where it was killed
-    os.kill(os.getpid(), signal.SIGKILL)  # what it acknowledged is committed
+        _forget_gauges(self.pid)
 
 
 class Supervisor(multiprocess.Multiprocess):
@@ -240,7 +277,7 @@ class Supervisor(multiprocess.Multiprocess):
     config: Config
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
-        multiprocess.Process = Worker  # type: ignore[misc]  # there is no other way to name it
+        multiprocess.Process = Worker  # type: ignore[misc, assignment]  # there is no other way to name it
         super().__init__(config, sockets)
 
     def handle_hup(self) -> None:
@@ -266,6 +303,13 @@ def _listening(config: uvicorn.Config, _: Callable[[], ssl.SSLContext]) -> ssl.S
     assert isinstance(config, Config)  # noqa: S101 - for the type checker
     assert config.certificate is not None  # noqa: S101
     return config.certificate.listening()
+
+
+def _forget_gauges(pid: int | None) -> None:
+    """Counts the gauges of a process no longer."""
+    from prometheus_client.multiprocess import mark_process_dead  # not before it is known whether processes share it
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the package leaves it untyped
 
 
 def _raise_file_limit() -> None:

@@ -546,7 +546,7 @@ def test_a_drain_ends_by_itself(app: TinyApp) -> None:
     assert running.config.lifecycle.draining
 
 
-def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
+def start_process(code: str, **options: Any) -> "subprocess.Popen[str]":
     """A serving process of its own; its log comes line by line from its standard output."""
     script = f"from app.http import server; from tests.http.test_server import *; {code}"
     return subprocess.Popen(
@@ -554,7 +554,7 @@ def start_process(code: str, **environment: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
-        env=os.environ | environment,
+        **options,
     )
 
 
