@@ -30,6 +30,7 @@ from app.config import Settings
 from app.main import create_app
 from app.postgres import database, embedded, migrate
 from app.security import passwords
+from tests import clusters
 from tests.forms import size
 from tests.people import Person, Phone
 from tests.serving import Served, serve
@@ -37,6 +38,7 @@ from tests.serving import Served, serve
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]
 SERVER = pytest.StashKey[str]()
+DIRECTORY = pytest.StashKey[Path]()
 TEMPLATE = "diary_template"
 REAL_HASHER, REAL_NOBODY = passwords._hasher, passwords.NOBODY
 # What the service says of its own patience: few tests are about that, the others may run on a slow and busy machine.
@@ -65,12 +67,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """The process that plans the run owns the server; workers are told where it listens."""
     if hasattr(config, "workerinput"):
         config.stash[SERVER] = config.workerinput["server_url"]
+        clusters.copy_made(Path(config.workerinput["directory"]) / "clusters")
         return
     if config.option.order == "random":
         config.option.order = str(randrange(1_000_000))
     os.environ["DIARY_DATABASE_WAIT_SECONDS"] = "30"  # for whoever makes settings: see IMPATIENT
     directory = Path(tempfile.mkdtemp(prefix="diary-tests-"))
     directory.chmod(0o755)
+    config.stash[DIRECTORY] = directory
+    clusters.copy_made(directory / "clusters")
     binaries = os.environ.get("DIARY_POSTGRES_BINARIES")
     server = embedded.start(directory, Path(binaries) if binaries else None)
     _guard(server)
@@ -91,6 +96,7 @@ def _guard(server: embedded.Server) -> None:
 def pytest_configure_node(node: Any) -> None:
     """xdist's hook: what a worker gets to know."""
     node.workerinput["server_url"] = node.config.stash[SERVER]
+    node.workerinput["directory"] = str(node.config.stash[DIRECTORY])
 
 
 @pytest.hookimpl(tryfirst=True)
