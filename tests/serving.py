@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import httpx
 
 from app.config import Settings
+from tests import forks
 from tests.waiting import PATIENCE, block_until
 
 ROOT = Path(__file__).parent.parent
 STARTED = "Application startup complete."
-OURS = (sys.executable, "-c", "from app.cli import main; main()")
+SOUND = "from app.cli import main; main()"
+OURS = (sys.executable, "-c", SOUND)
 
 
 class Served(NamedTuple):
@@ -52,7 +54,11 @@ def serve(
     environment = environment_of(settings, **more)
     log = directory / "server.log"
     with log.open("wb") as stdout:
-        process = subprocess.Popen([*program, "serve"], stdout=stdout, env=environment, cwd=root)
+        process = (
+            forks.start(SOUND, "serve", output=stdout.fileno(), environment=environment)
+            if (root, program) == (ROOT, OURS)
+            else subprocess.Popen([*program, "serve"], stdout=stdout, env=environment, cwd=root)
+        )
     try:
         block_until(
             lambda: process.poll() is not None or log.read_text().count(STARTED) == int(environment["DIARY_WORKERS"])

@@ -8,35 +8,40 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from app import logs
 from app.config import Settings
+from tests import forks
+from tests.forks import Forked
 from tests.http.test_server import OK, answers, ask
-from tests.serving import OURS, ROOT, environment_of
+from tests.serving import SOUND, environment_of
 from tests.waiting import PATIENCE, block_until
 
 PIPE_BYTES = 64 * 1024
 
 
 @contextmanager
-def piped(settings: Settings, tmp_path: Any) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server that logs into a pipe."""
+def piped(settings: Settings) -> Iterator[tuple["Forked | subprocess.Popen[bytes]", IO[bytes]]]:
+    """A server that logs into a pipe, and the pipe."""
     environment = environment_of(settings)
-    with subprocess.Popen([*OURS, "serve"], stdout=subprocess.PIPE, env=environment, cwd=ROOT) as process:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as log:
+        with os.fdopen(writing, "wb"):
+            process = forks.start(SOUND, "serve", output=writing, environment=environment)
         try:
-            yield process
+            yield process, log
         finally:
             process.kill()
+            process.wait()
 
 
-def port_of(process: "subprocess.Popen[bytes]") -> int:
+def port_of(log: IO[bytes]) -> int:
     """Where it listens, once it is started."""
-    assert process.stdout is not None
     port = 0
-    for line in process.stdout:
+    for line in log:
         event: dict[str, Any] = json.loads(line)
         port = int(event.get("port", port))
         if event["event"] == "Application startup complete.":
@@ -45,23 +50,21 @@ def port_of(process: "subprocess.Popen[bytes]") -> int:
     return port
 
 
-def test_a_reader_that_stalls_stops_nobody(settings: Settings, tmp_path: Any) -> None:
-    with piped(settings, tmp_path) as process:
-        port = port_of(process)
+def test_a_reader_that_stalls_stops_nobody(settings: Settings) -> None:
+    with piped(settings) as (process, log):
+        port = port_of(log)
         lines = 3 * PIPE_BYTES // 150  # a line has more than that
         assert all(ask(port, b"/livez").startswith(OK) for _ in range(lines))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-        assert process.stdout is not None
-        last = process.stdout.read().splitlines()
+        last = log.read().splitlines()
         assert all(json.loads(line) for line in last[:-1])
 
 
-def test_a_reader_that_left_stops_nobody(settings: Settings, tmp_path: Any) -> None:
-    with piped(settings, tmp_path) as process:
-        port = port_of(process)
-        assert process.stdout is not None
-        process.stdout.close()
+def test_a_reader_that_left_stops_nobody(settings: Settings) -> None:
+    with piped(settings) as (process, log):
+        port = port_of(log)
+        log.close()
         assert all(ask(port, b"/livez").startswith(OK) for _ in range(20))
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)

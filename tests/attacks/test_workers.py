@@ -22,7 +22,7 @@ from tests.serving import ROOT, Served, events_of, serve
 from tests.waiting import PATIENCE, block_until
 
 WORKERS = 2
-BUSY = size("BUSY", short=2, long=8)
+BUSY = size("BUSY", short=0, long=8)
 STARTED = "Application startup complete."
 
 

@@ -11,8 +11,9 @@ from tests.faults.load import Patient
 from tests.faults.oracle import Verdict, judge
 from tests.faults.plants import Plant
 from tests.faults.readers import Reader
-from tests.faults.servers import SOUND, Postgres, diary
+from tests.faults.servers import Postgres, diary
 from tests.faults.wire import wire
+from tests.serving import SOUND
 
 READY, RECONNECTED, REFUSED = 3, 5, 6  # seconds
 NEVER = 60  # seconds, in which whoever will serve again has done so, however slow the machine

@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.faults.crowd import crowd, enrol
 from tests.faults.load import Writer
 from tests.faults.oracle import Verdict, judge
-from tests.faults.servers import SOUND, Postgres, diary
+from tests.faults.servers import Postgres, diary
+from tests.serving import SOUND
 
 
 class CannotMount(Exception):

@@ -17,8 +17,9 @@ from tests.faults.crowd import crowd, enrol
 from tests.faults.load import Patient
 from tests.faults.oracle import Verdict, judge
 from tests.faults.proxy import reset
-from tests.faults.servers import SOUND, Postgres, diary
+from tests.faults.servers import Postgres, diary
 from tests.people import entry, without_id
+from tests.serving import SOUND
 from tests.waiting import until
 
 JSON = {"Content-Type": "application/json"}

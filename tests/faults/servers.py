@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,12 +13,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from app.postgres import embedded, migrate
+from tests import forks
 from tests.conftest import url_of
-from tests.serving import ROOT, STARTED, events_of
+from tests.forks import Forked
+from tests.serving import SOUND, STARTED, events_of
 from tests.waiting import block_until
 
 STOPPED = 5  # seconds
-SOUND = "from app.cli import main; main()"
 SETTINGS = {
     "ENVIRONMENT": "development",
     "ACCESS_TOKEN_SECONDS": "3600",
@@ -112,7 +112,7 @@ class Diary:
     socket_directory: str = ""  # of something in PostgreSQL's place
     port: int = 0
     starts: int = 0
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "Forked | subprocess.Popen[bytes] | None" = None
 
     @property
     def owner_url(self) -> str:
@@ -130,9 +130,7 @@ class Diary:
         log = self.directory / f"server-{self.starts}.log"
         began = time.monotonic()
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", self.program, "serve"], stdout=output, env=self._environment(), cwd=ROOT
-            )
+            self.process = forks.start(self.program, "serve", output=output.fileno(), environment=self._environment())
         block_until(lambda: STARTED in log.read_text() or not self.alive)
         assert self.alive, "it ended instead of serving"
         seconds = time.monotonic() - began
@@ -157,8 +155,8 @@ class Diary:
     def command(self, name: str) -> None:
         """Runs another command of pain-diary as its operator."""
         environment = self._environment() | {"DIARY_MIGRATION_DATABASE_URL": self.owner_url}
-        command = [sys.executable, "-c", SOUND, name]
-        subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        with Path(os.devnull).open("wb") as output:
+            assert forks.start(SOUND, name, output=output.fileno(), environment=environment).wait() == 0
 
     def _environment(self) -> dict[str, str]:
         url = self.postgres.url(self.name, "diary_app")
