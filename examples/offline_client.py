@@ -99,6 +99,9 @@ class Diary:
 
     def _settle(self, place: int, mutation: Json, result: Json) -> None:
         kind, id_, version = mutation["kind"], mutation["id"], result.get("version", 0)
+        if "same_as" in result:
+            self._take_over(place, mutation, result)
+            return
         if result["status"] == "conflict" and (version or mutation["base_version"]):
             self._keep(kind, id_, version, result.get("record"))
             self._merge(id_)
@@ -108,6 +111,16 @@ class Diary:
             self._refuse(mutation, result)
         elif version > self._copied(id_)[0] and "deleted" not in result:  # else others changed it: a pull tells how
             self._keep(kind, id_, version, mutation.get("data"))
+
+    def _take_over(self, place: int, mutation: Json, result: Json) -> None:
+        """What was imported before is here under the id of then, and what was done to it since goes there."""
+        first = result["same_as"]
+        self._keep(mutation["kind"], first, result["version"], result.get("record"))
+        if result["status"] == "unchanged":
+            self.store.execute("DELETE FROM outbox WHERE place = ?", (place,))
+        self.store.execute("UPDATE outbox SET id = ? WHERE id = ?", (first, mutation["id"]))
+        if self._waiting(first):
+            self._merge(first)
 
     def _merge(self, id_: str) -> None:
         """Makes one new mutation of all that was done to the record here, on top of the copy."""

@@ -51,7 +51,8 @@ def reading(out: type[BaseModel]) -> Described:
 
 def replacing(out: type[BaseModel]) -> Described:
     """A route that puts new content in the place of a version."""
-    return _described({200: {"model": out, "headers": ETAG}, **problems.responses(PreconditionRequired, Stale)})
+    refusals = problems.responses(Conflict, PreconditionRequired, Stale)
+    return _described({200: {"model": out, "headers": ETAG}, **refusals})
 
 
 def revising(out: type[BaseModel], patch: type[BaseModel]) -> Described:

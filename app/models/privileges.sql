@@ -18,14 +18,15 @@ GRANT SELECT ON grants, audit_events, alembic_version, diary_entries, pain_score
 TO diary_app;
 GRANT SELECT (patient_id, id, kind, version, change_seq, occurred_at, utc_offset, time_zone, local_date, recorded_at,
               received_at, author_id, session_id, performer, deleted, content_hash, document, regions, characters,
-              worst_score, scale, duration_minutes, treatment_id, valid_to) ON records TO diary_app;
+              worst_score, scale, duration_minutes, treatment_id, valid_to, source_system, source_record_id)
+ON records TO diary_app;
 -- By name: each is there once. What of these a release calls, the next one leaves in place.
 GRANT EXECUTE ON FUNCTION
     access_log_v1, broken_audit_segments_v1, compare_diary_v1, grant_words, grants_of_diary_v1,
     grants_of_session_v1, lock_diary_v1, open_diary_v1, open_own_diary_v1, probe_disk_v1, purge_v1,
     read_changes_v1, read_course_v1, read_heads_v1, read_page_v1, read_panel_v1, read_record_v1, read_versions_v1,
     redeem_share_code_v1, revoke_sessions_v1,
-    seal_audit_v1, session_account_v1, settle_audit_v1, visit, write_records_v1
+    seal_audit_v1, session_account_v1, settle_audit_v1, visit, write_imports_v1, write_records_v1
 TO diary_app;
 
 -- Erasure is a verb of its own with a role of its own.

@@ -43,6 +43,16 @@ class Record(Base):
             "(worst_score IS NULL) = (scale IS NULL) AND worst_score BETWEEN 0 AND 100", name="worst_score"
         ),
         CheckConstraint("octet_length(content_hash) = 32", name="content_hash"),
+        CheckConstraint("source_record_id IS NULL OR source_system IS NOT NULL", name="source"),
+        Index(
+            "uq_records_source",
+            "patient_id",
+            "kind",
+            "source_system",
+            "source_record_id",
+            unique=True,
+            postgresql_where=text("source_record_id IS NOT NULL"),
+        ),
         Index(
             "ix_records_timeline",
             "patient_id",
@@ -84,6 +94,8 @@ class Record(Base):
     duration_minutes: Mapped[int | None]
     treatment_id: Mapped[UUID | None]
     valid_to: Mapped[datetime | None]  # of what holds for a time: a plan until it ends, the profile to infinity
+    source_system: Mapped[str | None]  # of what was imported from a record of another system, also once it is deleted
+    source_record_id: Mapped[str | None]
 
 
 class RecordVersion(Base):

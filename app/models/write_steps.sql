@@ -165,6 +165,8 @@ BEGIN
     sent.valid_to := CASE WHEN held.id IS NOT NULL THEN held.valid_to
                           WHEN sent.kind = ANY (kinds_that_hold('interval')) THEN '-infinity' END;
     sent.performer := coalesce(held.performer, 'self');
+    sent.source_system := held.source_system;  -- an import that is repeated does not bring it back
+    sent.source_record_id := held.source_record_id;
     RETURN sent;
 END $$;
 

@@ -1,12 +1,12 @@
 """The envelope that every kind of record shares: what the phone says of it, and what the server adds."""
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import people
-from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone, line, text
+from app.schemas.base import BodyFault, Instant, Json, LocalDate, RecordId, Strict, TimeZone, line, refuse, text
 
 Item = TypeVar("Item", bound=Strict)
 
@@ -27,12 +27,27 @@ Precision = TypeAliasType("Precision", Literal["minute", "day"])
 
 
 class Source(Strict):
-    """The program and device that wrote a record."""
+    """The program and device that wrote a record, and the record of another system that it was imported from."""
 
     app: Annotated[str, line(80)] | None = Field(default=None, description="Name of the app.", examples=["diary-phone"])
     app_version: Annotated[str, line(40)] | None = Field(default=None, examples=["1.4.0"])
     device_model: Annotated[str, line(80)] | None = Field(default=None, examples=["Pixel 9"])
     schema_version: int | None = Field(default=None, ge=1, le=10_000, description="Of the app's own record format.")
+    system: Annotated[str, line(200)] | None = Field(
+        default=None, description="The system that an import came from.", examples=["https://example.com/headache-log"]
+    )
+    record_id: Annotated[str, line(200)] | None = Field(
+        default=None,
+        description="The record's id in that `system`. A diary has one record of a kind with it: an import that is "
+        "repeated, under whatever ids, is no second one.",
+        examples=["attack-2041"],
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.record_id is not None and self.system is None:
+            refuse([BodyFault(("system",), "missing", "Say of which system the record_id is.")])
+        return self
 
 
 class RecordFields(Strict):

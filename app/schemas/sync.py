@@ -164,10 +164,15 @@ class PushResult(Strict):
     status: Literal["created", "updated", "deleted", "unchanged", "conflict", "invalid", "forbidden"]
     version: int | None = Field(default=None, description="The version that the mutation made or found.")
     change_seq: int | None = None
+    same_as: RecordId | None = Field(
+        default=None,
+        description="The diary has the record that this one was imported from (`source.record_id`), under this id: "
+        "there is none under the id that was sent.",
+    )
     deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
     record: KnownRecord | UnknownRecord | None = Field(
         default=None,
-        description="The server's copy: with `conflict`, and with `unchanged` where others changed it since.",
+        description="The server's copy: with `conflict` and `same_as`, and where others changed it since.",
     )
     errors: list[ItemFault] | None = Field(default=None, description="With `invalid`.")
 

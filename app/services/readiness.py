@@ -40,6 +40,7 @@ CALLED = (
     record_store.READ_PAGE,
     record_store.READ_RECORD,
     record_store.READ_VERSIONS,
+    record_store.WRITE_IMPORTS,
     record_store.WRITE_RECORDS,
     sync.COMPARE_DIARY,
     sync.READ_CHANGES,

@@ -23,6 +23,7 @@ WRITE_RECORDS = Function(
     " outbox_empty boolean, epoch uuid, request uuid, address inet",
     key="patient",
 )
+WRITE_IMPORTS = Function("write_imports_v1", WRITE_RECORDS.parameters, key="patient")
 READ_PAGE = Function(
     "read_page_v1",
     "session uuid, user uuid, patient uuid, scope text, action text, kinds text[], first_day date, last_day date,"
@@ -60,6 +61,8 @@ class RecordWrite:
 @dataclass(frozen=True, slots=True)
 class WriteResult:
     """What became of a change, and the record as it is now (None where it is deleted or not the caller's kind).
+
+    `id` is another than that of the change where the diary has the record that this was imported from already.
 
     Of a mutation that comes again, `version` is the one it made; `overtaken` says that others came after.
     """
@@ -140,7 +143,8 @@ async def write(
     Raises ResyncRequired where `epoch`, of which the base versions speak, is over.
     """
     items, documents = sent(changes)
-    call = WRITE_RECORDS(
+    imported = any(change.columns and "source_record_id" in change.columns for change in changes)
+    call = (WRITE_IMPORTS if imported else WRITE_RECORDS)(
         **diary.asked(action),
         scope=scope,
         items=items,

@@ -11,6 +11,7 @@ from uuid import UUID
 from app.domain.moments import at_place, differs_from_zone, is_plausible, local_date, parse_date, utc_offset
 from app.errors import Conflict, Fault, Gone, InsufficientScope, Invalid, NotFound, Stale
 from app.schemas.base import Json
+from app.schemas.envelope import RecordFields
 from app.schemas.records import Facts, Fields, RecordKind
 from app.schemas.since import keep_inside, keep_newer
 from app.services import costs, record_store
@@ -217,7 +218,15 @@ def _columns(kind: RecordKind[Fields], body: Fields, day: str) -> dict[str, Any]
         "performer": body.performer,
         "note": getattr(body, "note", None),
         **kind.columns(body),
+        **_source(body),
     }
+
+
+def _source(body: RecordFields) -> dict[str, str | None]:
+    """The record of another system that it was imported from, if it was."""
+    if body.source is None or body.source.record_id is None:
+        return {}
+    return {"source_system": body.source.system, "source_record_id": body.source.record_id}
 
 
 async def _read_to_change(kind: RecordKind[Fields], diary: Diary, record_id: UUID) -> tuple[int, bytes]:
@@ -237,6 +246,8 @@ def _with_newer_in_lists(
 
 async def _put(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int, body: Fields) -> Stored:
     outcome = await _write(kind, diary, "replace", change_of(kind, body, str(record_id), base_version))
+    if outcome.id != record_id:  # another record was imported from there
+        raise Conflict(current=outcome.record, etag=_etag(outcome))
     return _stored(_accepted(outcome))
 
 

@@ -246,8 +246,12 @@ def _result(place: int, mutation: Mutation, outcome: WriteResult) -> Json:
         return _invalid(place, mutation, (REUSED,))
     if outcome.version is not None:
         result |= {"version": outcome.version, "change_seq": outcome.change_seq}
+    is_elsewhere = str(outcome.id) != mutation.id and outcome.version is not None
+    if is_elsewhere:
+        result["same_as"] = str(outcome.id)
     # Under this version the phone has other content where a later one was offered again.
-    if outcome.overtaken or result["status"] == "conflict" or (mutation.reoffer and outcome.status == "unchanged"):
+    offered_again = mutation.reoffer and outcome.status == "unchanged"
+    if outcome.overtaken or is_elsewhere or result["status"] == "conflict" or offered_again:
         result["deleted"] = bool(outcome.deleted)
         if outcome.record is not None:
             result["record"] = json.loads(outcome.record)

@@ -50,7 +50,16 @@ SELECT r.id FROM json_populate_recordset(NULL::records, $2::json) told
 JOIN records r ON r.patient_id = $1 AND r.id = told.id
 WHERE ({OF_RECORD}) IS DISTINCT FROM ({OF_DOCUMENT})
 """  # noqa: S608 - names of ours
-KEPT_WHEN_DELETED = ("occurred_at", "utc_offset", "time_zone", "local_date", "performer", "valid_to")
+KEPT_WHEN_DELETED = (
+    "occurred_at",
+    "utc_offset",
+    "time_zone",
+    "local_date",
+    "performer",
+    "valid_to",
+    "source_system",
+    "source_record_id",
+)
 LOST_WHEN_DELETED = {
     "occurred_at": "-infinity",
     "utc_offset": 0,

@@ -48,9 +48,10 @@ SQL = {
     "treatments.sql": "12b76c6daf45d77685d48abee1ac3d5978aff2f84d5263fa0e433d68b9157b5e",
     "verify_diary_v1.sql": "d49d0ac1c599e2262443fd05385fc5ad432f7577e05683ff5d448dfb8e9dc15d",
     "views.sql": "4adfeb68c6d047c5064f4563d9fc59ec2456e72f5ddbc88928eceb1bc2f6fdfb",
+    "write_imports_v1.sql": "d3adbedc0c1a265e143b9a44567421d0b4d8f3343c1bd70e6173914584953d08",
     "write_records_v1.sql": "5212dc6e4f1ebb36fbbcad23a07ddd3eb43ad8627d223ec6591876acc29be396",
-    "write_steps.sql": "8ecd6bac69c562d1c21a25ea77a7f3fdfb6700f77aa097a25935f75ed373616a",
-    "privileges.sql": "4263d71a909cb7cbd13703dafe48c1d1e27277658e4772d97826fb0ffcca0824",
+    "write_steps.sql": "63d7d42f265c191db6ad51033cc565b9b4dc82562b67239c14a36201f4b1dfd2",
+    "privileges.sql": "2df3a9e485756f5074863313b38a65bdee3bac03a96dd1f3e523c825329e8485",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
 # Who makes a role may from PostgreSQL 16 on grant it, but not yet become it.
@@ -194,6 +195,8 @@ def upgrade() -> None:
         sa.Column("duration_minutes", sa.Integer(), nullable=True),
         sa.Column("treatment_id", sa.Uuid(), nullable=True),
         sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("source_system", sa.Text(), nullable=True),
+        sa.Column("source_record_id", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "deleted OR (kind = 'treatment_event') = (treatment_id IS NOT NULL)", name=op.f("ck_records_treatment_id")
         ),
@@ -207,6 +210,7 @@ def upgrade() -> None:
         sa.CheckConstraint("duration_minutes BETWEEN 0 AND 525600", name=op.f("ck_records_duration_minutes")),
         sa.CheckConstraint("length(note) <= 4000 AND NOT (deleted AND note IS NOT NULL)", name=op.f("ck_records_note")),
         sa.CheckConstraint("octet_length(content_hash) = 32", name=op.f("ck_records_content_hash")),
+        sa.CheckConstraint("source_record_id IS NULL OR source_system IS NOT NULL", name=op.f("ck_records_source")),
         sa.CheckConstraint("utc_offset BETWEEN -840 AND 840", name=op.f("ck_records_utc_offset")),
         sa.CheckConstraint("version >= 1 AND change_seq >= 1", name=op.f("ck_records_version")),
         sa.PrimaryKeyConstraint("patient_id", "id", name=op.f("pk_records")),
@@ -225,6 +229,13 @@ def upgrade() -> None:
         ["patient_id", sa.literal_column("occurred_at DESC"), sa.literal_column("id DESC")],
         unique=False,
         postgresql_where=sa.text("NOT deleted"),
+    )
+    op.create_index(
+        "uq_records_source",
+        "records",
+        ["patient_id", "kind", "source_system", "source_record_id"],
+        unique=True,
+        postgresql_where=sa.text("source_record_id IS NOT NULL"),
     )
     op.create_table(
         "sign_in_delays",

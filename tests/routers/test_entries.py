@@ -305,7 +305,7 @@ async def test_a_merge_patch_may_say_that_it_is_one(phone: Phone) -> None:
         ({"ended_at": "2026-03-28T07:00:00+01:00"}, "/ended_at"),
         ({"no_pain": True}, "/no_pain"),
         ({"sites": [], "mood": None}, ""),
-        ({"performer": "clinician_observer", "sites": [site() | {"scores": []}]}, "/sites/0/scores"),
+        ({"performer": "clinician_observer", "sites": [site() | {"scores": None}]}, "/sites/0/scores"),
         ({"mood": 11}, "/mood"),
         ({"sleep": {"hours": 25}}, "/sleep/hours"),
         ({"version": 7}, "/version"),
