@@ -1,7 +1,7 @@
 // What the adapters of both stores share: docs/sync.md, and how the edits of two devices become one.
 
 const SERVERS = `kind id patient_id version change_seq deleted local_date received_at author_id
-  outside_validated_age offset_differs_from_zone`.split(/\s+/);
+  outside_validated_age validated_age_unknown offset_differs_from_zone`.split(/\s+/);
 const KEYS = { // what makes the items of a list distinct; of other lists the whole item does
   sites: ["region", "depth"], scores: ["measure", "scale"], triggers: ["code"], red_flags: ["code"],
   relief: ["code", "treatment_event_id"], associated_symptoms: ["code"], side_effects: ["code"],

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS state (cursor TEXT, epoch TEXT);
 INSERT INTO state SELECT NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM state);
 """
 SERVERS = {"id", "kind", "patient_id", "version", "change_seq", "deleted", "local_date", "received_at", "author_id"}
-SERVERS |= {"outside_validated_age", "offset_differs_from_zone"}
+SERVERS |= {"outside_validated_age", "validated_age_unknown", "offset_differs_from_zone"}
 KEYS = {  # what makes the items of a list distinct; of other lists the whole item does
     "sites": ("region", "depth"), "scores": ("measure", "scale"), "triggers": ("code",), "red_flags": ("code",),
     "relief": ("code", "treatment_event_id"), "associated_symptoms": ("code",), "side_effects": ("code",),

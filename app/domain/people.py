@@ -1,4 +1,4 @@
-"""What people may be here: the roles of accounts, and who gives the answers of a record.
+"""What people may be here: the roles of accounts, how exactly a birth date is known, who gives a record's answers.
 
 Each list stands once: the wire's schemas take the types, the tables' CHECKs and the access tokens the tuples.
 """
@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 Role = Literal["patient", "caregiver", "clinician", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+
+BirthDatePrecision = Literal["day", "month", "year"]
+BIRTH_DATE_PRECISIONS: tuple[BirthDatePrecision, ...] = get_args(BirthDatePrecision)
 
 # Who gave the answers: the patient, a caregiver, or a clinician who watched.
 Performer = Literal["self", "caregiver", "clinician_observer"]

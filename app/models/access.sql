@@ -33,6 +33,15 @@ LANGUAGE sql STABLE AS $$
     WHERE s.id = session AND a.scopes && CASE WHEN scope IS NULL THEN write_scopes() ELSE ARRAY[scope] END
 $$;
 
+-- The days on which somebody may have been born of whom this is known.
+-- (Of SQL and IMMUTABLE: PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION born(birth_date date, known text) RETURNS daterange
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT daterange(birth_date, CASE known WHEN 'year' THEN (birth_date + interval '1 year')::date
+                                            WHEN 'month' THEN (birth_date + interval '1 month')::date
+                                            ELSE birth_date + 1 END)
+$$;
+
 -- Checks the session and the consent behind it and sets the row-security context of this transaction.
 -- `outcome` is ok, unauthenticated, not_found, erased or insufficient_scope; a refusal is audited here.
 -- Without a scope any consent that opens a kind of record will do. A session of somebody else than p_user is none.
@@ -41,12 +50,12 @@ $$;
 CREATE OR REPLACE FUNCTION authorize(
     p_session uuid, p_user uuid, p_patient uuid, p_scope text, p_action text, p_request uuid, p_address inet,
     OUT outcome text, OUT actor uuid, OUT role text, OUT grant_id uuid, OUT grant_version integer,
-    OUT kinds text[], OUT notes boolean, OUT birth_date date, OUT data_from timestamptz, OUT has_sent boolean,
+    OUT kinds text[], OUT notes boolean, OUT born daterange, OUT data_from timestamptz, OUT has_sent boolean,
     OUT scopes text[], OUT own boolean
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     SELECT u.id, u.role, a.grant_id, a.grant_version, open_kinds(a.scopes), 'notes:read' = ANY (a.scopes),
-           p.birth_date, a.data_from,
+           born(p.birth_date, p.birth_date_precision), a.data_from,
            CASE WHEN p_action = 'sync.push' THEN s.outbox_empty_at IS NOT NULL ELSE s.has_sent END, a.scopes, a.own,
            CASE
                WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR u.disabled_at IS NOT NULL
@@ -57,7 +66,7 @@ BEGIN
                    THEN 'insufficient_scope'
                ELSE 'ok'
            END
-    INTO actor, role, grant_id, grant_version, kinds, notes, birth_date, data_from, has_sent, scopes, own, outcome
+    INTO actor, role, grant_id, grant_version, kinds, notes, born, data_from, has_sent, scopes, own, outcome
     FROM sessions s
     JOIN users u ON u.id = s.user_id
     LEFT JOIN patients p ON p.id = p_patient

@@ -45,7 +45,7 @@ BEGIN
         WHERE as_needed AND patient_id = p_patient AND occurred_at >= earliest AND occurred_at < latest
           AND performer = 'self' AND scale = 'nrs_0_10' AND measure = 'now'
           AND coalesce(entry_mode, 'momentary') = 'momentary' AND NOT outside_validated_age
-          AND occurred_precision = 'minute'
+          AND NOT validated_age_unknown AND occurred_precision = 'minute'
         GROUP BY entry_id, occurred_at
     ) scores;
     RETURN NEXT;

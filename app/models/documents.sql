@@ -23,12 +23,15 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The document of a new version: the server's fields, then the client's as they came.
--- `birth_dates` maps each scale used to the earliest and latest birth date it is validated for.
-CREATE OR REPLACE FUNCTION compose(item records, document text, birth_dates json, birth_date date) RETURNS json
+-- `birth_dates` maps each scale used to the earliest and latest birth date it is validated for; whoever was `born` on one of
+-- several days may be of its ages or not.
+CREATE OR REPLACE FUNCTION compose(item records, document text, birth_dates json, born daterange) RETURNS json
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     server text := server_fields(item.kind, item.id, item.patient_id, item.version, item.change_seq, item.deleted,
                                  item.author_id, item.received_at);
+    earliest date := lower(born);
+    latest date := upper(born) - 1;
 BEGIN
     IF item.deleted THEN
         RETURN server || '}';
@@ -36,7 +39,13 @@ BEGIN
     IF birth_dates IS NOT NULL THEN
         server := server || ',"outside_validated_age":' || coalesce(
             (SELECT json_agg(key) FROM json_each(birth_dates)
-             WHERE birth_date NOT BETWEEN (value ->> 0)::date AND (value ->> 1)::date)::text, '[]');
+             WHERE earliest > (value ->> 1)::date OR latest < (value ->> 0)::date)::text, '[]');
+        IF earliest < latest THEN
+            server := server || ',"validated_age_unknown":' || coalesce(
+                (SELECT json_agg(key) FROM json_each(birth_dates)
+                 WHERE born && daterange((value ->> 0)::date, (value ->> 1)::date, '[]')
+                   AND NOT born <@ daterange((value ->> 0)::date, (value ->> 1)::date, '[]'))::text, '[]');
+        END IF;
     END IF;
     RETURN server || ',' || substr(document, 2);
 END $$;
@@ -44,7 +53,6 @@ END $$;
 -- What the client sent of a document, which is what its content hash covers: the rest of it after the server's fields.
 CREATE OR REPLACE FUNCTION sent_document(document text, server text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT '{' || substr(document, length(server) + 2 + CASE
-        WHEN starts_with(substr(document, length(server) + 1), ',"outside_validated_age":[')
-            THEN position(']' IN substr(document, length(server) + 1)) ELSE 0 END)
+    SELECT regexp_replace(substr(document, length(server) + 1),
+                          '^(,"outside_validated_age":[^]]*])?(,"validated_age_unknown":[^]]*])?,', '{')
 $$;

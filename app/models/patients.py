@@ -3,9 +3,10 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Text, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.domain.people import BIRTH_DATE_PRECISIONS, BirthDatePrecision
 from app.models.base import Base, CreatedAt, NewId
 
 
@@ -13,11 +14,13 @@ class Patient(Base):
     """A person whose diary this is; `user_id` is empty for one who does not sign in (a small child)."""
 
     __tablename__ = "patients"
+    __table_args__ = (CheckConstraint(f"birth_date_precision IN {BIRTH_DATE_PRECISIONS}", name="birth_date_precision"),)
 
     id: Mapped[NewId]
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"), unique=True)
     display_name: Mapped[str]
     birth_date: Mapped[date]
+    birth_date_precision: Mapped[BirthDatePrecision] = mapped_column(Text, server_default=text("'day'"))
     time_zone: Mapped[str]
     locale: Mapped[str]
     created_at: Mapped[CreatedAt]

@@ -15,7 +15,7 @@ DECLARE
 BEGIN
     SELECT * INTO reader FROM session_account_v1(p_session, p_user);
     FOR found IN
-        SELECT p.id, p.display_name, p.birth_date, p.time_zone, clock.head, a.grant_id, a.grant_version, a.scopes,
+        SELECT p.id, p.display_name, p.birth_date, p.birth_date_precision, p.time_zone, clock.head, a.grant_id, a.grant_version, a.scopes,
                a.own, a.data_from, g.expires_at
         FROM (SELECT reader.patient_id AS id
               UNION SELECT grants.patient_id FROM grants WHERE grantee_id = reader.user_id
@@ -46,6 +46,7 @@ BEGIN
         patient_id := found.id;
         item := convert_to(json_build_object(
             'id', found.id, 'display_name', found.display_name, 'birth_date', found.birth_date,
+            'birth_date_precision', found.birth_date_precision,
             'time_zone', found.time_zone, 'head', found.head, 'grant_id', found.grant_id,
             'scopes', CASE WHEN found.own THEN '{*}' ELSE found.scopes END,
             'data_from', nullif(found.data_from, '-infinity'), 'expires_at', found.expires_at,

@@ -27,7 +27,8 @@ SELECT r.patient_id, r.id AS entry_id, r.occurred_at, r.local_date, r.performer,
        score ->> 'scale' AS scale,
        (score ->> 'value')::numeric AS value,
        (r.document -> 'outside_validated_age')::jsonb ? (score ->> 'scale') AS outside_validated_age,
-       coalesce(r.document ->> 'occurred_precision', 'minute') AS occurred_precision
+       coalesce(r.document ->> 'occurred_precision', 'minute') AS occurred_precision,
+       coalesce((r.document -> 'validated_age_unknown')::jsonb ? (score ->> 'scale'), false) AS validated_age_unknown
 FROM records r
 CROSS JOIN LATERAL json_array_elements(r.document -> 'sites') site
 CROSS JOIN LATERAL json_array_elements(site -> 'scores') score

@@ -52,12 +52,12 @@ BEGIN
     step := CASE WHEN cardinality(ids) > 1 AND repeats(ids, mutations) THEN 1 ELSE cardinality(p_documents) END;
     FOR start IN 1..cardinality(p_documents) BY greatest(step, 1) LOOP
         settled := settle(p_session, p_patient, p_scope, visit, look_up(p_patient, items, ids, mutations, start, step, clock),
-                          clock.head, visit.birth_date, refused, outcomes);
+                          clock.head, visit.born, refused, outcomes);
         IF settled.head > clock.head THEN
             PERFORM store(p_patient, settled.items, settled.written, settled.outcomes && '{updated,deleted}');
         END IF;
         clock.head := settled.head;
-        visit.birth_date := settled.birth_date;
+        visit.born := settled.born;
         refused := settled.refused;
         outcomes := settled.outcomes;
         FOREACH outcome IN ARRAY respond(settled.items, p_scope, visit, p_patient, clock) LOOP

@@ -174,7 +174,7 @@ END $$;
 -- would tell of what the writer may not see; and completes in memory what is to be written, from `head` on.
 CREATE OR REPLACE FUNCTION settle(
     p_session uuid, p_patient uuid, p_scope text, visit record,
-    INOUT items write_item[], INOUT head bigint, INOUT birth_date date, INOUT refused uuid[], INOUT outcomes text[],
+    INOUT items write_item[], INOUT head bigint, INOUT born daterange, INOUT refused uuid[], INOUT outcomes text[],
     OUT written records[]
 )
 LANGUAGE plpgsql VOLATILE AS $$
@@ -219,9 +219,9 @@ BEGIN
                 sent.note := held.note;
             END IF;
             IF sent.id = p_patient THEN
-                birth_date := follow_profile(p_patient, sent, item.document::json, birth_date);
+                born := follow_profile(p_patient, sent, item.document::json, born);
             END IF;
-            sent.document := compose(sent, item.document, item.scale_birth_dates, birth_date);
+            sent.document := compose(sent, item.document, item.scale_birth_dates, born);
             item.sent := sent;
             written := written || sent;
         ELSIF item.status <> 'unchanged' THEN
@@ -256,16 +256,17 @@ BEGIN
 END $$;
 
 -- What sign-in and panels show of the patient, and by what scales are judged, follows the profile: the birth date.
-CREATE OR REPLACE FUNCTION follow_profile(p_patient uuid, sent records, document json, birth_date date) RETURNS date
+CREATE OR REPLACE FUNCTION follow_profile(p_patient uuid, sent records, document json, known daterange) RETURNS daterange
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF sent.kind <> 'profile' OR sent.deleted THEN
-        RETURN birth_date;
+    IF sent.kind = 'profile' AND NOT sent.deleted THEN
+        UPDATE patients p SET birth_date = (document ->> 'birth_date')::date,
+                              birth_date_precision = coalesce(document ->> 'birth_date_precision', 'day'),
+                              time_zone = sent.time_zone, locale = coalesce(document ->> 'locale', p.locale)
+        WHERE p.id = p_patient
+        RETURNING born(p.birth_date, p.birth_date_precision) INTO known;
     END IF;
-    UPDATE patients p SET birth_date = (document ->> 'birth_date')::date, time_zone = sent.time_zone,
-                          locale = coalesce(document ->> 'locale', p.locale)
-    WHERE p.id = p_patient;
-    RETURN document ->> 'birth_date';
+    RETURN known;
 END $$;
 
 -- What the writer is told of an item, and the record as it is now where it may be shown. Without p_scope a record that was

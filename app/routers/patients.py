@@ -21,6 +21,7 @@ async def read_patient(transaction: Transaction, patient_id: PatientRead) -> Pat
         id=str(patient.id),
         display_name=patient.display_name,
         birth_date=patient.birth_date,
+        birth_date_precision=patient.birth_date_precision,
         time_zone=patient.time_zone,
         locale=patient.locale,
         head=patient.head,

@@ -1,12 +1,13 @@
 """Registering, signing in, and the devices a person is signed in on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, EmailStr, Field, WithJsonSchema
+from pydantic import ConfigDict, EmailStr, Field, WithJsonSchema, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import languages, people
-from app.schemas.base import Instant, LocalDate, ParsedBy, RecordId, Says, Strict, TimeZone, line
+from app.schemas.base import Instant, LocalDate, ParsedBy, RecordId, Says, Strict, TimeZone, line, refuse
+from app.schemas.births import BirthDatePrecision, birth_faults
 
 Role = TypeAliasType("Role", people.Role)
 Locale = Annotated[
@@ -51,7 +52,8 @@ class RegistrationIn(Strict):
                     "email": "ada@example.org",
                     "password": "a long sentence nobody else has",
                     "display_name": "Ada",
-                    "birth_date": "1980-05-17",
+                    "birth_date": "1980-01-01",
+                    "birth_date_precision": "year",
                     "time_zone": "Europe/Berlin",
                 }
             ]
@@ -62,8 +64,14 @@ class RegistrationIn(Strict):
     password: Password
     display_name: Annotated[str, line(120)]
     birth_date: LocalDate
+    birth_date_precision: BirthDatePrecision = "day"
     time_zone: TimeZone
     locale: Locale = "en"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse(birth_faults(self.birth_date, self.birth_date_precision))
+        return self
 
 
 class ActivationIn(Strict):

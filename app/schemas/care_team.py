@@ -7,6 +7,7 @@ from typing_extensions import TypeAliasType
 
 from app import vocabularies
 from app.schemas.base import CodeOf, Distinct, Instant, Json, LocalDate, RecordId, Strict, line
+from app.schemas.births import BirthDatePrecision
 from app.schemas.envelope import EXAMPLE_CURSOR
 
 Scope = TypeAliasType("Scope", Annotated[str, CodeOf("scopes")])
@@ -174,6 +175,7 @@ class PanelPatient(Strict):
     id: RecordId
     display_name: str
     birth_date: LocalDate
+    birth_date_precision: BirthDatePrecision = "day"
     time_zone: str
     head: int = Field(ge=0, description="It moves with every change.")
     grant_id: RecordId | None = Field(description="Null for one's own diary.")
@@ -189,6 +191,7 @@ EXAMPLE_PANEL: Json = {
             "id": EXAMPLE_GRANT["patient"]["id"],
             "display_name": "Ada",
             "birth_date": "1980-05-17",
+            "birth_date_precision": "day",
             "time_zone": "Europe/Berlin",
             "head": 412,
             "grant_id": EXAMPLE_GRANT["id"],

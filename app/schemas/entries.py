@@ -276,6 +276,9 @@ class EntryOut(EntryShape, RecordOut):
     outside_validated_age: list[PainScale] = listed(
         description="Scales used here that are not validated for the patient's age; left out of figures.",
     )
+    validated_age_unknown: list[PainScale] = listed(
+        description="Scales of which nobody can tell, for the birth date is not known to the day; left out as well.",
+    )
 
 
 def _times(entry: EntryFields) -> Iterator[BodyFault]:

@@ -3,6 +3,7 @@
 from pydantic import ConfigDict, Field
 
 from app.schemas.base import LocalDate, RecordId, Strict
+from app.schemas.births import BirthDatePrecision
 
 
 class PatientOut(Strict):
@@ -15,6 +16,7 @@ class PatientOut(Strict):
                     "id": "0195d3f4-0c1d-4b2e-8f3a-4d5e6f708192",
                     "display_name": "Ada",
                     "birth_date": "1980-05-17",
+                    "birth_date_precision": "day",
                     "time_zone": "Europe/Berlin",
                     "locale": "en",
                     "head": 412,
@@ -26,6 +28,7 @@ class PatientOut(Strict):
     id: RecordId
     display_name: str
     birth_date: LocalDate
+    birth_date_precision: BirthDatePrecision = "day"
     time_zone: str
     locale: str
     head: int = Field(ge=0, description="The `change_seq` of the newest change.")

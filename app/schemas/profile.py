@@ -9,6 +9,7 @@ from typing_extensions import TypeAliasType
 from app.domain.moments import at_place, local_date
 from app.schemas.auth import Locale
 from app.schemas.base import BodyFault, CodeOf, Distinct, Json, LocalDate, Strict, listed, partial, refuse
+from app.schemas.births import BirthDatePrecision, birth_faults
 from app.schemas.envelope import RecordFields, RecordOut, example_stored
 from app.schemas.records import RecordKind
 
@@ -27,6 +28,7 @@ EXAMPLE_PROFILE: Json = MINIMAL_PROFILE | {
     "recorded_at": "2026-03-29T08:02:19+02:00",
     "performer": "self",
     "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},
+    "birth_date_precision": "day",
     "sex_at_birth": "female",
     "locale": "de-DE",
     "weight": {"value": 68.5, "on": "2026-03-20"},
@@ -63,6 +65,7 @@ class ProfileShape(RecordFields):
     """The members of a profile, without the rules between them."""
 
     birth_date: LocalDate = Field(description="Not after the local day of `occurred_at`.")
+    birth_date_precision: BirthDatePrecision = "day"
     sex_at_birth: SexAtBirth | None = None
     locale: Locale | None = None
     weight: Weight | None = None
@@ -80,7 +83,7 @@ class ProfileFields(ProfileShape):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse(_birth(self))
+        refuse((*birth_faults(self.birth_date, self.birth_date_precision), *_birth(self)))
         return self
 
 

@@ -74,6 +74,7 @@ async def add_patient(transaction: AsyncSession, patient_id: UUID, user_id: UUID
             user_id=user_id,
             display_name=body.display_name,
             birth_date=body.birth_date,
+            birth_date_precision=body.birth_date_precision,
             time_zone=body.time_zone,
             locale=body.locale,
         )

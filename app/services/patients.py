@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.domain.people import BirthDatePrecision
 from app.errors import NotFound
 from app.models import Patient, PatientClock
 
@@ -18,6 +19,7 @@ class PatientSummary:
     id: UUID
     display_name: str
     birth_date: date
+    birth_date_precision: BirthDatePrecision
     time_zone: str
     locale: str
     head: int
@@ -30,6 +32,7 @@ async def read(transaction: AsyncSession, patient_id: UUID) -> PatientSummary:
             Patient.id,
             Patient.display_name,
             Patient.birth_date,
+            Patient.birth_date_precision,
             Patient.time_zone,
             Patient.locale,
             PatientClock.head,
