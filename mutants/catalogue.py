@@ -54,6 +54,7 @@ TAMPERING = "tests/services/test_tampering.py"
 TOGETHER = "tests/postgres/test_group_commit.py"
 HURRIED = "tests/postgres/test_database.py -k group"
 TURNS = "tests/postgres/test_shares.py"
+PLANNED = "tests/routers/test_planned.py"
 REPLICA = "tests/postgres/test_replica.py"
 
 SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
@@ -958,6 +959,28 @@ MUTANTS = (
         " WHEN p_consent <> consent THEN 'consent_changed'",
         "",
         WINDOW + " -k narrowing",
+    ),
+    Mutant("what is planned buries the present", READ_PAGE, "IF p_planned_to < before_at", "IF false", PLANNED),
+    Mutant(
+        "a change of a plan is due without notice",
+        READ_PAGE,
+        "least(parts.planned_at, (SELECT min(c.occurred_at) FROM changes c WHERE c.occurred_at > p_planned_to))",
+        "parts.planned_at",
+        PLANNED,
+    ),
+    Mutant(
+        "a plan that begins is due without notice",
+        TREATMENTS,
+        "min(occurred_at) FILTER (WHERE occurred_at > p_planned_to)",
+        "NULL::timestamptz",
+        PLANNED,
+    ),
+    Mutant(
+        "a known page holds past what is due",
+        RECORDS_SERVICE,
+        "int(named[1]) <= now.timestamp()",
+        "False",
+        PLANNED,
     ),
     Mutant("a draft holds whatever happened since", READ_STEPS, "ELSIF etag = p_draft", "ELSIF p_draft <> ''", REPLICA),
     Mutant("a draft leaves no trail", READ_STEPS, "p_action, p_drafted, 'ok',", "p_action, '{}', 'ok',", REPLICA),

@@ -55,8 +55,9 @@ MILLION = """
 """
 FIRST_TREATMENT = str(UUID(md5(b"5").hexdigest()))
 PAGE = f"""
-    SELECT * FROM read_page_v1({SESSION}, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL, $6, $7, NULL, 50,
-                               NULL, false, NULL, NULL, NULL, NULL)
+    SELECT * FROM read_page_v1({SESSION}, $2, NULL, 'test', $3, $4, $5, NULL, NULL, NULL, NULL, NULL,
+                               CASE WHEN $3::text[] IS NULL THEN now() END, $6, $7, NULL, 50, NULL, false, NULL, NULL,
+                               NULL, NULL)
 """
 READ = f"SELECT * FROM read_record_v1({SESSION}, $2, NULL, 'test', $3, $4, NULL, NULL)"
 WRITE = f"SELECT * FROM write_records_v1({SESSION}, $2, $5, 'test', $3, $4, false, NULL, NULL, NULL, true)"

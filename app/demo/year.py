@@ -115,7 +115,9 @@ def _entry(random: Random, day: date, level: float) -> Json:
 def _migraine(random: Random, day: date) -> tuple[Json, Json]:
     """An attack in two readings: when it was bad, and four hours later."""
     bad = _base(random, day, random.choice((10, 14, 16))) | {
-        "sites": [_site(random, "head_front_right", random.randint(6, 9), ("throbbing",))],
+        "sites": [
+            _site(random, "head_front_right", random.randint(6, 9), ("throbbing",)) | {"radiates_to": ["eye_right"]}
+        ],
         "onset": "gradual",
         "associated_symptoms": [
             {"code": "nausea", "severity": "moderate"},

@@ -7,16 +7,19 @@
 -- A replica cannot write to the audit table: it drafts a page (p_drafting) and returns the ids of its records. The page
 -- is sent only when the primary, called with the etag (p_draft) and the ids (p_drafted) of the draft, responds drafted:
 -- then consent and diary are unchanged and the audit row is written. Else the primary responds with the page itself.
+-- Of what was agreed and of changes of plans it has what begins until p_planned_to (NULL: all), and planned_at is when
+-- the next of them is due: until then the page stays what it is while the diary does not move.
 -- plan_bytes: how much of plans was read for their names and changes, which is what such a page costs.
 -- The steps are in read_steps.sql; what is particular to treatments is in treatments.sql. Over 60 lines because one
 -- query needs its values as plain ones here, and a further step in plpgsql would cost every page its call.
 CREATE OR REPLACE FUNCTION read_page_v1(
     p_session uuid, p_user uuid, p_patient uuid, p_scope text, p_action text, p_kinds text[],
-    p_first_day date, p_last_day date, p_region text, p_character text, p_scale text, p_min_score numeric, p_treatment uuid,
-    p_before_at timestamptz, p_before_id uuid, p_consent text, p_limit integer, p_known_etags text[], p_drafting boolean,
-    p_draft text, p_drafted uuid[], p_request uuid, p_address inet
+    p_first_day date, p_last_day date, p_region text, p_character text, p_scale text, p_min_score numeric,
+    p_treatment uuid, p_planned_to timestamptz, p_before_at timestamptz, p_before_id uuid, p_consent text,
+    p_limit integer, p_known_etags text[], p_drafting boolean, p_draft text, p_drafted uuid[], p_request uuid,
+    p_address inet
 ) RETURNS TABLE (outcome text, etag text, items bytea, last_at timestamptz, last_id uuid, consent text, ids uuid[],
-                 plan_bytes bigint)
+                 plan_bytes bigint, planned_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 -- One plan, whatever the statistics say or do not say yet: along the keyset index, and made once.
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -30,6 +33,8 @@ DECLARE
     -- One upper end: of two the scan would take the keyset, and walk from there down to p_last_day.
     before_at timestamptz := coalesce(p_last_day + interval '2 days', 'infinity');
     before_id uuid := '00000000-0000-0000-0000-000000000000';
+    planned_before_at timestamptz;
+    planned_before_id uuid;
 BEGIN
     IF p_drafting AND NOT pg_is_in_recovery() THEN
         RAISE EXCEPTION 'a primary drafts nothing: what it shows it writes down';
@@ -37,6 +42,12 @@ BEGIN
     IF p_before_at < before_at THEN
         before_at := p_before_at;
         before_id := p_before_id;
+    END IF;
+    planned_before_at := before_at;
+    planned_before_id := before_id;
+    IF p_planned_to < before_at THEN
+        planned_before_at := p_planned_to;
+        planned_before_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
     END IF;
     visit := authorize(p_session, p_user, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
@@ -52,15 +63,19 @@ BEGIN
         RETURN;
     END IF;
     since := greatest(earliest, visit.data_from);
-    parts := page_parts(p_patient, p_kinds);
+    parts := page_parts(p_patient, p_kinds, p_planned_to);
     plan_bytes := parts.plan_bytes;
     -- The aggregates take the rows as they come, in the order of their numbers: nothing between could change it.
+    WITH changes AS MATERIALIZED (
+        SELECT * FROM treatment_changes(p_patient) WHERE parts.changed
+    )
     SELECT coalesce(array_agg(r.record_id) FILTER (WHERE number <= p_limit), '{}'),
            coalesce(string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',')
                     FILTER (WHERE number <= p_limit), ''),
            CASE WHEN count(*) > p_limit THEN max(r.occurred_at) FILTER (WHERE number = p_limit) END,
-           CASE WHEN count(*) > p_limit THEN min(r.id::text) FILTER (WHERE number = p_limit) END
-    INTO ids, items, last_at, last_id
+           CASE WHEN count(*) > p_limit THEN min(r.id::text) FILTER (WHERE number = p_limit) END,
+           least(parts.planned_at, (SELECT min(c.occurred_at) FROM changes c WHERE c.occurred_at > p_planned_to))
+    INTO ids, items, last_at, last_id, planned_at
     FROM (
         SELECT id, record_id, occurred_at, document, note, row_number() OVER () AS number
         FROM (
@@ -69,10 +84,15 @@ BEGIN
                 p_region, p_character, p_scale, p_min_score, p_treatment, p_limit, parts.labels)
             UNION ALL
             SELECT * FROM page_of_agreed(
-                parts.agreed, p_patient, before_at, before_id, earliest, p_first_day, p_last_day, p_kinds, p_limit)
+                parts.agreed, p_patient, planned_before_at, planned_before_id, earliest, p_first_day, p_last_day, p_kinds,
+                p_limit)
             UNION ALL
-            SELECT * FROM page_of_treatment_changes(
-                parts.changed, p_patient, before_at, before_id, since, p_first_day, p_last_day)
+            SELECT id, treatment_id, occurred_at, NULL, document
+            FROM changes
+            WHERE (occurred_at, id) < (planned_before_at, planned_before_id)
+              AND occurred_at >= since
+              AND (p_first_day IS NULL OR local_date >= p_first_day)
+              AND (p_last_day IS NULL OR local_date <= p_last_day)
             ORDER BY occurred_at DESC, id DESC
             LIMIT p_limit + 1
         ) newest

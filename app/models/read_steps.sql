@@ -3,10 +3,12 @@
 -- arguments must be plain values there (ADR 8).
 
 -- Which parts a page of these kinds has: what happened, what was agreed and the changes of plans. `labels` are those of
--- the treatments, where there may be events; `plan_bytes` is how much had to be read for them and the changes. A diary without a plan has no part that follows from plans.
+-- the treatments, where there may be events; `plan_bytes` is how much had to be read for them and the changes;
+-- `planned_at` is when the first of what was agreed begins after p_planned_to. A diary without a plan has no part that
+-- follows from plans.
 CREATE OR REPLACE FUNCTION page_parts(
-    p_patient uuid, p_kinds text[], OUT happened boolean, OUT agreed boolean, OUT changed boolean, OUT labels jsonb,
-    OUT plan_bytes bigint
+    p_patient uuid, p_kinds text[], p_planned_to timestamptz, OUT happened boolean, OUT agreed boolean,
+    OUT changed boolean, OUT labels jsonb, OUT plan_bytes bigint, OUT planned_at timestamptz
 )
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -15,15 +17,14 @@ BEGIN
     happened := p_kinds IS NULL OR p_kinds && kinds_that_hold('moment');
     agreed := p_kinds IS NULL OR p_kinds && (kinds_that_hold('interval') || kinds_that_hold('singleton'));
     changed := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
-    IF p_kinds IS NULL OR 'treatment_event' = ANY (p_kinds) THEN
-        SELECT * INTO found FROM treatment_labels(p_patient);
+    IF p_kinds IS NULL OR 'treatment_event' = ANY (p_kinds) OR changed
+       OR (agreed AND p_planned_to IS NOT NULL) THEN
+        SELECT * INTO found FROM treatment_labels(p_patient, p_planned_to);
         labels := found.labels;
         plan_bytes := found.bytes;
         agreed := agreed AND found.any_agreed;
         changed := changed AND found.any_treatment;
-    ELSIF changed THEN
-        SELECT sum(octet_length(document::text)) INTO plan_bytes
-        FROM records WHERE patient_id = p_patient AND valid_to IS NOT NULL AND NOT deleted;
+        planned_at := found.planned_at;
     END IF;
 END $$;
 

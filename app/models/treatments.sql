@@ -25,13 +25,14 @@ BEGIN
 END $$;
 
 -- What a page needs to know of a diary's plans: the label of each treatment by its id, whether anything is agreed and
--- whether that is a treatment (NULL where nothing is). It reads few records, along an index of their own.
--- (Of SQL and STABLE: PostgreSQL then expands it in place.)
-CREATE OR REPLACE FUNCTION treatment_labels(p_patient uuid)
-RETURNS TABLE (labels jsonb, any_agreed boolean, any_treatment boolean, bytes bigint)
+-- whether that is a treatment (NULL where nothing is), how much was read, and when the first begins after p_planned_to.
+-- It reads few records, along an index of their own. (Of SQL and STABLE: PostgreSQL then expands it in place.)
+CREATE OR REPLACE FUNCTION treatment_labels(p_patient uuid, p_planned_to timestamptz)
+RETURNS TABLE (labels jsonb, any_agreed boolean, any_treatment boolean, bytes bigint, planned_at timestamptz)
 LANGUAGE sql STABLE AS $$
     SELECT jsonb_object_agg(id, treatment_label(document)) FILTER (WHERE kind = 'treatment'), count(*) > 0,
-           bool_or(kind = 'treatment'), sum(octet_length(document::text))
+           bool_or(kind = 'treatment'), sum(octet_length(document::text)),
+           min(occurred_at) FILTER (WHERE occurred_at > p_planned_to)
     FROM records WHERE patient_id = p_patient AND valid_to IS NOT NULL AND NOT deleted
 $$;
 
@@ -94,18 +95,3 @@ BEGIN
                'regimen', regimen, 'previous', CASE WHEN change <> 'started' THEN previous END))
     FROM identified JOIN plans ON plans.id = identified.id;
 END $$;
-
--- Of a page, the changes of plans: all that are in its range, since a plan has few; see page_of_moments().
-CREATE OR REPLACE FUNCTION page_of_treatment_changes(
-    p_wanted boolean, p_patient uuid, p_before_at timestamptz, p_before_id uuid, p_since timestamptz, p_first_day date,
-    p_last_day date
-) RETURNS TABLE (id uuid, record_id uuid, occurred_at timestamptz, note text, document json)
-LANGUAGE sql STABLE AS $$
-    SELECT id, treatment_id, occurred_at, NULL::text, document
-    FROM treatment_changes(p_patient)
-    WHERE p_wanted
-      AND (occurred_at, id) < (p_before_at, p_before_id)
-      AND occurred_at >= p_since
-      AND (p_first_day IS NULL OR local_date >= p_first_day)
-      AND (p_last_day IS NULL OR local_date <= p_last_day)
-$$;

@@ -37,9 +37,13 @@ async def read_timeline(
     """What the caller may see of the diary, told apart by `kind`; 304 while the diary has not moved.
 
     Beside each treatment event stands the name of its treatment. A `treatment_change` is no record of its own: it
-    follows from a plan, at the instant from which it applies, also where that is still to come.
+    follows from a plan, at the instant from which it applies. Without `to` the timeline ends now: plans that begin
+    later, and changes that are still to come, are on it as far as a `to` reaches.
     """
     check_order(from_, to)
     filters = Filters(tuple(kinds.split(",")) if kinds else None, from_, to)
     known = etags.known(if_none_match)
-    return answers.page(await record_store.read_page(diary, "timeline.read", None, filters, limit, cursor, known))
+    planned_to = diary.database.clock.now() if to is None else None
+    return answers.page(
+        await record_store.read_page(diary, "timeline.read", None, filters, limit, cursor, known, planned_to)
+    )

@@ -1,6 +1,7 @@
 """Records of any kind: everything that is written to a diary or read from it goes through these few calls."""
 
 import json
+import re
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -27,9 +28,9 @@ WRITE_IMPORTS = Function("write_imports_v1", WRITE_RECORDS.parameters, key="pati
 READ_PAGE = Function(
     "read_page_v1",
     "session uuid, user uuid, patient uuid, scope text, action text, kinds text[], first_day date, last_day date,"
-    " region text, character text, scale text, min_score numeric, treatment uuid, before_at timestamptz,"
-    " before_id uuid, consent text, limit integer, known_etags text[], drafting boolean, draft text, drafted uuid[],"
-    " request uuid, address inet",
+    " region text, character text, scale text, min_score numeric, treatment uuid, planned_to timestamptz,"
+    " before_at timestamptz, before_id uuid, consent text, limit integer, known_etags text[], drafting boolean,"
+    " draft text, drafted uuid[], request uuid, address inet",
 )
 READ_RECORD = Function(
     "read_record_v1",
@@ -40,6 +41,7 @@ READ_VERSIONS = Function(
     "session uuid, user uuid, patient uuid, scope text, action text, kind text, id uuid, before_version integer,"
     " consent text, limit integer, request uuid, address inet",
 )
+UNTIL = re.compile(r"u([0-9]{1,12})")  # in an ETag: the second from which its page has more on it
 ABSENCES: dict[str, type[Problem]] = {"missing": NotFound, "gone": Gone, "consent_changed": ConsentChanged}
 
 
@@ -181,8 +183,12 @@ async def read_page(
     limit: int,
     cursor: str | None = None,
     known_etags: tuple[str, ...] = (),
+    planned_to: datetime | None = None,
 ) -> RenderedPage:
-    """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state."""
+    """One page, newest first, of the records that fit; without items if one of `known_etags` still names this state.
+
+    Of what is agreed and of changes of plans it has what begins until `planned_to`, which is now; None: all there is.
+    """
     purpose = f"{action} {diary.patient_id} {diary.caller.user_id} {filters}"
     before_at, before_id, consent = _open(diary.cursors, purpose, cursor)
     sought = {
@@ -194,6 +200,7 @@ async def read_page(
         "scale": filters.scale,
         "min_score": filters.min_score,
         "treatment": filters.treatment_id,
+        "planned_to": planned_to,
         "before_at": before_at,
         "before_id": before_id,
         "consent": consent,
@@ -201,19 +208,39 @@ async def read_page(
     }
     asked = {**diary.asked(action), "scope": scope, **sought}
     with costs.stopped_counts(diary.charge):
-        row = await _page(diary, asked, tuple(tag.partition(".")[0] for tag in known_etags), alone=filters.sparse)
+        row = await _page(diary, asked, _states(known_etags, planned_to), alone=filters.sparse)
     _refuse_read(row["outcome"])
     diary.charge((row["plan_bytes"] or 0) // costs.PLAN_BYTES)
     if filters.passing and row["items"] is not None:
         diary.charge(_head(row["etag"]) // costs.PASSED)
     last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]), row["consent"])
     page = RenderedPage(row["etag"], row["items"], diary.cursors.seal(purpose, last) if last else None)
+    if planned_to is not None:
+        return _until(page, row["planned_at"], known_etags)
     return page if filters.to is None else _of_past_days(page, known_etags)
 
 
 def _head(etag: str) -> int:
     """How many changes the diary has, of its ETag."""
     return int(etag.split("-")[1])
+
+
+def _states(etags: tuple[str, ...], now: datetime | None) -> tuple[str, ...]:
+    """The states of the diary that the ETags name, but for those of pages that something planned belongs on by now."""
+    parts = [etag.partition(".") for etag in etags]
+    return tuple(state for state, _, until in parts if not _is_over(until, now))
+
+
+def _is_over(until: str, now: datetime | None) -> bool:
+    named = UNTIL.fullmatch(until)
+    return named is not None and now is not None and int(named[1]) <= now.timestamp()
+
+
+def _until(page: RenderedPage, planned_at: datetime | None, known_etags: tuple[str, ...]) -> RenderedPage:
+    """The page with an ETag that holds until something planned is due, and where nothing is, while nothing moves."""
+    if page.items is None:
+        return replace(page, etag=next((tag for tag in known_etags if tag.startswith(f"{page.etag}.")), page.etag))
+    return page if planned_at is None else replace(page, etag=f"{page.etag}.u{int(planned_at.timestamp())}")
 
 
 def _of_past_days(page: RenderedPage, known_etags: tuple[str, ...]) -> RenderedPage:

@@ -41,9 +41,9 @@ TITLES: Mapping[str, str] = {
 }
 ENGLISH = "en"
 _TITLE = "vocabularies"  # the `list` of translations.csv that holds the titles
-_DISPLAY = "display_"
+_DISPLAY, _SYNONYMS = "display_", "synonyms_"
 _NUMBERS = frozenset({"min", "max", "step", "min_age_years", "max_age_years", "mme_factor"})
-_LISTS = frozenset({"performers", "measures", "classes", "used_by", "atc", "synonyms_en", "synonyms_de"})
+_LISTS = frozenset({"performers", "measures", "classes", "used_by", "atc"})
 _VERIFIED = frozenset({"yes", "snomed"})
 
 Words = Mapping[str, str]  # a display text for each code
@@ -176,7 +176,7 @@ def _item(row: Mapping[str, str], displays: Words) -> Item:
 
 def _cell(column: str, cell: str) -> object:
     """A cell as JSON holds it; codes of other systems stay text, for a double cannot hold them all."""
-    if column in _LISTS:
+    if column in _LISTS or column.startswith(_SYNONYMS):
         return cell.split("|") if cell else []
     if not cell:
         return None

@@ -35,17 +35,17 @@ SQL = {
     "read_changes_v1.sql": "aa9ada38ae0d27d7fb6cccad2a81c1106c5806df46696cd1f22f0e1681ed86ce",
     "read_course_v1.sql": "3a45928dfb3181d158d30b5077a265b99f5af910897694d67918869cf76ea256",
     "read_heads_v1.sql": "82fcafbd7be20da042d7d36caab0a6af936903b94221351bb72f46937d5b691e",
-    "read_page_v1.sql": "4d86682120a016779b04c2834a710e20ddc0a20001627fbd38d410d7c3cf404e",
+    "read_page_v1.sql": "5593be776c34c491471059d73011f53c9356c408058d65f3e9af3c331a07c44e",
     "read_panel_v1.sql": "2cf5d170825d84052a3a30d60eaab67b96ada2eb736dd8356035934da73fabd7",
     "read_record_v1.sql": "90e88f5a69770831e086515bfbe5518ca14b7b12dc4c02ecfa176c18a17bac91",
-    "read_steps.sql": "76c87191450a0591abf1291614d2e40298c454e12d287d5381b9027b6515c0b6",
+    "read_steps.sql": "91463e451367d394de4f74e55e95005301541304f50a6e34b572d9551deb5fcc",
     "read_versions_v1.sql": "2a4abaab41fec7344272eafb61893acd993c7356792581a5d834e9c8ec0d0fb3",
     "redeem_share_code_v1.sql": "adc81108a0dce03f4baee85fc8c77ac20775fb9b32d4f505eaee61ea5201215d",
     "revoke_sessions_v1.sql": "63bbb455030170898e227bb1fb12f05ddacad129fee0ae5393e2dacdc895d3eb",
     "seal_audit_v1.sql": "14716b0653447a464bf981f2f5723c613218a7a3e17679078537571bcd3b56b9",
     "session_account_v1.sql": "842f89bef1f188a6b2aba1c4878cb31987e7b8cd4618aa2dcb8700650d6d7c67",
     "settle_audit_v1.sql": "21d9582f2f6fbd479d01c3db57131a819e6524684d3fbb935ddfc0b9db19f15f",
-    "treatments.sql": "12b76c6daf45d77685d48abee1ac3d5978aff2f84d5263fa0e433d68b9157b5e",
+    "treatments.sql": "298520886a8d137b83029716b36809d5a0186a091de59a5fe4272d3847a23003",
     "verify_diary_v1.sql": "d49d0ac1c599e2262443fd05385fc5ad432f7577e05683ff5d448dfb8e9dc15d",
     "views.sql": "6893a1fb2ebf103d571e5f7e7c5ef0f73f46e71eed80f9521df9d250872537d0",
     "write_imports_v1.sql": "d3adbedc0c1a265e143b9a44567421d0b4d8f3343c1bd70e6173914584953d08",
@@ -195,8 +195,6 @@ def upgrade() -> None:
         sa.Column("duration_minutes", sa.Integer(), nullable=True),
         sa.Column("treatment_id", sa.Uuid(), nullable=True),
         sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("source_system", sa.Text(), nullable=True),
-        sa.Column("source_record_id", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "deleted OR (kind = 'treatment_event') = (treatment_id IS NOT NULL)", name=op.f("ck_records_treatment_id")
         ),
@@ -210,7 +208,6 @@ def upgrade() -> None:
         sa.CheckConstraint("duration_minutes BETWEEN 0 AND 525600", name=op.f("ck_records_duration_minutes")),
         sa.CheckConstraint("length(note) <= 4000 AND NOT (deleted AND note IS NOT NULL)", name=op.f("ck_records_note")),
         sa.CheckConstraint("octet_length(content_hash) = 32", name=op.f("ck_records_content_hash")),
-        sa.CheckConstraint("source_record_id IS NULL OR source_system IS NOT NULL", name=op.f("ck_records_source")),
         sa.CheckConstraint("utc_offset BETWEEN -840 AND 840", name=op.f("ck_records_utc_offset")),
         sa.CheckConstraint("version >= 1 AND change_seq >= 1", name=op.f("ck_records_version")),
         sa.PrimaryKeyConstraint("patient_id", "id", name=op.f("pk_records")),
@@ -229,13 +226,6 @@ def upgrade() -> None:
         ["patient_id", sa.literal_column("occurred_at DESC"), sa.literal_column("id DESC")],
         unique=False,
         postgresql_where=sa.text("NOT deleted"),
-    )
-    op.create_index(
-        "uq_records_source",
-        "records",
-        ["patient_id", "kind", "source_system", "source_record_id"],
-        unique=True,
-        postgresql_where=sa.text("source_record_id IS NOT NULL"),
     )
     op.create_table(
         "sign_in_delays",
@@ -294,14 +284,10 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("display_name", sa.Text(), nullable=False),
         sa.Column("birth_date", sa.Date(), nullable=False),
-        sa.Column("birth_date_precision", sa.Text(), server_default=sa.text("'day'"), nullable=False),
         sa.Column("time_zone", sa.Text(), nullable=False),
         sa.Column("locale", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "birth_date_precision IN ('day', 'month', 'year')", name=op.f("ck_patients_birth_date_precision")
-        ),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_patients_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_patients")),
         sa.UniqueConstraint("user_id", name=op.f("uq_patients_user_id")),
