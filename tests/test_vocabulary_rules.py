@@ -113,9 +113,11 @@ def test_every_row_names_its_source(name: str) -> None:
 
 
 def test_a_code_of_another_system_is_verified_or_says_what_is_missing() -> None:
-    rows = [(name, row) for name in ("body_regions", "pain_characters", "ingredients") for row in ROWS[name]]
-    for name, row in rows:
-        foreign = row.get("snomed_ct") or row.get("rxnorm")
+    known = {name: {"snomed_ct", "rxnorm"} & set(rows[0]) for name, rows in ROWS.items()}
+    listed = [(name, row) for name, columns in known.items() if columns for row in ROWS[name]]
+    assert len(listed) > 200
+    for name, row in listed:
+        foreign = name == "opioids_mme_cdc_2022" or any(row[column] for column in known[name])
         assert bool(row["verified"]) == bool(foreign), (name, row["code"])
 
 
@@ -133,6 +135,12 @@ def test_no_two_codes_are_shown_alike(name: str) -> None:
     for language, words in vocabulary.words.items():
         shown = Counter(words[code].casefold() for code in vocabulary.codes)
         assert [text for text, count in shown.items() if count > 1] == [], language
+
+
+def test_a_list_has_english_words_and_leaves_the_others_to_the_translations() -> None:
+    for name in vocabularies.names():
+        columns = vocabularies.load(name).columns
+        assert [column for column in columns if column.startswith("display_")] == ["display_en"], name
 
 
 def test_every_list_and_its_title_has_words_in_every_language() -> None:
