@@ -331,21 +331,27 @@ async def test_not_even_a_superuser_changes_or_removes_a_row(ada: Phone, superus
             await superuser.execute(statement)
 
 
+# An open transaction, and one that is prepared: it belongs to nobody, and may stay for as long as it likes.
+@pytest.mark.parametrize(
+    ("leaves", "commits"),
+    [("SELECT", "COMMIT"), ("PREPARE TRANSACTION 'it'", "COMMIT PREPARED 'it'")],
+    ids=["open", "prepared"],
+)
 async def test_nobody_waits_while_sealing_waits_for_somebody_who_has_written(
-    ada: Phone, superuser: Connection, owner_url: str
+    ada: Phone, superuser: Connection, owner_url: str, leaves: str, commits: str
 ) -> None:
     slow, sealing = await asyncpg.connect(owner_url), await asyncpg.connect(owner_url)
-    request_id = uuid4()
-    transaction = slow.transaction()
-    await transaction.start()
+    request_id, name = uuid4(), f"'{uuid4()}'"
+    await slow.execute("BEGIN")
     opened = f"SELECT open_diary_v1({SESSION}, $2, NULL, 'test.slow', $3, NULL)"
     await slow.execute(opened, UUID(ada.session_id), UUID(ada.patient_id), request_id)
+    await slow.execute(leaves.replace("'it'", name))
     newer = await ada.get("/timeline")
     sealed = asyncio.create_task(sealing.fetch(SEAL))
     # A lock that these waited for would be held until the commit below.
     assert [answer.status_code for answer in (await ada.log(), await ada.get("/timeline"))] == [201, 200]
     assert await sealed == []  # what is newer may not be sealed before what has the smaller number
-    await transaction.commit()
+    await slow.execute(commits.replace("'it'", name))
     number = await seal(superuser, newer)
     held = "SELECT to_id >= (SELECT id FROM audit_events WHERE request_id = $1) FROM audit_segments WHERE number = $2"
     assert await superuser.fetchval(held, request_id, number)
