@@ -142,6 +142,23 @@ async def test_a_digest_reads_as_much_of_a_long_diary_as_of_a_short_one(
     assert max(rows for *_, rows in read) <= 2_000
 
 
+async def test_sealing_changes_and_verifying_seals_read_as_much_of_a_long_diary_as_of_a_short_one(
+    ada: Phone, superuser: Connection, owner_url: str, inside: tuple[Connection, list[str]]
+) -> None:
+    connection, seen = inside
+    patient, read = UUID(ada.patient_id), []
+    for length in (2_000, 20_000):
+        await superuser.execute("DELETE FROM records WHERE patient_id = $1", patient)
+        await fill(owner_url, patient, length)
+        seen.clear()
+        row = await connection.fetchrow("SELECT * FROM changes_digest('', $1, 1000, 1020)", patient)
+        assert row is not None
+        assert row["last_seq"] == 1020
+        await asyncio.sleep(0)
+        read.append(_rows_read(seen))
+    assert read == [20, 20]
+
+
 def _rows_read(plans: list[str]) -> int:
     """How many rows of `records` these plans read, those that a filter then removed as well."""
     nodes = [node for plan in plans for node in nodes_of(json.loads(plan.partition("plan:")[2])["Plan"])]
