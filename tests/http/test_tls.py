@@ -65,9 +65,8 @@ async def test_a_renewed_certificate_is_taken_up_and_a_bad_one_is_not(
 
 
 def worker_of(parent: int) -> int:
-    """A worker process; multiprocessing has a helper of its own beside them."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text())
+    """A worker process."""
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
 
 
 async def test_without_a_certificate_sighup_ends_nothing(settings: Settings, tmp_path: Path) -> None:
