@@ -25,6 +25,7 @@ from app.security.client_address import network
 
 API = "/v1/"  # the rest is for operators: counted apart, so that no client uses up what they need
 WINDOW_SECONDS = 10
+MOST_WINDOWS = 6  # for which somebody waits, whatever the calls cost that were under way at once
 REFUSAL_SECONDS = 1.0  # until a refusal leaves: who repeats at once costs one request a second and connection
 BYTES_OF_A_REQUEST = 16 * 1024  # a body counts as one request more for each
 BYTES_OF_AN_ANSWER = 128 * 1024  # and an answer for each of these
@@ -57,21 +58,34 @@ class Windows:
         self._key = memory[:KEY_BYTES]
         self._cells = memoryview(memory)[KEY_BYTES:].cast("Q")
 
-    def count(self, client: bytes, quota: int, weight: int = 1) -> Standing:
-        """Counts a request, unless the client has sent as many as its quota in this window.
+    def count(self, client: bytes, quota: int) -> Standing:
+        """Counts a request, unless the client has sent as many as its quota in this window, or still owes as many."""
+        cell, now = self._cell(client), self._now()
+        begun, sent = self._window(cell, quota, now)
+        if sent >= quota:
+            return Standing(False, 0, -((now - begun - sent // quota * _WINDOW) // 1000))
+        self._cells[cell] = begun * COUNTS + sent + 1
+        return Standing(True, quota - sent - 1, -((now - begun - _WINDOW) // 1000))
 
-        One that weighs more may go beyond the quota; those after it wait.
-        """
+    def charge(self, client: bytes, quota: int, requests: int) -> None:
+        """Counts so many requests more. What goes beyond the quota is owed to the windows after, a minute at most."""
         cell = self._cell(client)
-        now = self.clock() // 1_000_000
+        begun, sent = self._window(cell, quota, self._now())
+        self._cells[cell] = begun * COUNTS + min(sent + requests, quota * MOST_WINDOWS, COUNTS - 1)
+
+    def _now(self) -> int:
+        return self.clock() // 1_000_000
+
+    def _window(self, cell: int, quota: int, now: int) -> tuple[int, int]:
+        """When the client's window began and what counts in it: at first, what it owes of those before."""
         begun, sent = divmod(self._cells[cell], COUNTS)
-        if abs(now - begun) >= _WINDOW:  # another worker's window may have begun since we looked at the clock
-            begun, sent = now, 0
-        allowed = sent < quota
-        if allowed:
-            sent = min(sent + weight, COUNTS - 1)
-            self._cells[cell] = begun * COUNTS + sent
-        return Standing(allowed, max(0, quota - sent), -((now - begun - _WINDOW) // 1000))
+        if abs(now - begun) < _WINDOW:  # another worker's window may have begun since we looked at the clock
+            return begun, sent
+        if sent <= quota or now < begun:
+            return now, 0
+        passed = min((now - begun) // _WINDOW, MOST_WINDOWS)
+        owed = max(0, sent - quota * passed)
+        return (begun + passed * _WINDOW, owed) if owed else (now, 0)
 
     def _cell(self, client: bytes) -> int:
         """The index of the client's window. The key keeps others from choosing whose set they share."""
@@ -163,7 +177,7 @@ def charge(windows: Windows, charged: "list[tuple[bytes, Policy]]", requests: in
     """Counts a call as so many requests more than the one that it came as: what they would cost, it does."""
     if requests > 0:
         for client, policy in charged:
-            windows.count(client, policy.quota, requests)
+            windows.charge(client, policy.quota, requests)
 
 
 class Policy:

@@ -1,7 +1,8 @@
 """What a call counts as in the rate limits, beyond the one request that it is: what it costs (docs/costs.md).
 
-Each is how many of something cost as much as one request may. What was done is counted when it is known: whoever goes
-beyond the limit by it waits all the longer. Bytes, sent and answered, are counted at the edge.
+Each is how many of something cost as much as one request may. What was done is counted when it is known, so a call may
+go beyond the limit. That is owed: the next one is refused until it is paid off, with an allowance for each window of
+ten seconds, in a minute at most whatever was under way at once. Bytes, sent and answered, are counted at the edge.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 
 from app.errors import Unavailable
 
-PLAN_BYTES = 8 * 1024  # of all plans of a diary, whose names and changes stand on a page of the timeline
+PLAN_BYTES = 8 * 1024  # of all plans of a diary, whose changes stand on a page of the timeline
+NAMED_BYTES = 96 * 1024  # of the same where their names alone stand beside events
 MERGED_BYTES = 16 * 1024  # of a record that is patched
 STOPPED = 900  # a call that the database ended, as it took too long
 PASSED = 3_000  # records that a filter may have had to pass over

@@ -114,6 +114,11 @@ class Filters:
         return rare or any((self.region, self.character, self.scale, self.treatment_id))
 
     @property
+    def planned(self) -> bool:
+        """Whether the changes of plans are among them."""
+        return self.kinds is None or "treatment_change" in self.kinds
+
+    @property
     def passing(self) -> bool:
         """Whether they may be passed among all that happened, of which there is most."""
         return self.sparse and (self.kinds is None or any(_happens(kind) for kind in self.kinds))
@@ -210,7 +215,7 @@ async def read_page(
     with costs.stopped_counts(diary.charge):
         row = await _page(diary, asked, _states(known_etags, planned_to), alone=filters.sparse)
     _refuse_read(row["outcome"])
-    diary.charge((row["plan_bytes"] or 0) // costs.PLAN_BYTES)
+    diary.charge((row["plan_bytes"] or 0) // (costs.PLAN_BYTES if filters.planned else costs.NAMED_BYTES))
     if filters.passing and row["items"] is not None:
         diary.charge(_head(row["etag"]) // costs.PASSED)
     last = row["last_id"] and (row["last_at"].isoformat(), str(row["last_id"]), row["consent"])

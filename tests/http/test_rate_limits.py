@@ -80,6 +80,29 @@ def test_asking_too_often_does_not_make_the_wait_longer(windows: Windows, clock:
     assert windows.count(b"ada", 1).allowed
 
 
+def test_what_calls_cost_beyond_the_quota_is_owed_to_the_windows_after(windows: Windows, clock: Clock) -> None:
+    assert windows.count(b"ada", 10).allowed
+    windows.charge(b"ada", 10, 24)
+    assert windows.count(b"ada", 10) == Standing(False, 0, 20)
+    clock.move(12)
+    assert windows.count(b"ada", 10) == Standing(False, 0, 8)
+    clock.move(8)
+    assert windows.count(b"ada", 10) == Standing(True, 4, 10)
+    clock.move(10)
+    assert windows.count(b"ada", 10) == Standing(True, 9, 10)
+
+
+def test_nobody_owes_more_than_a_minute(windows: Windows, clock: Clock) -> None:
+    for _ in range(64):
+        windows.charge(b"ada", 10, 9)
+    assert windows.count(b"ada", 10) == Standing(False, 0, 60)
+    clock.move(25)
+    windows.charge(b"ada", 10, 1000)
+    assert windows.count(b"ada", 10) == Standing(False, 0, 55)
+    clock.move(55)
+    assert windows.count(b"ada", 10) == Standing(True, 9, 10)
+
+
 def test_one_client_does_not_use_up_what_another_may_send(windows: Windows) -> None:
     for client in range(1000):
         assert windows.count(b"%d" % client, 1) == Standing(True, 0, 10)
@@ -321,14 +344,17 @@ async def test_a_page_counts_as_the_plans_that_it_read(
     settings: Settings, clock: Clock, ada: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs, "PLAN_BYTES", 500)
+    monkeypatch.setattr(costs, "NAMED_BYTES", 1500)
     async with generous(settings, clock, ada) as (app, phone):
         assert await counted(app, phone, "GET", f"{phone.diary}/timeline") == (200, 1)
         for _ in range(6):
             assert (await phone.post("/treatments", treatment("08:00"))).status_code == 201
-        for path in ("timeline", "timeline?kinds=treatment_change", "treatment-events"):
-            status, requests = await counted(app, phone, "GET", f"{phone.diary}/{path}")
-            assert status == 200
-            assert 6 < requests < 18, path  # of 500 to 1500 bytes each
+        whole = await counted(app, phone, "GET", f"{phone.diary}/timeline")
+        assert 6 < whole[1] < 18  # of 500 to 1500 bytes each
+        assert await counted(app, phone, "GET", f"{phone.diary}/timeline?kinds=treatment_change") == whole
+        status, names = await counted(app, phone, "GET", f"{phone.diary}/treatment-events")
+        assert status == 200
+        assert names in (1 + (whole[1] - 1) // 3, 2 + (whole[1] - 1) // 3)  # and a request for what it may have passed
         assert await counted(app, phone, "GET", f"{phone.diary}/entries") == (200, 1)
 
 
