@@ -24,6 +24,7 @@ Send = Callable[..., Awaitable[Rows]]  # takes a statement and its arguments
 FULL = 32  # the cost of what goes together: each waits until all are done
 MOST_WAITING = 2000
 MOST_TOGETHER = 4  # calls of one account in a group: others wait for all of them
+MOST_REST_SECONDS = 0.5
 SUSPECTED_SECONDS = 0.02  # as which each of a group counts that took too long, until it is known whose fault it was
 BUSY = "busy"
 
@@ -161,7 +162,7 @@ class GroupCommit:
         task.add_done_callback(self._tasks.discard)
 
     async def _make(self, calls: list[Pending]) -> None:
-        alone = calls[0].alone
+        alone, since = calls[0].alone, asyncio.get_running_loop().time()
         try:
             for call, rows in zip(calls, await self._ask(calls), strict=True):
                 self._settle(call, rows)
@@ -170,10 +171,26 @@ class GroupCommit:
         finally:
             self._keys.difference_update(call.key for call in calls)
             if alone:
-                self._turns.back(calls[0])
+                self._end_turn(calls[0], asyncio.get_running_loop().time() - since)
             else:
                 self._grouped = False
             self._leave()
+
+    def _end_turn(self, call: Pending, took: float) -> None:
+        """Frees its connection. Of an account that reads without a pause the next leaves after as long again.
+
+        So it has half of a processor's time, whatever it asks for and over however many connections; whoever else comes
+        meets a processor that is free half of the time. Whoever waits for one answer before the next call never rests.
+        """
+        if call.key is not None or not self._turns.followed(call):
+            self._turns.back(call)
+            return
+        self._turns.rest(call)
+        asyncio.get_running_loop().call_later(min(took, MOST_REST_SECONDS), self._rested, call)
+
+    def _rested(self, call: Pending) -> None:
+        self._turns.rested(call)
+        self._leave()
 
     async def _ask(self, calls: list[Pending]) -> list[Rows]:
         """The rows of each call; notes how long each took."""

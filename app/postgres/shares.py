@@ -146,8 +146,22 @@ class Turns:
 
     def back(self, call: Pending) -> None:
         """Its connection is free again."""
+        self.rest(call)
+        self.rested(call)
+
+    def rest(self, call: Pending) -> None:
+        """The same, but its account has no turn before it has rested."""
         self._free += 1
-        self._free_for_slow += self._under_way.pop(_owner(call))
+        self._free_for_slow += self._under_way[_owner(call)]
+        self._under_way[_owner(call)] = False
+
+    def rested(self, call: Pending) -> None:
+        """Its account may have another turn."""
+        del self._under_way[_owner(call)]
+
+    def followed(self, call: Pending) -> bool:
+        """Whether others of its account wait already."""
+        return _owner(call) in self._queues
 
     def late(self, latest: float) -> list[Pending]:
         """Takes out those who have waited since then or longer."""

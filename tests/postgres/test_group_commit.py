@@ -333,6 +333,14 @@ async def test_an_account_has_one_call_alone_at_a_time_and_a_part_of_each_group(
     assert sorted(await kept(wire)) == [*numbers, 10, 11, 20]
 
 
+async def test_an_account_that_reads_without_a_pause_rests_as_long_as_it_read(wire: Wire) -> None:
+    loop = asyncio.get_running_loop()
+    group = GroupCommit(wire.send, 4, PATIENCE)
+    begun = loop.time()
+    await asyncio.gather(*(group.call(TAKE(seconds=LONG), account="ada", alone=True) for _ in range(3)))
+    assert loop.time() - begun >= 5 * LONG  # three calls and two pauses
+
+
 async def test_whoever_sends_more_than_can_wait_is_refused_and_nobody_else(wire: Wire) -> None:
     group = GroupCommit(wire.send, 4, PATIENCE)
     wire.gate.clear()

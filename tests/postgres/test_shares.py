@@ -112,6 +112,23 @@ async def test_each_account_has_its_turn_however_many_calls_another_has() -> Non
     assert served == ["ada", "bob", "eve", "ada", "ada"]
 
 
+async def test_an_account_that_rests_has_no_turn_and_holds_no_connection() -> None:
+    turns = Turns(1, Weights(Clock()))
+    for account in ("ada", "ada", "bob"):
+        turns.add(pending(account))
+    [first] = turns.leave(anybody)
+    assert turns.followed(first)
+    turns.rest(first)
+    [second] = turns.leave(anybody)
+    assert second.account == "bob"
+    turns.back(second)
+    assert list(turns.leave(anybody)) == []
+    turns.rested(first)
+    [third] = turns.leave(anybody)
+    assert third.account == "ada"
+    assert not turns.followed(third)
+
+
 async def test_what_may_not_leave_yet_holds_up_no_other_of_its_account() -> None:
     turns = Turns(1, Weights(Clock()))
     waits, goes = pending("ada", WRITE), pending("ada")
