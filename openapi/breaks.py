@@ -5,6 +5,7 @@ what it does not know (docs/integrate.md): new members of an answer, new codes a
 break nothing. Bounds of answers are not compared.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 METHODS = ("get", "put", "post", "delete", "patch")
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems")
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
+WORDS = re.compile(r"\(\w+(?:\|\w+)*\)")  # of a pattern: those that it lets choose from
 EXACT = ("pattern", "format", "multipleOf", "uniqueItems")
 
 Node = dict[str, Any]
@@ -182,9 +184,17 @@ def _narrower(place: str, old: Node, new: Node) -> Iterator[str]:
 def _tightened(key: str, old: Any, new: Any) -> bool:
     if new is None or new is False or new == old:
         return False
+    if key == "pattern" and old is not None:
+        return not _more_words(old, new)
     if old is None or key in EXACT:
         return True
     return bool(new > old if key in LOWER else new < old)
+
+
+def _more_words(old: str, new: str) -> bool:
+    """Whether a pattern is the old one with more words to choose from, as that of kinds is with another kind."""
+    chosen = [[set(words[1:-1].split("|")) for words in WORDS.findall(pattern)] for pattern in (old, new)]
+    return WORDS.sub("()", old) == WORDS.sub("()", new) and all(map(set.issubset, *chosen))
 
 
 def _looser(place: str, old: Node, new: Node) -> Iterator[str]:

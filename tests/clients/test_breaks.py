@@ -55,6 +55,12 @@ def parameters(*names: str) -> list[Any]:
     return [one for one in at(RELEASED, (*LIST, "parameters")) if one["name"] not in names]
 
 
+TIMELINE = ("paths", "/v1/patients/{patient_id}/timeline", "get", "parameters")
+KINDS = next(n for n, one in enumerate(at(RELEASED, TIMELINE)) if one["name"] == "kinds")
+PATTERN = (*TIMELINE, KINDS, "schema", "pattern")
+TAKEN = at(RELEASED, PATTERN)
+NARROWER = "read_timeline: query kinds: pattern is narrower now"
+
 NEEDED = {"name": "unit", "in": "query", "required": True, "schema": {"type": "string"}}
 LATER = {"kind": {"type": "string", "const": "x"}, "id": {"type": "string", "format": "uuid"}}
 OPTIONAL = NEEDED | {"required": False}
@@ -73,6 +79,9 @@ BREAKS = [
     ((*SCHEMAS, "EntryMode", CODES), ["recall"], "EntryMode as sent: momentary is not taken any more"),
     ((*SCORE, "maximum"), 10, "Score as sent/value: maximum is narrower now"),
     ((*SCORE, "minimum"), 1, "Score as sent/value: minimum is narrower now"),
+    (PATTERN, TAKEN.replace("entry|", ""), NARROWER),
+    (PATTERN, TAKEN.replace("entry|", "entries|"), NARROWER),
+    (PATTERN, TAKEN.replace(")*$", ")?$"), NARROWER),
     ((*SCORE, "multipleOf"), 2, "Score as sent/value: multipleOf is narrower now"),
     ((*SCORE, "enum"), [1, 2], "Score as sent/value: any value is not taken any more"),
     ((*SCORE, "type"), "string", "Score as sent/value: integer is not taken any more"),
@@ -99,6 +108,7 @@ ADDITIONS = [
     ((*LIST, "parameters"), [*parameters(), OPTIONAL]),
     ((*LIST, "responses", "418"), {"description": "I am a teapot"}),
     ((*SCORE, "maximum"), 1000),
+    (PATTERN, TAKEN.replace("entry|", "entry|aim|")),
     ((*NOTES, "anyOf", 2), {"type": "integer"}),
     ((*SCHEMAS, "EntryMode", CODES, 5), "guessed"),
     ((*SCHEMAS, "EntryIn", "properties", "weather"), {"type": "string"}),
