@@ -195,6 +195,8 @@ def upgrade() -> None:
         sa.Column("duration_minutes", sa.Integer(), nullable=True),
         sa.Column("treatment_id", sa.Uuid(), nullable=True),
         sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("source_system", sa.Text(), nullable=True),
+        sa.Column("source_record_id", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "deleted OR (kind = 'treatment_event') = (treatment_id IS NOT NULL)", name=op.f("ck_records_treatment_id")
         ),
@@ -208,6 +210,7 @@ def upgrade() -> None:
         sa.CheckConstraint("duration_minutes BETWEEN 0 AND 525600", name=op.f("ck_records_duration_minutes")),
         sa.CheckConstraint("length(note) <= 4000 AND NOT (deleted AND note IS NOT NULL)", name=op.f("ck_records_note")),
         sa.CheckConstraint("octet_length(content_hash) = 32", name=op.f("ck_records_content_hash")),
+        sa.CheckConstraint("source_record_id IS NULL OR source_system IS NOT NULL", name=op.f("ck_records_source")),
         sa.CheckConstraint("utc_offset BETWEEN -840 AND 840", name=op.f("ck_records_utc_offset")),
         sa.CheckConstraint("version >= 1 AND change_seq >= 1", name=op.f("ck_records_version")),
         sa.PrimaryKeyConstraint("patient_id", "id", name=op.f("pk_records")),
@@ -226,6 +229,13 @@ def upgrade() -> None:
         ["patient_id", sa.literal_column("occurred_at DESC"), sa.literal_column("id DESC")],
         unique=False,
         postgresql_where=sa.text("NOT deleted"),
+    )
+    op.create_index(
+        "uq_records_source",
+        "records",
+        ["patient_id", "kind", "source_system", "source_record_id"],
+        unique=True,
+        postgresql_where=sa.text("source_record_id IS NOT NULL"),
     )
     op.create_table(
         "sign_in_delays",
@@ -284,10 +294,14 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("display_name", sa.Text(), nullable=False),
         sa.Column("birth_date", sa.Date(), nullable=False),
+        sa.Column("birth_date_precision", sa.Text(), server_default=sa.text("'day'"), nullable=False),
         sa.Column("time_zone", sa.Text(), nullable=False),
         sa.Column("locale", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "birth_date_precision IN ('day', 'month', 'year')", name=op.f("ck_patients_birth_date_precision")
+        ),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_patients_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_patients")),
         sa.UniqueConstraint("user_id", name=op.f("uq_patients_user_id")),
