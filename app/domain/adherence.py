@@ -142,7 +142,7 @@ def dose_figures(matchings: Sequence[Matching], exact_days: Iterable[bool | None
         _outcomes(judged),
         extras,
         _capped(_share(judged, DONE, TAKING), extras),
-        _share(timed, frozenset({Outcome.ON_TIME}), TIMING),
+        _share(timed, frozenset({Outcome.ON_TIME}), TIMING, frozenset({Outcome.UNKNOWN, Outcome.UNTIMED})),
         _figure(days[True], days[True] + days[False], days[None], CORRECT_DAYS),
     )
 
@@ -176,10 +176,15 @@ def _outcomes(judged: Iterable[Judged]) -> dict[Outcome, int]:
     return {outcome: counted[outcome] for outcome in Outcome if outcome != Outcome.NOT_DUE}
 
 
-def _share(judged: Iterable[Judged], met: frozenset[Outcome], definition: str) -> Ratio:
-    """The share of the due slots whose outcome is one of these."""
+def _share(
+    judged: Iterable[Judged],
+    met: frozenset[Outcome],
+    definition: str,
+    untold: frozenset[Outcome] = frozenset({Outcome.UNKNOWN}),
+) -> Ratio:
+    """The share of the due slots whose outcome is one of these; of the untold ones nobody knows."""
     counted = Counter(one.outcome for one in judged if one.outcome not in _OUT)
-    unknown = counted[Outcome.UNKNOWN]
+    unknown = sum(counted[outcome] for outcome in untold)
     return _figure(sum(counted[outcome] for outcome in met), counted.total() - unknown, unknown, definition)
 
 
@@ -229,7 +234,8 @@ def _days_of_doses(treatment: Treatment, events: Iterable[Event], matching: Matc
         event
         for one in (*matching.judged, *matching.around)
         for event in one.events
-        if isinstance(one.slot, DueSlot) and abs(event.occurred_at - one.slot.due_at) < timedelta(hours=12)
+        if isinstance(one.slot, DueSlot)
+        and (not event.timed or abs(event.occurred_at - one.slot.due_at) < timedelta(hours=12))
     }
     return {
         local_date(event.occurred_at)

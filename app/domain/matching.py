@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 from app.domain.amounts import ratio
+from app.domain.moments import local_date
 from app.domain.outcomes import DOSES, IN_FULL, Doses, Event, Found, Matching, Outcome, Place, Word, is_whole, judge
 from app.domain.regimens import (
     DAY,
@@ -98,7 +99,8 @@ class _Due:
         """Gives the events, which are in time order, to their places; answers those that found none.
 
         First what names its place, whenever it was; then what was done in a window, nearest first; then what was done
-        outside of one. What was not done comes last: a dose taken after all counts more than such a word.
+        outside of one; then of what nobody knows when it was, in the slots of its day. What was not done comes last: a
+        dose taken after all counts more than such a word.
         """
         doses, words = list[Event](), list[Event]()
         for event in events:
@@ -107,7 +109,9 @@ class _Due:
                 self._give(place, event)
             else:
                 (doses if event.status in DOSES else words).append(event)
-        rest = [event for event in self._fill_windows(doses) if not self._fill_after_or_before(event)]
+        timed = [event for event in doses if event.timed]
+        rest = [event for event in self._fill_windows(timed) if not self._fill_after_or_before(event)]
+        rest += [event for event in doses if not event.timed and not self._fill(self._of_day(event), event)]
         return rest + [event for event in words if not self._note(event)]
 
     def part(self, event: Event, dose: Amount | None) -> tuple[Doses, bool]:
@@ -139,7 +143,7 @@ class _Due:
         part, known = self.part(event, place.slot.dose)
         place.doses.append((event, part, known))
         place.filled += part
-        if place.outcome_at(event.occurred_at) is Outcome.ON_TIME:
+        if place.outcome_of(event) is Outcome.ON_TIME:
             place.inside += part
 
     def _fill_windows(self, events: Sequence[Event]) -> list[Event]:
@@ -158,16 +162,32 @@ class _Due:
 
     def _fill_after_or_before(self, event: Event) -> bool:
         """Gives a dose to the slot it is late or early for, if there is one that is not full."""
-        for index in self._around(event.occurred_at):
+        return self._fill(self._around(event.occurred_at), event)
+
+    def _fill(self, indices: Iterable[int], event: Event) -> bool:
+        """Gives a dose to the first of these slots that is not full, if there is one."""
+        for index in indices:
             if not is_whole(self.slots[index].filled):
                 self._give(self.slots[index], event)
                 return True
         return False
 
+    def _of_day(self, event: Event) -> list[int]:
+        """The slots of the day of an event, in their order; none that is on hold."""
+        day = local_date(event.occurred_at)
+        first, last = (
+            side(self.due_at, event.occurred_at + reach)
+            for side, reach in ((bisect_left, -2 * DAY), (bisect_right, 2 * DAY))
+        )
+        return [
+            index for index in range(first, last) if self.slots[index].slot.day == day and not self.slots[index].paused
+        ]
+
     def _note(self, event: Event) -> bool:
         """Gives the word that something was not done to the slot it was said of: one without any, if there is one."""
-        inside = self._open_at(event.occurred_at)
-        silent = [place for place in self._places([*inside, *self._around(event.occurred_at)]) if place.is_empty]
+        inside = self._open_at(event.occurred_at) if event.timed else self._of_day(event)
+        around = self._around(event.occurred_at) if event.timed else ()
+        silent = [place for place in self._places([*inside, *around]) if place.is_empty]
         place = next(iter([*silent, *self._places(inside)]), None)
         if place is not None:
             self._give(place, event)

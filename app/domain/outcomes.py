@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     ON_TIME = "on_time"  # done inside the window
     EARLY = "early"  # done before it
     LATE = "late"  # done after it
+    UNTIMED = "untimed"  # done on its day, and nobody knows when
     PARTIAL = "partial"  # done in part
     SKIPPED = "skipped"  # the patient says: not done (session: not attended, cancelled by the patient)
     HELD = "held"  # on hold, or a session that the provider cancelled: out of every denominator
@@ -28,7 +29,7 @@ class Outcome(StrEnum):
     NOT_DUE = "not_due"  # its window is still open: out of every figure
 
 
-DONE = frozenset({Outcome.ON_TIME, Outcome.EARLY, Outcome.LATE})
+DONE = frozenset({Outcome.ON_TIME, Outcome.EARLY, Outcome.LATE, Outcome.UNTIMED})
 
 IN_FULL = frozenset({"taken", "attended"})
 DOSES = IN_FULL | {"partial"}  # of sessions as well: what fills a place
@@ -48,7 +49,10 @@ Doses = Fraction | int
 
 @dataclass(frozen=True)
 class Event:
-    """What was really done, or said not to be; its own offset tells which day it was for the patient."""
+    """What was really done, or said not to be; its own offset tells which day it was for the patient.
+
+    Of what is not `timed` the day is all that is known.
+    """
 
     occurred_at: datetime
     status: str
@@ -57,6 +61,7 @@ class Event:
     pain_before: int | None = None
     pain_after: int | None = None
     id: str = ""
+    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,12 @@ class Place:
     def is_empty(self) -> bool:
         """Whether nothing is known of it."""
         return not self.doses and not self.words
+
+    def outcome_of(self, event: Event) -> Outcome:
+        """What this dose is for it."""
+        if not event.timed and isinstance(self.slot, DueSlot):
+            return Outcome.UNTIMED
+        return self.outcome_at(event.occurred_at)
 
     def outcome_at(self, moment: datetime) -> Outcome:
         """What a dose at this moment is for it."""
@@ -218,9 +229,9 @@ def _filled(place: Place, word: Word, found: Found) -> list[Judged]:
         return [Judged(place.slot, silent)] * place.count
     if place.count == 1 and len(place.doses) == 1 and place.filled == 1 and not place.words:
         [(event, part, _)] = place.doses
-        return [Judged(place.slot, place.outcome_at(event.occurred_at), (event,), part)]
+        return [Judged(place.slot, place.outcome_of(event), (event,), part)]
     shares = [_Share() for _ in range(place.count)]
-    timed = [(place.outcome_at(event.occurred_at), event, part) for event, part, _ in place.doses if part]
+    timed = [(place.outcome_of(event), event, part) for event, part, _ in place.doses if part]
     for time, event, part in sorted(timed, key=lambda one: one[0] is not Outcome.ON_TIME):
         _pour(shares, event, part, time, found)
     for event, part, known in place.doses:

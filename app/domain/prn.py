@@ -17,7 +17,8 @@ from app.domain.regimens import DAY, FOREVER, Amount, AsNeeded, Treatment, neare
 PRN = (
     "Self-reported doses taken as needed, partial ones included. A rolling 24 hours ends with a dose and does not "
     "include the instant 24 hours before it. A dose without an amount counts as one prescribed dose. Amounts are added "
-    "up in one unit, where they can be; where a maximum cannot be compared with them, nobody can tell."
+    "up in one unit, where they can be; where a maximum cannot be compared with them, nobody can tell. Of a dose "
+    "of which only the day is known the whole day is added up, and of those around it nobody can tell."
 )
 PAIN_BEFORE = "Median of the pain noted before a dose, 0 to 10."
 CHANGE_AFTER = (
@@ -26,6 +27,9 @@ CHANGE_AFTER = (
 )
 
 _SOONEST, _LATEST = timedelta(minutes=30), timedelta(minutes=180)
+_VAGUE = (
+    2 * DAY
+)  # a dose of which only the day is known may be within 24 hours of what is so close to the time it names
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class AsNeededUse:
 class _Dose:
     """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to.
 
-    `unknown_24h` of the doses of these hours have no amount. Outside of the plan there are no limits.
+    `unknown_24h` of the doses of these hours have no amount. Outside of the plan there are no limits. The hours are not
+    `certain` where there may be more in them: where of a dose close by only the day is known.
     """
 
     event: Event
@@ -83,6 +88,7 @@ class _Dose:
     doses_24h: int
     amount_24h: dict[str, Fraction]
     unknown_24h: int
+    certain: bool
 
 
 def use(
@@ -94,7 +100,8 @@ def use(
     in time order.
     """
     done = sorted((event for event in events if is_done(treatment, event)), key=lambda e: (e.occurred_at, e.id))
-    used = [dose for dose in _doses(treatment, done) if start <= local_date(dose.event.occurred_at) <= end]
+    doses = sorted(_doses(treatment, done), key=lambda dose: (dose.event.occurred_at, dose.event.id))
+    used = [dose for dose in doses if start <= local_date(dose.event.occurred_at) <= end]
     days = {local_date(dose.event.occurred_at) for dose in used}
     before = (dose.event.pain_before for dose in used if dose.event.pain_before is not None)
     judged = [(dose.event.occurred_at, _is_too_much(dose, treatment)) for dose in used]
@@ -117,23 +124,41 @@ def use(
 
 
 def _doses(treatment: Treatment, done: Sequence[Event]) -> Iterator[_Dose]:
-    """The doses taken as needed, each with what lies around it."""
-    amounts = [_amount(treatment, event) for event in done]
+    """The doses taken as needed, each with what lies around it; those of which only the day is known come last.
+
+    What is added up for one of these is its whole day, for others only what was surely taken in the 24 hours.
+    """
+    timed, vague = ([event for event in done if event.timed is known] for known in (True, False))
+    amounts = [_amount(treatment, event) for event in timed]
     total = defaultdict[str | None, Fraction](Fraction)
     oldest = 0
-    for index, event in enumerate(done):
+    for index, event in enumerate(timed):
         unit, value = amounts[index]
         total[unit] += value
-        while event.occurred_at - done[oldest].occurred_at >= DAY:
+        while event.occurred_at - timed[oldest].occurred_at >= DAY:
             unit, value = amounts[oldest]
             total[unit] -= value
             oldest += 1
         if as_needed(treatment, event):
-            since = event.occurred_at - done[index - 1].occurred_at if index else None
-            next_at = done[index + 1].occurred_at if index + 1 < len(done) else FOREVER
+            since = event.occurred_at - timed[index - 1].occurred_at if index else None
+            next_at = timed[index + 1].occurred_at if index + 1 < len(timed) else FOREVER
             sums = {unit: value for unit, value in total.items() if unit and value}
+            certain = all(abs(event.occurred_at - other.occurred_at) > _VAGUE for other in vague)
             limits = _limits(treatment, event)
-            yield _Dose(event, limits, since, next_at, index - oldest + 1, sums, int(total[None]))
+            yield _Dose(event, limits, since, next_at, index - oldest + 1, sums, int(total[None]), certain)
+    for event in vague:
+        if as_needed(treatment, event):
+            yield _of_day(treatment, event, done)
+
+
+def _of_day(treatment: Treatment, event: Event, done: Iterable[Event]) -> _Dose:
+    """A dose of which only the day is known, with what was taken on that day."""
+    total = defaultdict[str | None, Fraction](Fraction)
+    same = [one for one in done if local_date(one.occurred_at) == local_date(event.occurred_at)]
+    for unit, value in (_amount(treatment, one) for one in same):
+        total[unit] += value
+    sums = {unit: value for unit, value in total.items() if unit}
+    return _Dose(event, _limits(treatment, event), None, FOREVER, len(same), sums, int(total[None]), False)
 
 
 def _limits(treatment: Treatment, event: Event) -> AsNeeded | None:
@@ -171,11 +196,11 @@ def _is_too_much(dose: _Dose, treatment: Treatment) -> bool | None:
     if doses is not None and dose.doses_24h > doses:
         return True
     if amount is None:
-        return False
+        return False if dose.certain or doses is None else None
     unit, most = converted(amount, treatment.content)
     if dose.amount_24h.get(unit, 0) > most:
         return True
-    return None if dose.unknown_24h or dose.amount_24h.keys() - {unit} else False
+    return False if dose.certain and not dose.unknown_24h and dose.amount_24h.keys() <= {unit} else None
 
 
 def _changes(used: Iterable[_Dose], readings: Sequence[Reading]) -> Iterator[int]:
@@ -189,7 +214,9 @@ def _changes(used: Iterable[_Dose], readings: Sequence[Reading]) -> Iterator[int
 
 
 def _score_after(dose: _Dose, readings: Sequence[Reading]) -> int | None:
-    """The first score 30 to 180 minutes after the dose and before the next one."""
+    """The first score 30 to 180 minutes after the dose and before the next one; None where they are not certain."""
+    if not dose.certain:
+        return None
     soonest, latest = dose.event.occurred_at + _SOONEST, dose.event.occurred_at + _LATEST
     index = bisect_left(readings, soonest, key=lambda reading: reading.at)
     if index == len(readings) or readings[index].at > latest or readings[index].at >= dose.next_at:

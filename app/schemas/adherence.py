@@ -40,6 +40,7 @@ class Outcomes(Strict):
     on_time: Count = Field(description="Done inside the window; of a target: inside the day or week.")
     early: Count = Field(description="Done before the window, by half the interval to the slot before at most.")
     late: Count = Field(description="Done after the window and before the next one opens, or when the event says so.")
+    untimed: Count = Field(description="Done on its day, and nobody knows when: taken, of timing nothing is known.")
     partial: Count = Field(description="Done in part, by the amounts where they are given; not taken in `value`.")
     skipped: Count = Field(description="The patient says: not done.")
     held: Count = Field(description="On hold, or cancelled by the provider; out of every denominator.")

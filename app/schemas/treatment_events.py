@@ -168,6 +168,7 @@ def event_of(event: TreatmentEventIn | TreatmentEventOut) -> outcomes.Event:
         pain_before=event.pain_before,
         pain_after=event.pain_after,
         id=event.id,
+        timed=event.occurred_precision == "minute",
     )
 
 

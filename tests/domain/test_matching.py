@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, time, timedelta
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,36 @@ def test_a_dose_in_the_evening_instead_of_the_morning() -> None:
     figures = judged(daily(), [dose("01T20:30:00"), dose("02T08:00:00")], MONDAY, TUESDAY)
     assert found(figures) == ({"on_time": 1, "late": 1}, 0, (2, 2))
     assert share(figures.timing) == (1, 2)
+
+
+def untimed(moment: str, **members: Any) -> Event:
+    """A dose of which only the day is known."""
+    return replace(dose(moment, **members), timed=False)
+
+
+@pytest.mark.parametrize("time_of_it", ["00:00:00", "08:00:00", "23:59:59"])
+def test_a_dose_of_which_only_the_day_is_known_is_taken_and_of_its_timing_nobody_knows(time_of_it: str) -> None:
+    figures = judged(daily(), [untimed(f"01T{time_of_it}"), dose("02T08:00:00")], MONDAY, TUESDAY)
+    assert found(figures) == ({"on_time": 1, "untimed": 1}, 0, (2, 2))
+    assert share(figures.taking) == (2, 2)
+    assert (figures.timing.value, figures.timing.lower, figures.timing.upper) == (1, 0.5, 1)
+
+
+def test_a_dose_of_which_only_the_day_is_known_leaves_the_slots_of_others_alone() -> None:
+    twice = daily(schedule=MORNING_AND_NIGHT)
+    morning = dose("01T08:00:00")
+    assert counts(judged(twice, [untimed("01T08:00:00"), morning])) == {"on_time": 1, "untimed": 1}
+    both = [untimed("01T00:00:00"), untimed("01T00:00:00"), untimed("01T00:00:00")]
+    full = judged(twice, both)
+    assert (counts(full), full.extras) == ({"untimed": 2}, 1)
+    assert counts(judged(daily(), [untimed("02T00:00:00")], MONDAY, TUESDAY)) == {"missed": 1, "untimed": 1}
+    named = judged(daily(), [untimed("02T00:00:00", name="01T08:00:00")], MONDAY, TUESDAY)
+    assert counts(named) == {"untimed": 1, "missed": 1}
+
+
+def test_a_word_of_which_only_the_day_is_known_is_said_of_the_slot_of_that_day() -> None:
+    skipped = replace(dose("02T00:00:00", status="skipped"), timed=False)
+    assert counts(judged(daily(), [skipped], MONDAY, TUESDAY)) == {"missed": 1, "skipped": 1}
 
 
 def test_the_slot_that_a_dose_names_is_taken() -> None:
@@ -303,7 +334,9 @@ def plans_with_doses(draw: st.DrawFn) -> Treatment:
 
 
 measured = events.flatmap(
-    lambda some: st.tuples(*[st.builds(replace, st.just(one), amount=amounts) for one in some]).map(list)
+    lambda some: st.tuples(
+        *[st.builds(replace, st.just(one), amount=amounts, timed=st.integers(0, 4).map(bool)) for one in some]
+    ).map(list)
 )
 
 

@@ -1,5 +1,6 @@
 """What was used as needed: days, rolling sums, limits, and pain before and after."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -50,6 +51,34 @@ def test_a_prn_day_that_breaches_both_limits() -> None:
     assert found.maximum_breaches == (doses[3].occurred_at, doses[4].occurred_at)
     assert (found.pain_before.value, found.pain_before.n) == (7, 5)
     assert (found.change_after.value, found.change_after.n) == (-2, 4)
+
+
+def some_time(day: int, hour: str = "00:00", **pain: int) -> Event:
+    """A dose of which only the day is known."""
+    return replace(dose(day, hour, **pain), timed=False)
+
+
+def test_around_a_dose_of_which_only_the_day_is_known_no_limit_is_called_kept() -> None:
+    doses = (some_time(14), dose(14, "06:00", 7), dose(15, "12:00"))
+    found = used(*doses, readings=(score(14, "07:00", 3),))
+    assert (found.doses, found.use_days, found.most_doses_24h) == (3, 2, 2)
+    assert found.most_amount_24h == (Amount(800, "mg"),)
+    assert (found.interval_breaches, found.maximum_breaches) == ((), None)
+    assert found.not_comparable == tuple(one.occurred_at for one in doses)
+    assert found.change_after.n == 0
+    far = used(some_time(1), dose(14, "06:00"))
+    assert (far.maximum_breaches, far.not_comparable) == ((), ())
+
+
+def test_what_is_too_much_on_one_day_or_at_known_times_is_a_breach_all_the_same() -> None:
+    day = used(*(some_time(14) for _ in range(4)))
+    assert day.maximum_breaches == (some_time(14).occurred_at,) * 4
+    hours = [dose(14, f"{hour:02}:00") for hour in (6, 8, 10, 12)]
+    found = used(some_time(15, "20:00"), *hours)
+    assert found.maximum_breaches == (hours[3].occurred_at,)
+    assert len(found.interval_breaches) == 3
+    without = used(some_time(14), dose(14, "12:00"), treatment=as_needed(AsNeeded()))
+    assert (without.maximum_breaches, without.not_comparable) == ((), ())
 
 
 def test_no_use_is_no_number_but_the_count() -> None:
