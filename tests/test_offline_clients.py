@@ -282,6 +282,22 @@ async def test_two_devices_that_add_to_the_same_lists_keep_both(diaries: list[Sh
         assert diary.store.execute("SELECT * FROM refused").fetchall() == []
 
 
+async def test_a_backup_that_two_devices_import_is_there_once_with_what_was_done_to_it(diaries: list[Shaky]) -> None:
+    phone, tablet = diaries
+    once, twice = ({"source": {"system": "other-app", "record_id": name}} for name in ("1", "2"))
+    first, second = logged(phone, **once), logged(phone, **twice)
+    phone.sync()
+    again, other = logged(tablet, **once), logged(tablet, **twice, mood=9)  # before it has pulled anything
+    edited(tablet, again, note="Read in again.")
+    records = met(phone, tablet)
+    assert records.keys() == {first, second}
+    assert again not in records
+    assert other not in records
+    assert (records[first]["note"], "mood" in records[second]) == ("Read in again.", False)
+    for diary in diaries:
+        assert diary.store.execute("SELECT * FROM refused").fetchall() == []
+
+
 async def test_what_cannot_be_merged_is_shown_with_what_the_other_device_said(diaries: list[Shaky]) -> None:
     phone, tablet = diaries
     same = logged(phone, mood=5)

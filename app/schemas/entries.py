@@ -276,8 +276,9 @@ class EntryOut(EntryShape, RecordOut):
     outside_validated_age: list[PainScale] = listed(
         description="Scales used here that are not validated for the patient's age; left out of figures.",
     )
-    validated_age_unknown: list[PainScale] = listed(
-        description="Scales of which nobody can tell, for the birth date is not known to the day; left out as well.",
+    validated_age_unknown: list[PainScale] | None = Field(
+        default=None,
+        description="Where the birth date is not known to the day: scales of which nobody can tell; left out as well.",
     )
 
 

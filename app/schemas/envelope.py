@@ -83,10 +83,10 @@ class RecordOut(RecordKey):
     local_date: LocalDate = Field(
         description="The day of `occurred_at` for the patient: by its own offset, or where that is `Z` by `time_zone`."
     )
-    offset_differs_from_zone: bool = Field(
-        default=False,
-        description="`occurred_at` has an offset that `time_zone` did not have then. It is kept as it was said, and "
-        "decides the day.",
+    offset_differs_from_zone: bool | None = Field(
+        default=None,
+        description="True where `occurred_at` has an offset that `time_zone` did not have then, else absent. It is kept "
+        "as it was said, and decides the day.",
     )
     received_at: Instant = Field(description="The server's clock when it stored this version.")
     author_id: RecordId = Field(description="The user who wrote this version.")

@@ -23,9 +23,9 @@ async def born(http: Any, **known: str) -> Phone:
     ("known", "day", "outside", "unknown"),
     [
         # The numeric scale is for ages from 8 on.
-        ({"birth_date": "2018-01-01", "birth_date_precision": "year"}, "2025-12-31", True, False),
-        ({"birth_date": "2018-01-01", "birth_date_precision": "year"}, "2026-01-01", False, True),
-        ({"birth_date": "2018-01-01", "birth_date_precision": "year"}, "2026-12-30", False, True),
+        ({"birth_date": "2017-01-01", "birth_date_precision": "year"}, "2024-12-31", True, False),
+        ({"birth_date": "2017-01-01", "birth_date_precision": "year"}, "2025-01-01", False, True),
+        ({"birth_date": "2017-01-01", "birth_date_precision": "year"}, "2025-12-30", False, True),
         ({"birth_date": "2017-01-01", "birth_date_precision": "year"}, "2025-12-31", False, False),
         ({"birth_date": "2018-04-01", "birth_date_precision": "month"}, "2026-03-31", True, False),
         ({"birth_date": "2018-04-01", "birth_date_precision": "month"}, "2026-04-29", False, True),

@@ -33,7 +33,8 @@ async def test_an_import_that_is_repeated_is_answered_with_the_record_of_the_fir
     assert (repeated.status_code, repeated.json()) == (200, stored)
     [result] = await pushed(ada, put(kind.name, by_sync))
     assert (result["status"], result["id"], result["same_as"]) == ("unchanged", by_sync["id"], first["id"])
-    assert (result["version"], result["record"]) == (1, stored)
+    assert result["version"] == 1
+    assert result["record"].items() <= stored.items()  # by REST an event has its treatment beside it
     assert set(await pull_all(ada, 100)) == {first["id"]}
 
 

@@ -19,6 +19,7 @@ async def test_a_patient_sees_herself_and_how_far_her_diary_has_come(ada: Phone)
         "id": ada.patient_id,
         "display_name": "Ada",
         "birth_date": "1980-05-17",
+        "birth_date_precision": "day",
         "time_zone": "Europe/Berlin",
         "locale": "en",
         "head": 1,

@@ -89,7 +89,7 @@ async def test_doses_of_a_plan_at_a_fixed_offset_are_due_by_it(ada: Phone) -> No
     taken = dose(plan["id"], "2026-03-28T02:30:00Z", time_zone="+05:30")
     assert (await ada.post("/treatment-events", taken)).status_code == 201
     asked = {"from": "2026-03-28", "to": "2026-03-28"}
-    [slot] = (await ada.get(f"/treatments/{plan['id']}/slots", params=asked)).json()["items"]
+    [slot] = (await ada.get(f"/treatments/{plan['id']}/slots", params=asked)).json()["slots"]
     assert slot["due_at"] == "2026-03-28T08:00:00+05:30"
     [figures] = (await ada.get("/adherence", params=asked)).json()["treatments"]
     assert figures["doses"]["outcomes"]["on_time"] == 1

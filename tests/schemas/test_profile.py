@@ -42,6 +42,7 @@ def test_a_birth_date_is_enough_and_what_was_not_said_is_absent() -> None:
     assert ProfileFields.model_validate(MINIMAL_PROFILE).model_dump(exclude_none=True) == MINIMAL_PROFILE | {
         "occurred_precision": "minute",
         "performer": "self",
+        "birth_date_precision": "day",
         "conditions": [],
         "allergies": [],
     }

@@ -166,7 +166,10 @@ def test_no_more_places_are_shown_than_one_can_read() -> None:
     [
         (
             "ALTER FUNCTION read_heads_v1 OWNER TO postgres",
-            ["owners other than this release left: 1", "  function read_heads_v1(uuid): postgres, not diary_owner"],
+            [
+                "owners other than this release left: 1",
+                "  function read_heads_v1(uuid,uuid): postgres, not diary_owner",
+            ],
         ),
         (
             "ALTER TABLE sessions OWNER TO postgres",
