@@ -67,11 +67,11 @@ class Windows:
         self._cells[cell] = begun * COUNTS + sent + 1
         return Standing(True, quota - sent - 1, -((now - begun - _WINDOW) // 1000))
 
-    def charge(self, client: bytes, quota: int, requests: int) -> None:
-        """Counts so many requests more. What goes beyond the quota is owed to the windows after, a minute at most."""
+    def charge(self, client: bytes, quota: int, requests: int, most: int = MOST_WINDOWS) -> None:
+        """Counts so many requests more. What goes beyond the quota is owed to the windows after, `most` in all."""
         cell = self._cell(client)
         begun, sent = self._window(cell, quota, self._now())
-        self._cells[cell] = begun * COUNTS + min(sent + requests, quota * MOST_WINDOWS, COUNTS - 1)
+        self._cells[cell] = begun * COUNTS + min(sent + requests, quota * most, COUNTS - 1)
 
     def _now(self) -> int:
         return self.clock() // 1_000_000
@@ -138,7 +138,9 @@ class RateLimit:
         self.windows = windows
         self.per_session = Policy(b"session", settings.requests_per_session)
         self.per_account = Policy(b"account", settings.requests_per_account)
-        self.per_address = Policy(b"address", settings.requests_per_address)
+        self.per_address = Policy(
+            b"address", settings.requests_per_address, windows=1
+        )  # others share it, who owe nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection; other protocols than HTTP pass."""
@@ -177,15 +179,16 @@ def charge(windows: Windows, charged: "list[tuple[bytes, Policy]]", requests: in
     """Counts a call as so many requests more than the one that it came as: what they would cost, it does."""
     if requests > 0:
         for client, policy in charged:
-            windows.charge(client, policy.quota, requests)
+            windows.charge(client, policy.quota, requests, policy.windows)
 
 
 class Policy:
-    """A limit and how it is told (draft-ietf-httpapi-ratelimit-headers-11)."""
+    """A limit and how it is told (draft-ietf-httpapi-ratelimit-headers-11), and how many windows may be owed."""
 
-    def __init__(self, name: bytes, quota: int) -> None:
+    def __init__(self, name: bytes, quota: int, windows: int = MOST_WINDOWS) -> None:
         self.name = name
         self.quota = quota
+        self.windows = windows
         self._header = (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, quota, WINDOW_SECONDS))
 
     def headers(self, standing: Standing) -> list[tuple[bytes, bytes]]:

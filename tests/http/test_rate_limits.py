@@ -92,6 +92,13 @@ def test_what_calls_cost_beyond_the_quota_is_owed_to_the_windows_after(windows: 
     assert windows.count(b"ada", 10) == Standing(True, 9, 10)
 
 
+def test_where_nothing_may_be_owed_the_next_window_is_whole(windows: Windows, clock: Clock) -> None:
+    windows.charge(b"ward", 10, 1000, most=1)
+    assert windows.count(b"ward", 10) == Standing(False, 0, 10)
+    clock.move(10)
+    assert windows.count(b"ward", 10) == Standing(True, 9, 10)
+
+
 def test_nobody_owes_more_than_a_minute(windows: Windows, clock: Clock) -> None:
     for _ in range(64):
         windows.charge(b"ada", 10, 9)
