@@ -4,7 +4,7 @@ The SQL of the kinds of record is written anew first. Table changes are found by
 and the functions that came, went or changed their signature by comparing catalogs. The text that is superseded is kept
 under `migrations/frozen`, out of git's history. Then the migration is tried on an empty database, and what it leaves
 out is printed: a CHECK, say, which Alembic does not see. With `--amend` instead of a name the newest migration, which
-nobody else ran yet, takes the files as they are now.
+nobody else ran yet, takes the files as they are now; one that a release has does not.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ Files = dict[str, str]  # name → digest
 
 def main(arguments: list[str]) -> None:
     """Ends the process: 1 where something is left to do by hand, and says what."""
+    if arguments == ["--amend"] and released(newest := scripts(alembic_config(""))[-1].path):
+        sys.exit(f"{Path(newest).stem} is part of a release, and stays: make migration NAME=… writes the next one.")
     if faults := list(kinds.declaration_faults()):
         sys.exit("\n".join(faults))
     kinds.main()
@@ -169,6 +171,11 @@ def signature(definition: str) -> list[str]:
 def scripts(config: Config) -> list[Script]:
     """The migrations, the first one first."""
     return list(ScriptDirectory.from_config(config).walk_revisions())[::-1]
+
+
+def released(path: str) -> bool:
+    """Whether a tag `v…` has this file."""
+    return bool(git("log", "-1", "--format=%H", "--tags=v*", "--", path, check=False))
 
 
 def amend() -> str | None:

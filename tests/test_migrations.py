@@ -29,7 +29,7 @@ from app.postgres.migrate import UnknownRevision, alembic_config, migrate
 from migrations import SOURCES, Unfrozen, check, digest_of
 from tests.conftest import connect, create_database, make_database, url_of
 from tests.people import Person
-from tests.releases import MIGRATE, Release
+from tests.releases import AS_SOMEBODY, MIGRATE, Release, git
 from tests.serving import ROOT
 from tests.waiting import LOCKED, until, until_locked_out
 
@@ -159,6 +159,15 @@ def test_each_migration_goes_down_and_up_again_on_a_filled_database(migrated: st
     assert not any(row_counts(migrated).values())
     fill(migrated, tmp_path)
     assert execute(migrated, "SELECT verify_diary_v1(id) FROM patients") == []
+
+
+def test_a_migration_that_a_release_has_is_amended_no_more(tmp_path: Path) -> None:
+    release = Release(tmp_path / "made")
+    git(release.root, *AS_SOMEBODY, "tag", "--annotate", "v9.0.0", "-m", "9.0.0")
+    release.add("app/models/access.sql", "-- Changed since.\n")
+    with pytest.raises(RuntimeError, match="is part of a release, and stays: make migration NAME=…"):
+        release.run("-m", "migrations.new", "--amend")
+    assert git(release.root, "diff", "--name-only") == b"app/models/access.sql\n"
 
 
 @pytest.fixture(scope="module")
