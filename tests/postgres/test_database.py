@@ -60,7 +60,7 @@ async def test_a_group_is_ended_soon_and_whoever_is_in_it_has_more_time_alone(
             return own.tally.calls["alone"] == 1
 
         async with superuser.transaction():
-            await superuser.execute("LOCK TABLE sessions")
+            await superuser.execute("LOCK TABLE sessions, patients")  # whichever a plan begins with
             waits = asyncio.create_task(own.call_grouped(READ_HEADS(session=nobody), nobody))
             await until(goes_alone)
             assert not waits.done()
