@@ -74,3 +74,9 @@ async def test_no_parameter_is_refused_with_a_pattern(app: FastAPI, ada: Phone) 
         faults = answer.json()["errors"]
         assert answer.status_code == 422, answer.text
         assert all(is_sentence(fault["detail"], document) for fault in faults), json.dumps(faults)
+
+
+async def test_what_should_be_an_object_is_said_so_and_no_word_of_python(ada: Phone) -> None:
+    for members in ({"sites": ["head"]}, {"sites": [[1]]}, {"sleep": "well"}, {"source": []}):
+        refused = await ada.log(**members)
+        assert [fault["detail"] for fault in refused.json()["errors"]] == ["Input should be an object."], members
