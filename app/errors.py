@@ -171,7 +171,7 @@ class Gone(Problem):
     status = 410
     slug = "gone"
     title = "It was deleted"
-    advice = "A deleted record stays deleted; write a new one under a new id."
+    advice = "A deleted record stays deleted until its patient brings it back by `undelete`; a new one needs a new id."
 
 
 class ResyncRequired(Gone):

@@ -127,6 +127,11 @@ export function openDiary(url, token, refused = console.error, fetch = globalThi
       return results;
     },
 
+    /** Brings back what was deleted in that version: { kind, id, version }. A pull tells how it is. */
+    async undelete({ kind, id, version }) {
+      return send([await mutation({ op: "undelete", kind, id, base_version: version })], epoch);
+    },
+
     /** Hands somebody, once, what cannot be merged. */
     show(result) {
       const said = JSON.stringify(result);
@@ -153,7 +158,7 @@ export const isTaken = ({ status }) => ["created", "updated", "deleted", "unchan
 
 /** Will the server not take it: as it is, from this person, or because the record is gone? */
 export function isRefused({ op, status, record }) {
-  return status === "invalid" || status === "forbidden" || (status === "conflict" && op === "put" && !record);
+  return status === "invalid" || status === "forbidden" || (status === "conflict" && op !== "delete" && !record);
 }
 
 /** Did the server have it already, and others changed it since? The result has their copy. */

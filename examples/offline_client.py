@@ -61,6 +61,14 @@ class Diary:
         with self.store:
             self._queue(kind, id_, data, self._record(id_), version)
 
+    def undelete(self, id_: str) -> None:
+        """Brings back what was deleted, here or elsewhere, as it was: it is there after the next sync."""
+        waiting, (version, _) = self._waiting(id_), self._copied(id_)
+        [(kind,), *_] = self._all("SELECT kind FROM copy WHERE id = ?", id_) or [(waiting[-1][0]["kind"],)]
+        version = waiting[-1][0]["base_version"] + 1 if waiting else version
+        with self.store:
+            self._wait(id_, mutation_of(kind, id_, None, version) | {"op": "undelete"}, None)
+
     def sync(self) -> None:
         """Fetches what others did and sends what was done here. Raises OSError when offline; Problem otherwise."""
         with self.store:
@@ -126,7 +134,12 @@ class Diary:
         """Makes one new mutation of all that was done to the record here, on top of the copy."""
         [(first, base), *_] = self._waiting(id_)
         mine, (version, theirs) = self._record(id_), self._copied(id_)
+        brings_back = self._waiting(id_)[-1][0]["op"] == "undelete"
         self.store.execute("DELETE FROM outbox WHERE id = ?", (id_,))
+        if brings_back:
+            if not theirs:  # it was deleted once more
+                self._refuse(first, {"status": "conflict", "deleted": True})
+            return
         if mine and version and not theirs:  # what is deleted stays deleted
             self._refuse(first | {"data": mine}, {"status": "conflict", "deleted": True})
             return
@@ -154,7 +167,7 @@ class Diary:
         offers = []
         for id_, kind, version, text, epoch in copy:
             data, (now, theirs) = json.loads(text), self._copied(id_)
-            if not now or (theirs and theirs != data):
+            if not now or (theirs and theirs != data) or (data and not theirs and version > now):
                 offers.append(mutation_of(kind, id_, data, now) | {"reoffer": epoch, "version": version})
         for offer, result in zip(offers, self._push(offers), strict=True):
             if result["status"] in REFUSALS:
@@ -162,8 +175,11 @@ class Diary:
 
     def _queue(self, kind: str, id_: str, data: Json | None, base: Json | None, base_version: int) -> None:
         if data != base:
-            row = (id_, json.dumps(mutation_of(kind, id_, data, base_version)), json.dumps(base))
-            self.store.execute("INSERT INTO outbox (id, mutation, base) VALUES (?, ?, ?)", row)
+            self._wait(id_, mutation_of(kind, id_, data, base_version), base)
+
+    def _wait(self, id_: str, mutation: Json, base: Json | None) -> None:
+        row = (id_, json.dumps(mutation), json.dumps(base))
+        self.store.execute("INSERT INTO outbox (id, mutation, base) VALUES (?, ?, ?)", row)
 
     def _keep(self, kind: str, id_: str, version: int, record: Json | None) -> None:
         data = record and {name: value for name, value in record.items() if name not in SERVERS}

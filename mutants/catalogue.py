@@ -48,6 +48,7 @@ TEAM = "tests/routers/test_care_team.py"
 WINDOW = "tests/routers/test_consent.py"
 SYNC_MODEL = "tests/test_sync_model.py"
 PUSHES = "tests/routers/test_sync.py"
+UNDELETE = "tests/routers/test_undelete.py"
 COSTS = "tests/routers/test_sync_cost.py"
 AUDIT = "tests/services/test_audit.py"
 TAMPERING = "tests/services/test_tampering.py"
@@ -659,9 +660,59 @@ MUTANTS = (
     Mutant(
         "a put revives a tombstone",
         WRITE_STEPS,
-        "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END",
-        "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'updated' END",
+        "WHEN undeletes AND NOT after_refused AND held.version = base_version AND item.content_hash IS NOT NULL",
+        "WHEN item.content_hash IS NOT NULL",
         SYNC_MODEL,
+    ),
+    Mutant(
+        "whichever deletion is named is taken back",
+        WRITE_STEPS,
+        "AND held.version = base_version AND item.content_hash IS NOT NULL",
+        "AND item.content_hash IS NOT NULL",
+        UNDELETE,
+    ),
+    Mutant(
+        "whoever may write takes a deletion back",
+        WRITE_STEPS,
+        "AND NOT (visit.own OR held.author_id = visit.actor)",
+        "AND false",
+        UNDELETE,
+    ),
+    Mutant(
+        "what comes back has lost its note",
+        WRITE_STEPS,
+        "sent.note := before.note;\n    sent.document",
+        "sent.document",
+        UNDELETE,
+    ),
+    Mutant(
+        "a tombstone keeps its times only",
+        WRITE_STEPS,
+        "    held.note := NULL;\n",
+        "    held.note := NULL;\n    held.regions := NULL;\n",
+        UNDELETE,
+    ),
+    Mutant(
+        "a deletion is offered over what came after it",
+        WRITE_STEPS,
+        "WHEN held_was >= was_version THEN 'unchanged'\n            WHEN item.deleted THEN 'deleted'",
+        "WHEN item.deleted THEN 'deleted'\n            WHEN held_was >= was_version THEN 'unchanged'",
+        PUSHES,
+    ),
+    Mutant("what came back is offered in vain", WRITE_STEPS, "WHEN was_version > held_was", "WHEN false", PUSHES),
+    Mutant(
+        "a deletion that was taken back shows before its window",
+        READ_VERSIONS,
+        "WHEN held.valid_to IS NULL AND v.deleted THEN coalesce(",
+        "WHEN v.deleted THEN 'infinity' WHEN false THEN coalesce(",
+        UNDELETE,
+    ),
+    Mutant(
+        "whatever follows a tombstone is sound",
+        VERIFY_DIARY,
+        "AND (c.deleted OR c.content_hash IS DISTINCT FROM b.content_hash)",
+        "AND false",
+        "tests/services/test_verify.py",
     ),
     Mutant(
         "the head stays behind the changes",

@@ -120,6 +120,7 @@ OF_MANY = {
     "replace": {"diary": 200, "deleted": 410, "absent": 404, "kind": 404},
     "revise": {"diary": 200, "deleted": 410, "absent": 404, "kind": 404},
     "delete": {"diary": 204, "deleted": 204, "absent": 404, "kind": 404},
+    "undelete": {"diary": 200, "deleted": 200, "absent": 404, "kind": 404},
 }
 OF_ONE = {
     "create": {"diary": 200, "without": 201},  # the same again
@@ -176,4 +177,6 @@ def expected(operation: str, rule: Rule, resource: str, caller: str) -> int:
         return 410
     if caller != "own" and rule.needs.isdisjoint(READERS[caller]):
         return 403
+    if operation.startswith("undelete_") and resource == "deleted" and caller != "own":
+        return 403  # its patient may, and who deleted it
     return rule.statuses[resource]

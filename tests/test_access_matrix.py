@@ -130,14 +130,14 @@ class World:
             await self._renew(operation, resource)
             self.unused = (name, resource)
         record = self.records.get((operation.collection, resource), str(uuid4()))
-        if (operation.method, resource) == ("POST", "diary") and operation.kind in OF_MANY:
+        if name.startswith("create_") and resource == "diary" and operation.kind in OF_MANY:
             record = str(uuid4())
         request = phone.http.build_request(
             operation.method,
             operation.path.format(**await self._values(name, resource, phone, record)),
             params=QUERIES.get(name),
             json=self._body(name, resource, record, "patient" if caller in PATIENTS else "clinician"),
-            headers={"If-Match": '"1"', "Idempotency-Key": uuid4().hex},
+            headers={"If-Match": '"2"' if name.startswith("undelete_") else '"1"', "Idempotency-Key": uuid4().hex},
         )
         await self.superuser.execute("DELETE FROM watched")
         return request
@@ -164,6 +164,9 @@ class World:
             await add(self.ada, kind)
         elif kind is not None and resource in ("diary", "absent"):
             self.records[key] = await add(self.ada if resource == "diary" else self.cyd, kind)
+        elif operation.path.endswith("/undelete") and kind is not None and resource == "deleted":
+            self.records[key] = await add(self.ada, kind)
+            assert (await self.ada.delete(f"/{kind.path}/{self.records[key]}")).status_code == 204
         elif key == ("grants", "diary"):
             self.records[key] = str(await grant(self.superuser, self.ada, self.keeper, status="pending"))
         elif key == ("grants", "deleted"):

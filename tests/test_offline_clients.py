@@ -187,6 +187,41 @@ async def test_an_edit_of_what_another_device_deleted_is_shown_to_the_user(diari
     assert '"mood": 5' in mutation
 
 
+async def test_what_was_deleted_comes_back_on_every_device(devices: list[Phone], diaries: list[Shaky]) -> None:
+    phone, tablet = diaries
+    far, near, twice = logged(phone, note="canary"), logged(phone), logged(phone)
+    met(phone, tablet)
+    for gone in (far, twice):
+        tablet.write("entry", gone, None)
+    assert met(phone, tablet).keys() == {near}
+    phone.undelete(far)
+    phone.write("entry", near, None)
+    phone.undelete(near)
+    for diary in diaries:
+        diary.undelete(twice)
+    records = met(phone, tablet)
+    assert records.keys() == {far, near, twice}
+    assert records[far]["note"] == "canary"
+    assert records == await pulled(devices[0])
+    assert all(not diary.store.execute("SELECT * FROM refused").fetchall() for diary in diaries)
+
+
+async def test_what_was_deleted_once_more_stays_deleted_and_is_shown(diaries: list[Shaky]) -> None:
+    phone, tablet = diaries
+    gone = logged(phone)
+    met(phone, tablet)
+    tablet.write("entry", gone, None)
+    met(phone, tablet)
+    phone.undelete(gone)
+    tablet.undelete(gone)
+    tablet.sync()
+    tablet.write("entry", gone, None)
+    tablet.sync()
+    assert met(phone, tablet) == {}
+    [(mutation, _)] = phone.store.execute("SELECT * FROM refused")
+    assert json.loads(mutation)["op"] == "undelete"
+
+
 async def test_a_lost_answer_is_asked_for_again_and_nothing_is_done_twice(
     devices: list[Phone], diaries: list[Shaky], superuser: Connection
 ) -> None:
@@ -364,6 +399,25 @@ async def test_after_a_restore_the_later_version_wins_whoever_offers_first(
     records = met(phone, tablet) if first == "the newer" else met(tablet, phone)
     assert {id_: record["mood"] for id_, record in records.items()} == {old: 3, lost: 3}
     assert records == await pulled(devices[0])
+
+
+async def test_what_came_back_before_a_restore_is_there_after_it(
+    devices: list[Phone], diaries: list[Shaky], superuser: Connection
+) -> None:
+    phone, tablet = diaries
+    patient = UUID(devices[0].patient_id)
+    old, gone = logged(phone), logged(phone)
+    met(phone, tablet)
+    tablet.write("entry", gone, None)
+    met(phone, tablet)
+    await back_up(superuser, patient)
+    tablet.write("entry", old, None)
+    met(phone, tablet)
+    for one in (old, gone):
+        phone.undelete(one)
+    phone.sync()  # the tablet has heard of the deletions only
+    await restore(superuser, patient)
+    assert met(tablet, phone).keys() == {old, gone}
 
 
 @pytest.mark.parametrize("losing", ["pull", "push"])

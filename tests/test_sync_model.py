@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from uuid import uuid4
@@ -30,7 +31,7 @@ from tests.conftest import connect
 from tests.forms import size
 from tests.people import Person, Phone, lent, record_of, without_id
 from tests.sync.device import DONE, Device, Held
-from tests.sync.model import GONE, NOWHERE, OLD, Causes, Diary, Json, View, content_of
+from tests.sync.model import GONE, HELPER, NOWHERE, OLD, Causes, Diary, Json, View, content_of
 from tests.sync.world import CARER, OWNERS, Backup, World
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +127,13 @@ class Sync(RuleBasedStateMachine):
         self.causes.add(record[0], GONE, record[1].data["occurred_at"])
         self.devices[who].delete(record[0], any_version)
 
+    @rule(who=st.integers(0, 3), which=st.integers(0, 3))
+    def undelete(self, who: int, which: int) -> None:
+        device = self.devices[who]
+        deleted = [one["id"] for one in device.outbox if one["op"] == "delete"] + list(device.copy.deletions)
+        if deleted:
+            device.undelete(deleted[which % len(deleted)])
+
     # What the network and the phones do.
 
     @rule(
@@ -179,7 +187,7 @@ class Sync(RuleBasedStateMachine):
 
     @rule(view=st.sampled_from([*TERMS, *TERMS, None]))
     def agree(self, view: View | None) -> None:
-        self.views[CARER] = view
+        self.views[CARER] = view and replace(view, who=HELPER)
         self.consent += 1
         anyio.from_thread.run(self.world.agree, view)
 
@@ -285,6 +293,8 @@ class Sync(RuleBasedStateMachine):
         for mutation, result in zip(mutations, results, strict=True):
             if "reoffer" in mutation and mutation["op"] == "delete" and result["status"] == "deleted":
                 self.outlived(mutation["id"])
+            if mutation["op"] == "undelete" and result["status"] == "updated":
+                self.causes.add(mutation["id"], result["record"]["occurred_at"], GONE)
 
     def outlived(self, record_id: str) -> None:
         """Nothing followed the deletion in its epoch; what another epoch had is lost with that one, or gives in."""
@@ -301,7 +311,7 @@ class Sync(RuleBasedStateMachine):
             device.may_not_write()
         if answer.status_code == 200:
             for mutation, result in zip(body["mutations"], told["results"], strict=True):
-                if result["status"] in DONE:
+                if result["status"] in DONE and mutation["op"] != "undelete":
                     self.acknowledged.add((mutation["id"], content_of(mutation)))
             device.take_results(body, told)
 

@@ -41,8 +41,13 @@ BEGIN
             LEFT JOIN sessions s ON s.id = v.session_id
             WHERE v.patient_id = p_patient AND v.record_id = p_id
               AND v.version < coalesce(p_before_version, 2147483647)
-              -- A version is in the window of a grant by its own time; one of what holds for a time, until the next came.
+              -- A version is in the window of a grant by its own time, a deletion by that of what it deleted; one of what
+              -- holds for a time, until the next came.
               AND (v.document IS NULL OR visit.data_from <= CASE
+                  WHEN held.valid_to IS NULL AND v.deleted THEN coalesce(
+                      (SELECT (before.document ->> 'occurred_at')::timestamptz FROM record_versions before
+                       WHERE before.patient_id = p_patient AND before.record_id = p_id AND before.version = v.version - 1),
+                      '-infinity')
                   WHEN held.valid_to IS NULL THEN (v.document ->> 'occurred_at')::timestamptz
                   ELSE (SELECT next.received_at FROM record_versions next
                         WHERE next.patient_id = p_patient AND next.record_id = p_id AND next.version = v.version + 1) END)

@@ -9,6 +9,7 @@ BEGIN
             document text,
             base_version integer,
             after_refused boolean,  -- the base version was to be made by what was refused
+            undeletes boolean,  -- brings back what version base_version deleted, as it was before
             mutation_id uuid,
             scale_birth_dates json,
             reoffer uuid,

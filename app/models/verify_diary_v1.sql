@@ -73,10 +73,14 @@ BEGIN
         UNION ALL
         SELECT * FROM differing_records(p_patient)
         UNION ALL
-        SELECT DISTINCT 'a deleted record came back', a.record_id
+        -- It may, as what it was before; or as what a phone held of the epoch before, where it had come back there.
+        SELECT DISTINCT 'a deleted record came back as what it never was', a.record_id
         FROM record_versions a JOIN record_versions b
-            ON b.patient_id = a.patient_id AND b.record_id = a.record_id AND b.version > a.version
-        WHERE a.patient_id = p_patient AND a.deleted AND NOT b.deleted
+            ON b.patient_id = a.patient_id AND b.record_id = a.record_id AND b.version = a.version + 1
+        LEFT JOIN record_versions c
+            ON c.patient_id = a.patient_id AND c.record_id = a.record_id AND c.version = a.version - 1
+        WHERE a.patient_id = p_patient AND a.deleted AND NOT b.deleted AND b.reoffered_version IS NULL
+          AND (c.deleted OR c.content_hash IS DISTINCT FROM b.content_hash)
         UNION ALL
         SELECT 'a superseded version has lost its document', v.record_id
         FROM record_versions v JOIN records r ON r.patient_id = v.patient_id AND r.id = v.record_id

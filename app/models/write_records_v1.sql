@@ -9,7 +9,7 @@
 -- of authorize() as its status; quota_used where the day has seen as many changes as it may. version and change_seq are
 -- what the item made, or found; where others changed the record after that, the item is overtaken. An item that lies
 -- before the window of a grant is outside_window. Without p_scope a record that was written is not shown: its writer has
--- it.
+-- it, unless it was brought back.
 -- What a consent does not open is compared all the same, and shown to nobody: an id may be taken by it.
 -- However many items: the tables see a constant number of statements, unless a record or mutation comes twice.
 CREATE OR REPLACE FUNCTION write_records_v1(

@@ -51,14 +51,15 @@ END $$;
 CREATE OR REPLACE FUNCTION read_items(p_items json, p_documents text[], previous_epoch uuid, notes boolean)
 RETURNS TABLE (items write_item[], ids uuid[], mutations uuid[])
 LANGUAGE sql STABLE AS $$
-    SELECT array_agg(ROW(sent, text, base_version, coalesce(after_refused, false), mutation_id, scale_birth_dates, reoffer,
+    SELECT array_agg(ROW(sent, text, base_version, coalesce(after_refused, false), coalesce(undeletes, false), mutation_id,
+                         scale_birth_dates, reoffer,
                          CASE WHEN reoffer IS NULL THEN NULL
                               WHEN reoffer = previous_epoch AND notes THEN was_version ELSE 0 END,
                          held, held_was, earlier, status, hidden, overtaken)::write_item),
            array_agg((sent).id), array_agg(mutation_id)
     FROM ROWS FROM (json_populate_recordset(NULL::write_item, p_items), unnest(p_documents)) AS one (
-        sent, document, base_version, after_refused, mutation_id, scale_birth_dates, reoffer, was_version, held,
-        held_was, earlier, status, hidden, overtaken, text)
+        sent, document, base_version, after_refused, undeletes, mutation_id, scale_birth_dates, reoffer, was_version,
+        held, held_was, earlier, status, hidden, overtaken, text)
 $$;
 
 -- Whether a record or a mutation comes twice among the items: then each is decided on what the one before left.
@@ -119,10 +120,10 @@ END $$;
 -- What is to become of an item: created, updated, deleted; unchanged where it is already so;
 -- conflict, missing or reused where it is refused. What is offered again after a restore was `was_version` in the epoch
 -- before; what is held was `held_was` there, NULL where it was written since: then somebody has to look. The later
--- version stays.
+-- version stays. What is deleted comes back by name only (`undeletes`), or where it had come back in the epoch before.
 CREATE OR REPLACE FUNCTION decide(
-    item records, base_version integer, after_refused boolean, mutation_id uuid, was_version integer, keep_note boolean,
-    held records, held_was integer, earlier record_versions
+    item records, base_version integer, after_refused boolean, undeletes boolean, mutation_id uuid, was_version integer,
+    keep_note boolean, held records, held_was integer, earlier record_versions
 ) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -138,11 +139,17 @@ BEGIN
             THEN CASE WHEN item.deleted THEN 'deleted' ELSE 'created' END  -- a tombstone, that nobody brings it back
         WHEN held.id IS NULL THEN CASE WHEN base_version = 0 AND NOT item.deleted THEN 'created' ELSE 'missing' END
         WHEN held.kind <> item.kind THEN 'conflict'
-        WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END
+        WHEN held.deleted THEN CASE
+            WHEN item.deleted THEN 'unchanged'
+            WHEN was_version > held_was THEN 'updated'
+            WHEN undeletes AND NOT after_refused AND held.version = base_version AND item.content_hash IS NOT NULL
+                THEN 'updated'
+            ELSE 'conflict' END
+        WHEN undeletes THEN CASE WHEN after_refused THEN 'conflict' ELSE 'unchanged' END
         WHEN was_version IS NOT NULL THEN CASE
             WHEN held_was IS NULL OR was_version = 0 THEN CASE WHEN same THEN 'unchanged' ELSE 'conflict' END
-            WHEN item.deleted THEN 'deleted'
             WHEN held_was >= was_version THEN 'unchanged'
+            WHEN item.deleted THEN 'deleted'
             ELSE 'updated' END
         WHEN base_version = 0 AND replay THEN 'unchanged'
         WHEN NOT item.deleted AND (base_version > 0 AND NOT after_refused OR mutation_id IS NOT NULL) AND same
@@ -153,25 +160,57 @@ BEGIN
     END;
 END $$;
 
--- The version of what is deleted: its times stay. Where they were lost with it, it lies before every window: nobody but
--- those who see everything is told.
+-- The next version of what is held, with all that is held of it but the note.
+CREATE OR REPLACE FUNCTION following(sent records, held records) RETURNS records
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    held.version := sent.version;
+    held.change_seq := sent.change_seq;
+    held.received_at := sent.received_at;
+    held.author_id := sent.author_id;
+    held.session_id := sent.session_id;
+    held.deleted := sent.deleted;
+    held.content_hash := sent.content_hash;
+    held.note := NULL;
+    RETURN held;
+END $$;
+
+-- The version of what is deleted: its times stay, and what else SQL knows of it, for it may come back; and an import that
+-- is repeated does not bring it back. Where they were lost
+-- with it, it lies before every window: nobody but those who see everything is told.
 CREATE OR REPLACE FUNCTION tombstone(sent records, held records) RETURNS records
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    sent.occurred_at := coalesce(held.occurred_at, '-infinity');
-    sent.utc_offset := coalesce(held.utc_offset, 0);
-    sent.time_zone := coalesce(held.time_zone, 'UTC');
-    sent.local_date := coalesce(held.local_date, '-infinity');
-    sent.valid_to := CASE WHEN held.id IS NOT NULL THEN held.valid_to
-                          WHEN sent.kind = ANY (kinds_that_hold('interval')) THEN '-infinity' END;
-    sent.performer := coalesce(held.performer, 'self');
-    sent.source_system := held.source_system;  -- an import that is repeated does not bring it back
-    sent.source_record_id := held.source_record_id;
+    IF held.id IS NOT NULL THEN
+        RETURN following(sent, held);
+    END IF;
+    sent.occurred_at := '-infinity';
+    sent.utc_offset := 0;
+    sent.time_zone := 'UTC';
+    sent.local_date := '-infinity';
+    sent.valid_to := CASE WHEN sent.kind = ANY (kinds_that_hold('interval')) THEN '-infinity' END;
+    sent.performer := 'self';
+    RETURN sent;
+END $$;
+
+-- The version in which a tombstone is what it was before, to the letter, flags included.
+CREATE OR REPLACE FUNCTION brought_back(sent records, tombstone records, before record_versions) RETURNS records
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    told text := server_fields(tombstone.kind, before.record_id, before.patient_id, before.version, before.change_seq,
+                               before.deleted, before.author_id, before.received_at);
+BEGIN
+    sent := following(sent, tombstone);
+    sent.note := before.note;
+    sent.document := server_fields(sent.kind, sent.id, sent.patient_id, sent.version, sent.change_seq, sent.deleted,
+                                   sent.author_id, sent.received_at)
+                     || substr(before.document::text, length(told) + 1);
     RETURN sent;
 END $$;
 
 -- Decides each item for this writer, as decide() says unless it is forbidden, lies before the window of the grant, or
--- would tell of what the writer may not see; and completes in memory what is to be written, from `head` on.
+-- would tell of what the writer may not see; and completes in memory what is to be written, from `head` on. What was
+-- deleted is brought back by the patient, or by who deleted it.
 CREATE OR REPLACE FUNCTION settle(
     p_session uuid, p_patient uuid, p_scope text, visit record,
     INOUT items write_item[], INOUT head bigint, INOUT born daterange, INOUT refused uuid[], INOUT outcomes text[],
@@ -183,6 +222,7 @@ DECLARE
     sent records;
     held records;
     earlier record_versions;
+    before record_versions;  -- what is deleted
     scope text;
 BEGIN
     FOR n IN 1..cardinality(items) LOOP
@@ -192,6 +232,12 @@ BEGIN
         earlier := item.earlier;
         scope := write_scope(sent.kind);
         sent.content_hash := sha256(convert_to(item.document, 'UTF8'));
+        IF item.undeletes THEN
+            SELECT * INTO before FROM record_versions v
+            WHERE v.patient_id = p_patient AND v.record_id = sent.id AND v.version = item.base_version - 1;
+            sent.content_hash := before.content_hash;
+            sent.note := before.note;
+        END IF;
         item.after_refused := item.after_refused OR item.base_version > 0 AND sent.id = ANY (refused);
         item.hidden := coalesce(NOT held.kind = ANY (visit.kinds)
                                 OR greatest(held.occurred_at, held.valid_to) < visit.data_from, false);
@@ -200,8 +246,11 @@ BEGIN
             WHEN p_scope IS NULL AND NOT scope = ANY (visit.scopes) THEN 'forbidden'
             WHEN item.hidden THEN CASE WHEN item.base_version = 0 THEN 'conflict' ELSE 'missing' END
             WHEN NOT sent.deleted AND greatest(sent.occurred_at, sent.valid_to) < visit.data_from THEN 'outside_window'
-            ELSE decide(sent, item.base_version, item.after_refused, item.mutation_id, item.was_version,
+            ELSE decide(sent, item.base_version, item.after_refused, item.undeletes, item.mutation_id, item.was_version,
                         NOT visit.notes, held, item.held_was, earlier) END;
+        IF item.undeletes AND item.status = 'updated' AND NOT (visit.own OR held.author_id = visit.actor) THEN
+            item.status := 'not_theirs';
+        END IF;
         item.overtaken := item.status = 'unchanged' AND earlier.change_seq < held.change_seq
             AND (earlier.mutation_id = item.mutation_id OR item.mutation_id IS NOT NULL AND item.was_version IS NULL
                  AND (held.content_hash <> sent.content_hash OR visit.notes AND held.note IS DISTINCT FROM sent.note));
@@ -213,15 +262,19 @@ BEGIN
             sent.received_at := clock_timestamp();
             sent.author_id := visit.actor;
             sent.session_id := p_session;
-            IF item.status = 'deleted' THEN
-                sent := tombstone(sent, held);
-            ELSIF item.status = 'updated' AND NOT visit.notes THEN
-                sent.note := held.note;
+            IF item.undeletes THEN
+                sent := brought_back(sent, held, before);
+            ELSE
+                IF item.status = 'deleted' THEN
+                    sent := tombstone(sent, held);
+                ELSIF item.status = 'updated' AND NOT visit.notes THEN
+                    sent.note := held.note;
+                END IF;
+                IF sent.id = p_patient THEN
+                    born := follow_profile(p_patient, sent, item.document::json, born);
+                END IF;
+                sent.document := compose(sent, item.document, item.scale_birth_dates, born);
             END IF;
-            IF sent.id = p_patient THEN
-                born := follow_profile(p_patient, sent, item.document::json, born);
-            END IF;
-            sent.document := compose(sent, item.document, item.scale_birth_dates, born);
             item.sent := sent;
             written := written || sent;
         ELSIF item.status <> 'unchanged' THEN
@@ -270,7 +323,7 @@ BEGIN
 END $$;
 
 -- What the writer is told of an item, and the record as it is now where it may be shown. Without p_scope a record that was
--- written is not: its writer has it.
+-- written is not: its writer has it, unless it was brought back.
 CREATE OR REPLACE FUNCTION respond(items write_item[], p_scope text, visit record, p_patient uuid, clock patient_clocks)
 RETURNS write_outcome[]
 LANGUAGE plpgsql STABLE AS $$
@@ -296,7 +349,7 @@ BEGIN
             CASE WHEN item.overtaken THEN (item.earlier).change_seq WHEN NOT item.hidden THEN now.change_seq END;
         outcome.deleted := now.deleted AND now.kind = sent.kind AND NOT item.hidden;
         outcome.record := CASE
-            WHEN now.kind = sent.kind AND NOT now.deleted AND NOT item.hidden AND NOT (written AND p_scope IS NULL) THEN
+            WHEN now.kind = sent.kind AND NOT now.deleted AND NOT item.hidden AND (item.undeletes OR NOT (written AND p_scope IS NULL)) THEN
                 wire(CASE WHEN now.treatment_id IS NULL OR p_scope IS NULL THEN now.document
                           ELSE beside_treatment(now.document, p_patient, visit.data_from) END,
                      CASE WHEN visit.notes THEN now.note END) END;

@@ -39,7 +39,7 @@ def record_routes(
 
     `filters` is the dependency that says which records a list holds; by default those between two days, of what happens
     at a moment. `id_name` names the id in the path, `<kind>_id` by default. `texts` by verb: create, list, read,
-    replace, revise, delete, list_versions.
+    replace, revise, delete, undelete, list_versions.
     """
     routes = _Routes(kind, id_name or f"{kind.name}_id", texts)
     routes.create()
@@ -50,6 +50,7 @@ def record_routes(
     routes.revise()
     if kind.holds != "singleton":
         routes.delete()
+        routes.undelete()
     routes.list_versions()
     return routes.router
 
@@ -153,9 +154,24 @@ class _Routes:
 
         usual = Text(
             f"Delete {kind.noun}",
-            f"Deletes the version that If-Match names; doing it again is no error. A deleted {kind.one} stays deleted.",
+            f"Deletes the version that If-Match names; doing it again is no error. A deleted {kind.one} stays deleted "
+            "until it is brought back by name (`undelete`).",
         )
         self._add("DELETE", self.place, delete, usual, responses.deleting())
+
+    def undelete(self) -> None:
+        kind = self.kind
+
+        async def undelete(diary: DiaryToWrite, record_id: UUID, base_version: BaseVersion) -> Response:
+            return responses.stored(await records.undelete(kind, diary, record_id, base_version))
+
+        usual = Text(
+            f"Bring {kind.noun} back",
+            f"Makes a new version of what the {kind.one} was before it was deleted. If-Match names the version of the "
+            "deletion: one more than that of the version that was deleted. Of one that is there nothing changes. The "
+            "patient may, and who deleted it.",
+        )
+        self._add("POST", f"{self.place}/undelete", undelete, usual, responses.replacing(kind.out))
 
     def list_versions(self) -> None:
         kind = self.kind

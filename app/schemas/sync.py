@@ -44,14 +44,14 @@ EXAMPLE_RESULT: Json = {
 }
 
 
-MutationOp = TypeAliasType("MutationOp", Literal["put", "delete"])
+MutationOp = TypeAliasType("MutationOp", Literal["put", "delete", "undelete"])
 
 
 SchemaVersion = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Mutation(Strict):
-    """One change that a phone made: the record as it shall be, or its deletion."""
+    """One change that a phone made: the record as it shall be, its deletion, or that it was not to be deleted."""
 
     mutation_id: RecordId = Field(description="Chosen anew for each change; sent again, it is applied once.")
     op: MutationOp
@@ -62,7 +62,7 @@ class Mutation(Strict):
         ge=0,
         le=MOST_VERSIONS,
         description="The version that was changed; 0 creates. A delete without it deletes any version: "
-        "some stores remember of what they deleted only the id.",
+        "some stores remember of what they deleted only the id. An undelete names the version of the deletion.",
     )
     data: Json | None = Field(default=None, description="With `put`: the record's fields, without its id.")
     schema_version: SchemaVersion = Field(
@@ -172,7 +172,7 @@ class PushResult(Strict):
     deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
     record: KnownRecord | UnknownRecord | None = Field(
         default=None,
-        description="The server's copy: with `conflict` and `same_as`, and where others changed it since.",
+        description="The server's copy: with `conflict` and `same_as`, of an undelete, and where others changed it since.",
     )
     errors: list[ItemFault] | None = Field(default=None, description="With `invalid`.")
 

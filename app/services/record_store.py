@@ -56,6 +56,7 @@ class RecordWrite:
     columns: dict[str, Any] | None = None
     mutation_id: str | None = None
     deleted: bool = False
+    undeletes: bool = False  # brings back what version `base_version` deleted, as it was before
     after_refused: bool = False  # what was to make the base version was refused: it may since be that of somebody else
     reoffer: tuple[str, int] | None = None  # the epoch before a restore, and the version that this was there
 
@@ -79,6 +80,7 @@ class WriteResult:
         "reused",
         "outside_window",
         "forbidden",
+        "not_theirs",
         "empty",
     ]
     id: UUID
@@ -317,6 +319,8 @@ def _item(change: RecordWrite) -> dict[str, Any]:
         item["scale_birth_dates"] = record.pop("scale_birth_dates")
     if change.mutation_id is not None:
         item["mutation_id"] = change.mutation_id
+    if change.undeletes:
+        item["undeletes"] = True
     if change.after_refused:
         item["after_refused"] = True
     if change.reoffer is not None:

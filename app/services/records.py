@@ -18,6 +18,7 @@ from app.services import costs, record_store
 from app.services.access import Diary
 from app.services.record_store import Filters, RecordWrite, RenderedPage, WriteResult
 
+NOT_THEIRS = "What was deleted is brought back by its patient, or by who deleted it."
 IMPLAUSIBLE = "It must lie between the year 2000 and 48 hours from now; is the phone's clock right?"
 
 Validate = Callable[[type[Any], Json], Any]
@@ -152,6 +153,20 @@ async def delete(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_v
     outcome = await _write(kind, diary, "delete", change)
     if outcome.status != "unchanged":
         _accepted(outcome)
+
+
+async def undelete(kind: RecordKind[Fields], diary: Diary, record_id: UUID, base_version: int) -> Stored:
+    """Brings a record back as it was before version `base_version` deleted it; one that is not deleted stays as it is.
+
+    Only the patient may, and who deleted it. Raises Gone where nobody knows what it was.
+    """
+    change = RecordWrite(kind=kind.name, id=str(record_id), base_version=base_version, undeletes=True)
+    outcome = await _write(kind, diary, "undelete", change)
+    if outcome.status == "not_theirs":
+        raise InsufficientScope(NOT_THEIRS)
+    if outcome.status == "conflict" and outcome.deleted and outcome.version != base_version:
+        raise Stale("It was deleted once more: name the version of that deletion.", etag=f'"{outcome.version}"')
+    return _stored(_accepted(outcome))
 
 
 async def read(kind: RecordKind[Fields], diary: Diary, record_id: UUID) -> Stored:

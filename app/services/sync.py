@@ -24,8 +24,10 @@ from app.services.record_store import RecordWrite, WriteResult
 from app.services.records import Validate
 
 SKEWED, MOST_SKEW = 120, 2**31 - 1  # seconds
-STATUSES = {"missing": "conflict", "reused": "invalid", "outside_window": "forbidden"}
+STATUSES = {"missing": "conflict", "outside_window": "forbidden"}
+NOT_THEIRS = Fault("/op", "not_theirs", records.NOT_THEIRS)
 REUSED = Fault("/mutation_id", "reused", "It was used for other content; choose a new one.")
+REFUSED = {"reused": REUSED, "not_theirs": NOT_THEIRS}
 
 READ_CHANGES = Function(
     "read_changes_v1",
@@ -160,6 +162,8 @@ async def _change(
         raise Invalid(faults=(Fault("/reoffer", "missing", "What was that version? Name its epoch."),))
     if mutation.op == "delete":
         return _deletion(mutation, kind)
+    if mutation.op == "undelete":
+        return _undeletion(mutation, kind)
     if mutation.data is None:
         raise Invalid(faults=(Fault("/data", "missing", "A put needs the record's fields."),))
     if mutation.base_version is None:
@@ -230,6 +234,24 @@ def _deletion(mutation: Mutation, kind: AnyKind) -> RecordWrite:
     )
 
 
+def _undeletion(mutation: Mutation, kind: AnyKind) -> RecordWrite:
+    if kind.holds == "singleton":
+        raise Invalid(faults=(Fault("/op", "not_deletable", "The profile is never deleted."),))
+    if mutation.data is not None:
+        raise Invalid(faults=(Fault("/data", "unexpected", "What was deleted comes back as it was; change it then."),))
+    if not mutation.base_version:
+        raise Invalid(faults=(Fault("/base_version", "missing", "An undelete needs the version of the deletion."),))
+    if mutation.reoffer is not None:
+        raise Invalid(faults=(Fault("/reoffer", "unexpected", "Offer the record itself, with a put."),))
+    return RecordWrite(
+        kind=kind.name,
+        id=mutation.id,
+        base_version=mutation.base_version,
+        mutation_id=mutation.mutation_id,
+        undeletes=True,
+    )
+
+
 def _reoffer(mutation: Mutation) -> tuple[str, int] | None:
     if mutation.reoffer is None or mutation.version is None:
         return None
@@ -242,16 +264,16 @@ def _result(place: int, mutation: Mutation, outcome: WriteResult) -> Json:
         "id": mutation.id,
         "status": STATUSES.get(outcome.status, outcome.status),
     }
-    if outcome.status == "reused":
-        return _invalid(place, mutation, (REUSED,))
+    if outcome.status in REFUSED:
+        return _invalid(place, mutation, (REFUSED[outcome.status],))
     if outcome.version is not None:
         result |= {"version": outcome.version, "change_seq": outcome.change_seq}
     is_elsewhere = str(outcome.id) != mutation.id and outcome.version is not None
     if is_elsewhere:
         result["same_as"] = str(outcome.id)
-    # Under this version the phone has other content where a later one was offered again.
-    offered_again = mutation.reoffer and outcome.status == "unchanged"
-    if outcome.overtaken or is_elsewhere or result["status"] == "conflict" or offered_again:
+    # Under this version the phone has other content where a later one was offered again, and none where it was deleted.
+    other = mutation.op == "undelete" or (mutation.reoffer and outcome.status == "unchanged")
+    if outcome.overtaken or is_elsewhere or result["status"] == "conflict" or other:
         result["deleted"] = bool(outcome.deleted)
         if outcome.record is not None:
             result["record"] = json.loads(outcome.record)

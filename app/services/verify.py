@@ -35,7 +35,7 @@ ENVELOPE = {
     "note",
 }
 PROMOTED = [column.name for column in Record.__table__.columns if column.name not in ENVELOPE]
-# Within the context that VERIFY_DIARY leaves. What is deleted keeps the times of the version before.
+# Within the context that VERIFY_DIARY leaves. What is deleted keeps the columns of the version before.
 DOCUMENTS = """
 SELECT r.id, r.kind, r.deleted, coalesce(v.document, r.document)::text AS document, coalesce(v.note, r.note) AS note,
        v.document IS NULL AS lost
@@ -50,16 +50,6 @@ SELECT r.id FROM json_populate_recordset(NULL::records, $2::json) told
 JOIN records r ON r.patient_id = $1 AND r.id = told.id
 WHERE ({OF_RECORD}) IS DISTINCT FROM ({OF_DOCUMENT})
 """  # noqa: S608 - names of ours
-KEPT_WHEN_DELETED = (
-    "occurred_at",
-    "utc_offset",
-    "time_zone",
-    "local_date",
-    "performer",
-    "valid_to",
-    "source_system",
-    "source_record_id",
-)
 LOST_WHEN_DELETED = {
     "occurred_at": "-infinity",
     "utc_offset": 0,
@@ -202,8 +192,6 @@ def _told(row: Any) -> dict[str, Any]:
     if row["deleted"] and row["lost"]:
         return told | LOST_WHEN_DELETED | ({"valid_to": "-infinity"} if kind.holds == "interval" else {})
     columns = columns_of(kind, json.loads(row["document"]) | ({} if row["note"] is None else {"note": row["note"]}))
-    if row["deleted"]:
-        return told | {name: columns.get(name) for name in KEPT_WHEN_DELETED}
     return {**told, **columns}
 
 

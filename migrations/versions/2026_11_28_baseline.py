@@ -14,7 +14,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 SQL = {
-    "types.sql": "3a415bb7e4e8d2f600c35351cea463606e9083b712987d5b7efb5fa1af43f819",
+    "types.sql": "db3ce34e74391c8852733568b9f3218a12b5d87c8f6e2756ea2896db2b91d7f3",
     "access.sql": "bc73616bf3c7e318309282994097f4b95efb3a423e594b58084b2aa8ece0919b",
     "access_log_v1.sql": "0a878fc115b5ab52a58757133eadd5d164c78db8434ab5c11f3e65ca09eac388",
     "audit.sql": "2cf7e2458ad794f32574e19fa7a1c1cdfc77676c7df9fe994cc8a1aa4e436507",
@@ -39,18 +39,18 @@ SQL = {
     "read_panel_v1.sql": "2cf5d170825d84052a3a30d60eaab67b96ada2eb736dd8356035934da73fabd7",
     "read_record_v1.sql": "90e88f5a69770831e086515bfbe5518ca14b7b12dc4c02ecfa176c18a17bac91",
     "read_steps.sql": "91463e451367d394de4f74e55e95005301541304f50a6e34b572d9551deb5fcc",
-    "read_versions_v1.sql": "2a4abaab41fec7344272eafb61893acd993c7356792581a5d834e9c8ec0d0fb3",
+    "read_versions_v1.sql": "8479f89bbba47f06b4106e2022f04f6badf88689fcde7da555a8405d9ae24c32",
     "redeem_share_code_v1.sql": "adc81108a0dce03f4baee85fc8c77ac20775fb9b32d4f505eaee61ea5201215d",
     "revoke_sessions_v1.sql": "63bbb455030170898e227bb1fb12f05ddacad129fee0ae5393e2dacdc895d3eb",
     "seal_audit_v1.sql": "14716b0653447a464bf981f2f5723c613218a7a3e17679078537571bcd3b56b9",
     "session_account_v1.sql": "842f89bef1f188a6b2aba1c4878cb31987e7b8cd4618aa2dcb8700650d6d7c67",
     "settle_audit_v1.sql": "21d9582f2f6fbd479d01c3db57131a819e6524684d3fbb935ddfc0b9db19f15f",
     "treatments.sql": "298520886a8d137b83029716b36809d5a0186a091de59a5fe4272d3847a23003",
-    "verify_diary_v1.sql": "d49d0ac1c599e2262443fd05385fc5ad432f7577e05683ff5d448dfb8e9dc15d",
+    "verify_diary_v1.sql": "502905c52427f1a494582d1edcbbbb1cd898d79b47dfd4b68507843824244ba2",
     "views.sql": "6893a1fb2ebf103d571e5f7e7c5ef0f73f46e71eed80f9521df9d250872537d0",
     "write_imports_v1.sql": "d3adbedc0c1a265e143b9a44567421d0b4d8f3343c1bd70e6173914584953d08",
-    "write_records_v1.sql": "992ee4b48b93a6cd95c7fb860f04c905704670aa06fbce3e38d4a385f1f778d4",
-    "write_steps.sql": "0d0cd08ae5295a5d3aa92b5ac4c61dcb107a37b3b5d8e339efbded3819270da6",
+    "write_records_v1.sql": "ac22c0563eb0125e87c0fd97181021ef5a29c6be44253fadaefea738a89cd0f2",
+    "write_steps.sql": "c98aaf75d5c13439cc0829273376781c8d3e6ae265efa5a39b33c7ab79e22850",
     "privileges.sql": "2df3a9e485756f5074863313b38a65bdee3bac03a96dd1f3e523c825329e8485",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.

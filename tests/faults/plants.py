@@ -58,8 +58,8 @@ LATE_UPLOADS = Plant(
     (
         (
             "decide",
-            "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'conflict' END",
-            "WHEN held.deleted THEN CASE WHEN item.deleted THEN 'unchanged' ELSE 'updated' END",
+            "ELSE 'conflict' END\n        WHEN undeletes",
+            "ELSE 'updated' END\n        WHEN undeletes",
         ),
     ),
 )

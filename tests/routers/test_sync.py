@@ -391,6 +391,30 @@ async def test_a_delete_is_later_than_any_edit_that_is_offered_again(restored: R
     assert await mood(restored.phone, old["id"]) is None
 
 
+async def test_what_came_back_before_the_restore_is_later_than_its_deletion(
+    restored: Restored, old: dict[str, Any], superuser: Connection
+) -> None:
+    other = entry()
+    for record, first, second in (
+        (old, delete("entry", old["id"], None), put("entry", old | {"mood": 3})),
+        (other, delete("entry", other["id"], None), put("entry", other | {"mood": 3})),
+    ):
+        assert await restored.offer(first, 2) == "deleted"
+        assert await restored.offer(put("entry", record), 1) == "conflict"
+        assert await restored.offer(second, 3) == "updated"
+        assert await restored.offer(delete("entry", record["id"], None), 2) == "unchanged"
+        assert await mood(restored.phone, record["id"]) == 3
+        assert await restored.offer(delete("entry", record["id"], None), 4) == "deleted"
+        assert await restored.offer(put("entry", record | {"mood": 3}), 3) == "conflict"
+    assert await superuser.fetch("SELECT * FROM verify_diary_v1($1)", UUID(restored.phone.patient_id)) == []
+
+
+async def test_what_came_back_in_an_epoch_longer_ago_stays_deleted(restored: Restored, old: dict[str, Any]) -> None:
+    await restored.offer(delete("entry", old["id"], None), 2)
+    restored.epoch = str(uuid4())
+    assert await restored.offer(put("entry", old), 3) == "conflict"
+
+
 async def test_what_is_of_an_epoch_longer_ago_takes_no_others_place(restored: Restored, old: dict[str, Any]) -> None:
     restored.epoch, lost = str(uuid4()), entry()
     assert await restored.offer(put("entry", old | {"mood": 2}, 1), 5) == "conflict"

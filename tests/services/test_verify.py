@@ -67,7 +67,7 @@ async def test_nothing_is_found_where_nothing_is_damaged(place: Place) -> None:
 NO_GAP = "change_seq is not 1 to head without a gap"
 NO_STEP = "versions of a record do not step by one"
 NO_LAST = "a record does not stand at its last version"
-CAME_BACK = "a deleted record came back"
+CAME_BACK = "a deleted record came back as what it never was"
 NO_CLOCK = "the patient has no clock"
 ODD = "a record differs from its last version or from its own document"
 TWICE = "a mutation was applied twice"

@@ -33,6 +33,7 @@ class Copy:
     def put(self, kind: str, record_id: str, version: int, data: Json) -> None:
         """Holds this version."""
         self.records[record_id] = Held(kind, version, {name: data[name] for name in data if name not in ADDED})
+        self.deletions.pop(record_id, None)
 
     def forget(self, kind: str, record_id: str, version: int | None) -> None:
         """Holds the record no more; with a version, as deleted."""
@@ -76,6 +77,15 @@ class Device:
         """Deletes a record; the mutation that waits now."""
         base = None if any_version else self._next_base(record_id)
         return self._wait("delete", self.shown()[record_id].kind, record_id, base, None)
+
+    def undelete(self, record_id: str) -> Json | None:
+        """Brings back what is deleted here; the mutation that waits now. None where its version is not known."""
+        waiting, deleted = self.waiting(record_id), self.copy.deletions.get(record_id)
+        if waiting and waiting[-1]["op"] == "delete" and "base_version" in waiting[-1]:
+            return self._wait("undelete", waiting[-1]["kind"], record_id, waiting[-1]["base_version"] + 1, None)
+        if waiting or deleted is None:
+            return None
+        return self._wait("undelete", deleted.kind, record_id, deleted.version, None)
 
     def waiting(self, record_id: str) -> list[Json]:
         """Its mutations that have no result yet."""
@@ -153,8 +163,12 @@ class Device:
         waiting = self.waiting(record_id)
         mine = waiting[-1] if waiting else sent
         self.outbox = [other for other in self.outbox if other["id"] != record_id]
-        held = self.copy.records.get(record_id)
-        if held is None and record_id not in self.copy.deletions:
+        held, deleted = self.copy.records.get(record_id), self.copy.deletions.get(record_id)
+        if mine["op"] == "undelete":
+            if held is None:
+                self.refused.append(mine)  # it was deleted once more, or nobody knows what it was
+            return
+        if held is None and deleted is None:
             if mine["op"] == "put" and mine["base_version"] != 0:
                 self.write(mine["kind"], record_id, mine["data"])
             elif mine["op"] == "put":
@@ -213,7 +227,7 @@ class Device:
         offers = [
             self._offer("put", record_id, held)
             for record_id, held in self.copy.records.items()
-            if record_id not in pulled.deletions and not _same(held, pulled.records.get(record_id))
+            if not _same(held, pulled.records.get(record_id)) and not _outlived(held, pulled.deletions.get(record_id))
         ]
         return offers + [
             self._offer("delete", record_id, held)
@@ -230,6 +244,11 @@ def mutation(op: str, kind: str, record_id: str, base: int | None, data: Json | 
     """A mutation as it is pushed, with a new id."""
     made = {"mutation_id": str(uuid4()), "op": op, "kind": kind, "id": record_id, "base_version": base, "data": data}
     return {name: value for name, value in made.items() if value is not None}
+
+
+def _outlived(one: Held, deleted: Held | None) -> bool:
+    """Whether it was deleted in its epoch after this version, as far as anybody can tell."""
+    return deleted is not None and deleted.version >= one.version
 
 
 def _same(one: Held, other: Held | None) -> bool:

@@ -1,13 +1,16 @@
 """What a server must do by docs/sync.md, and what must never be lost: no word of SQL, no clock, no network."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Json = dict[str, Any]
 
 GONE = "gone"  # the content of a tombstone
+BACK = "back"  # what a mutation puts that brings back what a tombstone was before
 NOWHERE = "Nowhere/At_All"  # a time zone that makes any record invalid
+PATIENT, HELPER = "patient", "helper"
+AFTER_REFUSED = -1  # the base version of what follows a refused mutation
 OLD = "2024"  # what happened then is before every window
 
 
@@ -19,6 +22,7 @@ class View:
     writes: frozenset[str]
     notes: bool = True
     windowed: bool = False
+    who: str = PATIENT
 
     def shows(self, kind: str, content: str) -> bool:
         """Whether a record of this kind with this content is in it."""
@@ -31,7 +35,7 @@ class View:
 
 def content_of(mutation: Json) -> str:
     """The content that a mutation puts: no two edits have the same instant."""
-    return str(mutation["data"]["occurred_at"]) if mutation["op"] == "put" else GONE
+    return {"delete": GONE, "undelete": BACK}.get(mutation["op"]) or str(mutation["data"]["occurred_at"])
 
 
 def note_of(mutation: Json) -> str | None:
@@ -47,6 +51,7 @@ class Version:
     note: str | None
     at: str  # what happened then, also where it is deleted now: the window goes by that
     was: int | None = None
+    by: str = PATIENT
 
 
 @dataclass
@@ -79,7 +84,7 @@ class Diary:
         refused: set[str] = set()
         for mutation in mutations:
             follows = mutation["id"] in refused and mutation.get("base_version")
-            results.append(self._take(mutation | {"base_version": -1} if follows else mutation, view))
+            results.append(self._take(mutation | {"base_version": AFTER_REFUSED} if follows else mutation, view))
             if results[-1]["status"] in ("conflict", "invalid", "forbidden"):
                 refused.add(mutation["id"])
         return results
@@ -94,7 +99,8 @@ class Diary:
         version = len(shelf.versions)
         if status == "unchanged" and mutation["mutation_id"] in self.made:
             version = self.made[mutation["mutation_id"]]
-        other = status == "conflict" or (status == "unchanged" and shelf.now.content != content_of(mutation))
+        other = status == "conflict" or mutation["op"] == "undelete"
+        other = other or (status == "unchanged" and shelf.now.content != content_of(mutation))
         return {"status": status, "version": version} | ({"now": shelf.now.content} if other else {})
 
     def _decide(self, mutation: Json, view: View) -> str:
@@ -113,7 +119,9 @@ class Diary:
         if held is None:
             return self._decide_new(mutation)
         if held.now.content == GONE:
-            return "unchanged" if deletes else "conflict"
+            return "unchanged" if deletes else self._decide_to_bring_back(mutation, held, view)
+        if mutation["op"] == "undelete":
+            return "conflict" if base == AFTER_REFUSED else "unchanged"
         same = (content, note_of(mutation) if view.notes else None) == (
             held.now.content,
             held.now.note if view.notes else None,
@@ -121,19 +129,30 @@ class Diary:
         if "reoffer" in mutation:
             if held.now.was is None or not self._ordered(mutation, view):
                 return "unchanged" if same else "conflict"
-            if deletes:
-                return "deleted"
-            return "updated" if held.now.was < mutation["version"] else "unchanged"
+            if held.now.was >= mutation["version"]:
+                return "unchanged"
+            return "deleted" if deletes else "updated"
         if same:
             return "unchanged"
         if base not in (None, len(held.versions)):
             return "conflict"
         return "deleted" if deletes else "updated"
 
+    def _decide_to_bring_back(self, mutation: Json, held: Shelf, view: View) -> str:
+        """Of what is deleted: by name, by the patient or who deleted it; or where it came back in the epoch before."""
+        if "reoffer" in mutation:
+            later = held.now.was is not None and self._ordered(mutation, view) and held.now.was < mutation["version"]
+            return "updated" if later else "conflict"
+        if mutation["op"] != "undelete" or mutation["base_version"] != len(held.versions) or len(held.versions) < 2:
+            return "conflict"
+        return "updated" if view.who in (PATIENT, held.now.by) else "invalid"
+
     def _decide_new(self, mutation: Json) -> str:
         offered = "reoffer" in mutation
         if mutation["op"] == "delete":
             return "deleted" if offered else "conflict"
+        if mutation["op"] == "undelete":
+            return "conflict"
         return "created" if offered or mutation["base_version"] == 0 else "conflict"
 
     def _ordered(self, mutation: Json, view: View) -> bool:
@@ -146,7 +165,8 @@ class Diary:
         at = (before.at if before else OLD) if content == GONE else content
         note = before.note if before and keep_note else note_of(mutation)
         was = mutation["version"] if self._ordered(mutation, view) else None
-        shelf.versions.append(Version(content, note, at, was))
+        made = Version(content, note, at, was, view.who)
+        shelf.versions.append(replace(shelf.versions[-2], was=None, by=view.who) if content == BACK else made)
         self.head += 1
         self.made[mutation["mutation_id"]] = len(shelf.versions)
 
@@ -155,9 +175,7 @@ class Diary:
         if self.previous is None or self.head > self.restored_head:
             self.previous = self.epoch
             for shelf in self.shelves.values():
-                shelf.versions = [
-                    Version(one.content, one.note, one.at, number) for number, one in enumerate(shelf.versions, 1)
-                ]
+                shelf.versions = [replace(one, was=number) for number, one in enumerate(shelf.versions, 1)]
         self.epoch, self.restored_head = "", self.head
 
     def seen(self, view: View) -> dict[str, tuple[str, int, str, str | None]]:
