@@ -179,11 +179,12 @@ def site(value: int = 6, region: str = "lower_back_left", **fields: Any) -> dict
 
 
 def treatment(*times: str, **fields: Any) -> dict[str, Any]:
-    """A new medicine taken daily at these times (else as needed), from 1 March 2026 on, in Berlin."""
+    """A new medicine taken daily at these times (else as needed), saved on 1 March 2026 and from then on, in Berlin."""
     schedule = {"type": "scheduled", "times": list(times)} if times else {"type": "prn"}
     return {
         "id": str(uuid4()),
         "occurred_at": "2026-03-01T09:00:00+01:00",
+        "recorded_at": "2026-03-01T09:00:00+01:00",
         "time_zone": "Europe/Berlin",
         "category": "prescription_medication",
         "name": "Amitriptyline 10 mg",

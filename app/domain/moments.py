@@ -1,7 +1,7 @@
 """Instants, dates and zones as text: one spelling on the wire, and the day an instant belongs to."""
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -45,6 +45,24 @@ def parse_date(text: str) -> date:
     if not _DATE.fullmatch(text):
         raise ValueError("not a date")
     return date.fromisoformat(text)
+
+
+def parse_instant_or_day(text: str) -> datetime | date:
+    """The instant of an RFC 3339 text, or the date of a `YYYY-MM-DD` one; ValueError otherwise."""
+    return parse_date(text) if len(text) == len("YYYY-MM-DD") else parse_instant(text)
+
+
+def render_instant_or_day(moment: datetime | date) -> str:
+    """The text of an instant or of a date."""
+    return render_instant(moment) if isinstance(moment, datetime) else moment.isoformat()
+
+
+def instant_within(day: date, time_zone: str) -> datetime:
+    """An instant of this local day, which is one of the same day in nearly every other zone that the patient may mean.
+
+    A second after noon: nothing is due at a time with seconds, so it names a day and never a slot.
+    """
+    return datetime.combine(day, time(12, 0, 1), zone_of(time_zone))
 
 
 def local_date(occurred_at: datetime) -> date:

@@ -190,34 +190,39 @@ def _zone(name: str) -> str:
     return name
 
 
+_INSTANT_SCHEMA: Json = {
+    "type": "string",
+    "format": "date-time",
+    "description": "RFC 3339 with seconds and offset (-12:00 to +14:00, or Z), years 1900 to 2199. "
+    "Answers have whole seconds; a fraction that is sent is dropped.",
+    "examples": ["2026-03-29T08:00:00+02:00"],
+}
+_DATE_SCHEMA: Json = {
+    "type": "string",
+    "format": "date",
+    "description": "A calendar day, years 1900 to 2199.",
+    "examples": ["2026-03-29"],
+}
 Instant = Annotated[
     datetime,
     ParsedBy(moments.parse_instant),
     Says("instant", "Give an instant as 2026-03-29T08:00:00+02:00, in the years 1900 to 2199."),
     PlainSerializer(moments.render_instant, return_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "date-time",
-            "description": "RFC 3339 with seconds and offset (-12:00 to +14:00, or Z), years 1900 to 2199. "
-            "Answers have whole seconds; a fraction that is sent is dropped.",
-            "examples": ["2026-03-29T08:00:00+02:00"],
-        }
-    ),
+    WithJsonSchema(_INSTANT_SCHEMA),
 ]
 LocalDate = Annotated[
     date,
     ParsedBy(moments.parse_date),
     Says("date", "Give a date as 2026-03-29, in the years 1900 to 2199."),
     PlainSerializer(date.isoformat, return_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "date",
-            "description": "A calendar day, years 1900 to 2199.",
-            "examples": ["2026-03-29"],
-        }
-    ),
+    WithJsonSchema(_DATE_SCHEMA),
+]
+InstantOrDay = Annotated[
+    datetime,
+    ParsedBy(moments.parse_instant_or_day),
+    Says("instant", "Give an instant as 2026-03-29T08:00:00+02:00, or a day as 2026-03-29."),
+    PlainSerializer(moments.render_instant_or_day, return_type=str),
+    WithJsonSchema({"anyOf": [_INSTANT_SCHEMA, _DATE_SCHEMA]}),
 ]
 TimeZone = Annotated[
     str,

@@ -61,6 +61,8 @@ class RecordKind(Generic[Fields]):
     # true then. What was taken once is taken again, however much later: of what may become false nothing is said
     # without the present ones.
     dates_rule: Callable[[Fields, Fields | None, datetime], Iterable[Fault]] | None = None
+    # Faults of a new record at this instant, which time brings: of what is there already nobody asks.
+    new_rule: Callable[[Fields, datetime], Iterable[Fault]] | None = None
     computed: Json = field(default_factory=dict)  # what the server adds to the example of `out`
     create: type[Fields] = MADE
     patch: type[BaseModel] = MADE

@@ -15,8 +15,7 @@ CLOCKS_DIFFER = timedelta(minutes=15)  # a phone that says "now" may be so much 
 def dates_rule(body: "TreatmentFields", current: "TreatmentFields | None", now: datetime) -> Iterator[Fault]:
     """Status and dates say the same at the time of the change; a phone's clock may be a little ahead.
 
-    A new plan may say `active` of a course that is over, for nobody has said how it ended; and what was true when it
-    was saved is true when it is sent again. What a change leaves as it was is not judged anew.
+    What was true when it was saved is true when it is sent again. What a change leaves as it was is not judged anew.
     """
     if current is not None and _times(body) == _times(current):
         return
@@ -32,11 +31,23 @@ def dates_rule(body: "TreatmentFields", current: "TreatmentFields | None", now: 
         return
     if body.status == "on_hold" and not _is_on_hold(body, soon, saved_at):
         yield Fault("/pauses", "missing_pause", "Say since when: give a pause that holds now.")
-    if current is None or body.status == "draft":
+    if current is not None:
+        yield from _goes_on(body, now)
+
+
+def new_rule(body: "TreatmentFields", now: datetime) -> Iterator[Fault]:
+    """A new plan says of a course that is over how it ended; of one that a phone saved offline, as of that time."""
+    yield from _goes_on(body, min(now, body.recorded_at or now))
+
+
+def _goes_on(body: "TreatmentFields", at: datetime) -> Iterator[Fault]:
+    """What is active or on hold has not ended at this instant, and what is active is not on hold."""
+    ended_at = body.regimens[-1].valid_to
+    if body.status not in ("active", "on_hold"):
         return
-    if ended_at is not None and ended_at <= now:
+    if ended_at is not None and ended_at <= at:
         yield Fault("/status", "over", "The plan has ended: say stopped or completed, or give it a later end or none.")
-    elif body.status == "active" and _is_on_hold(body, now, now):
+    elif body.status == "active" and _is_on_hold(body, at, at):
         yield Fault("/status", "on_hold", "It is on hold now: say on_hold, or end the pause.")
 
 

@@ -1,14 +1,26 @@
 """The treatment event on the wire: what was really done, or not, and why."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from app.domain import outcomes
-from app.domain.moments import at_place
-from app.schemas.base import BodyFault, CodeOf, Distinct, Instant, Json, RecordId, Strict, line, listed, partial, refuse
+from app.domain import moments, outcomes
+from app.schemas.base import (
+    BodyFault,
+    CodeOf,
+    Distinct,
+    Instant,
+    InstantOrDay,
+    Json,
+    RecordId,
+    Strict,
+    line,
+    listed,
+    partial,
+    refuse,
+)
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import RecordKind
@@ -120,6 +132,25 @@ class TreatmentEventFields(TreatmentEventShape):
         json_schema_extra={"examples": [{k: v for k, v in e.items() if k != "id"} for e in EXAMPLES]}
     )
 
+    scheduled_for: InstantOrDay | None = Field(
+        default=None,
+        description="What it was for, whenever it was done: the `due_at` of a slot, or any instant of the day or week "
+        "of a target. Of a target a day will do: it is kept as an instant within that day, in `time_zone`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _within_the_day(cls, sent: Any) -> Any:
+        """A day that the event names as an instant, as everything else that is stored names it."""
+        named = sent.get("scheduled_for") if isinstance(sent, dict) else None
+        if not isinstance(named, str) or len(named) != len("YYYY-MM-DD"):
+            return sent
+        try:
+            within = moments.instant_within(moments.parse_date(named), sent["time_zone"])
+        except (KeyError, TypeError, ValueError):  # the fields tell what is wrong
+            return sent
+        return sent | {"scheduled_for": moments.render_instant(within)}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         refuse(_status(self))
@@ -161,7 +192,7 @@ class TreatmentEventOut(TreatmentEventShape, RecordOut):
 def event_of(event: TreatmentEventIn | TreatmentEventOut) -> outcomes.Event:
     """The event as arithmetic takes it."""
     return outcomes.Event(
-        occurred_at=at_place(event.occurred_at, event.time_zone),
+        occurred_at=moments.at_place(event.occurred_at, event.time_zone),
         status=event.status,
         scheduled_for=event.scheduled_for,
         amount=quantity_of(event.amount),

@@ -25,7 +25,7 @@ from app.schemas.base import (
 )
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import Facts, RecordKind
-from app.schemas.treatment_dates import dates_rule
+from app.schemas.treatment_dates import dates_rule, new_rule
 from app.schemas.units import Quantity
 
 TreatmentCategory = TypeAliasType("TreatmentCategory", Annotated[str, CodeOf("treatment_categories")])
@@ -394,6 +394,7 @@ TREATMENT = RecordKind(
     facts=_facts,
     author_rule=_authorship,
     dates_rule=dates_rule,
+    new_rule=new_rule,
     create=TreatmentIn,
     patch=TreatmentPatch,
     out=TreatmentOut,

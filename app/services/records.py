@@ -39,6 +39,7 @@ async def create(kind: RecordKind[Fields], diary: Diary, record_id: str, body: F
         raise Invalid(faults=(Fault("/id", "reserved", "Choose another id: this one is the profile's."),))
     check_time(kind, body, diary.database.clock.now())
     await check_author(kind, diary, UUID(record_id), 0, body)
+    await check_new(kind, diary, UUID(record_id), body)
     outcome = await _write(kind, diary, "create", change_of(kind, body, record_id, 0))
     if outcome.status == "outside_window":
         raise InsufficientScope
@@ -73,6 +74,19 @@ def check_time(kind: RecordKind[Fields], body: Fields, now: datetime) -> None:
     """Raises Invalid where no diary holds this instant. What came in on one way can so be changed on every other."""
     if not is_plausible(body.occurred_at, now, planned=kind.holds == "interval"):
         raise Invalid(faults=(Fault("/occurred_at", "implausible", IMPLAUSIBLE),))
+
+
+async def check_new(kind: RecordKind[Fields], diary: Diary, record_id: UUID, body: Fields) -> None:
+    """Raises Invalid where a new record is not true now. One that is there was, when it came: the write path tells."""
+    faults = tuple(kind.new_rule(body, diary.database.clock.now())) if kind.new_rule else ()
+    if not faults:
+        return
+    try:
+        await _read_to_change(kind, diary, record_id)
+    except NotFound:
+        raise Invalid(faults=faults) from None
+    except (Gone, InsufficientScope):
+        return
 
 
 async def check_author(

@@ -189,6 +189,8 @@ async def _body(
             await _check_author(kind, diary, mutation, body)
         except (NotFound, Gone, InsufficientScope):  # these the write path tells apart; it may be of this very push
             records.check_dates(kind, diary, body)
+        if mutation.base_version == 0 and mutation.reoffer is None:
+            await records.check_new(kind, diary, UUID(mutation.id), body)
     return body
 
 

@@ -166,6 +166,7 @@ async def test_every_change_has_an_id_of_its_own(ada: Phone, bob: Phone, superus
     plan = {
         "regimens": [regimen(MARCH, NOON), regimen(NOON, APRIL), regimen(MAY)],
         "pauses": [{"from": MARCH, "to": NOON}, {"from": NOON, "to": APRIL}, {"from": APRIL, "to": MAY}],
+        "status": "on_hold",
     }
     sent = [await agreed(ada, **plan), await agreed(ada, **plan), await agreed(bob, **plan)]
     found = [UUID(change["id"]) for phone in (ada, bob) for change in await changes(superuser, phone)]

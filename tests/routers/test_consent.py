@@ -64,7 +64,8 @@ def plan(*years: int, until: str | None = None, **fields: Any) -> dict[str, Any]
     ]
     if until is not None:
         regimens[-1]["valid_to"] = until
-    return treatment(occurred_at=f"{years[0]}-03-01T00:00:00Z", regimens=regimens, **fields)
+    agreed = f"{years[0]}-03-01T00:00:00Z"
+    return treatment(occurred_at=agreed, recorded_at=agreed, regimens=regimens, **fields)
 
 
 async def fill(ada: Phone) -> dict[str, dict[str, Any]]:

@@ -149,11 +149,43 @@ async def test_a_weekly_dose_taken_daily_shows_its_surplus_first(ada: Phone, lat
     assert share(doses["correct_days"]) == (2, 14)
 
 
-async def test_a_session_after_midnight_may_be_of_the_day_before(ada: Phone, later: None) -> None:
+@pytest.mark.parametrize("named", [at("01T12:00"), at("01T23:59"), "2026-06-01"])
+async def test_a_session_after_midnight_may_be_of_the_day_before(ada: Phone, later: None, named: str) -> None:
     thrice = plan(schedule={"type": "target", "count": 3, "per": "day"}, category="lifestyle")
     first = events(thrice, "01T09:00", "01T18:00", status="attended")
-    third = dose(thrice["id"], at("02T00:20"), status="attended", scheduled_for=at("01T12:00"))
+    third = dose(thrice["id"], at("02T00:20"), status="attended", scheduled_for=named)
     assert told(await figures(ada, thrice, [*first, third], "01", "01"), "sessions") == ({"on_time": 2, "late": 1}, 0)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Auckland", "America/Los_Angeles"])
+async def test_a_day_is_that_of_the_plan_wherever_the_patient_is(ada: Phone, later: None, zone: str) -> None:
+    once = plan(schedule={"type": "target", "count": 1, "per": "day"}, category="lifestyle")
+    done = dose(once["id"], at("03T08:00"), status="attended", scheduled_for="2026-06-01", time_zone=zone)
+    found = await figures(ada, once, [done], "01", "02")
+    assert told(found, "sessions") == ({"late": 1, "missed": 1}, 0)
+
+
+async def test_a_day_names_no_slot_also_where_one_is_due_at_noon(ada: Phone, later: None) -> None:
+    daily = plan("12:00", "20:00")
+    evening = dose(daily["id"], at("01T20:05"), scheduled_for="2026-06-01")
+    assert told(await figures(ada, daily, [evening], "01", "01")) == ({"on_time": 1, "missed": 1}, 0)
+
+
+async def test_a_day_can_be_named_and_taken_back_by_a_patch(ada: Phone) -> None:
+    event = dose(str(uuid4()), scheduled_for="2026-03-27")
+    assert (await ada.post("/treatment-events", event)).json()["scheduled_for"] == "2026-03-27T12:00:01+01:00"
+    assert (await ada.post("/treatment-events", event)).status_code == 200
+    path = f"/treatment-events/{event['id']}"
+    changed = await ada.patch(path, {"scheduled_for": "2026-03-28"})
+    assert changed.json()["scheduled_for"] == "2026-03-28T12:00:01+01:00"
+    assert "scheduled_for" not in (await ada.patch(path, {"scheduled_for": None}, 2)).json()
+
+
+@pytest.mark.parametrize("day", ["2026-02-30", "1850-01-01", "2026-3-01", "2026-03-1", "today", "2026-03-01 "])
+async def test_a_day_that_is_none_is_refused_with_a_sentence(ada: Phone, day: str) -> None:
+    refused = (await ada.post("/treatment-events", dose(str(uuid4()), scheduled_for=day))).json()
+    [fault] = refused["errors"]
+    assert (fault["pointer"], fault["code"]) == ("/scheduled_for", "instant")
 
 
 async def test_a_second_sign_in_and_a_refused_write_change_no_figure(ada: Phone, app: FastAPI) -> None:

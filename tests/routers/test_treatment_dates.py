@@ -23,7 +23,7 @@ def days(number: float) -> str:
 
 def course(first: float = -3, last: float | None = 7, **fields: Any) -> Plan:
     """A plan from one day to another, both counted from now; a course of ten days that is in its third by default."""
-    plan = treatment("08:00", **fields)
+    plan = treatment("08:00", **{"recorded_at": days(0), **fields})
     [regimen] = plan["regimens"]
     ends = {} if last is None else {"valid_to": days(last)}
     return plan | {"regimens": [regimen | {"valid_from": days(first)} | ends]}
@@ -108,7 +108,7 @@ async def test_a_plan_resumes_when_its_pause_has_ended(ada: Phone, way: str) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_what_a_change_leaves_as_it_was_is_not_judged(ada: Phone, way: str) -> None:
-    plan = await added(ada, course(-30, -20))  # nobody said how it ended
+    plan = await added(ada, course(-30, -20, recorded_at=days(-29)))  # nobody said how it ended
     assert await changed(ada, plan, way, note="It helped.") == []
 
 
@@ -122,12 +122,33 @@ async def test_a_new_plan_contradicts_itself_as_little(ada: Phone) -> None:
     for plan, place in (
         (course(status="stopped"), "/regimens/0/valid_to"),
         (course(status="on_hold", pauses=[{"from": days(1)}]), "/pauses"),
+        (course(-30, -20, recorded_at=None), "/status"),
+        (course(-30, -20, recorded_at=days(-19)), "/status"),
+        (course(-30, -20, status="on_hold", pauses=[{"from": days(-22)}]), "/status"),
+        (course(pauses=[{"from": days(-1)}]), "/status"),
     ):
         refused = await ada.post("/treatments", plan)
         assert (told(refused), pointers(refused)) == ((422, "invalid"), [place])
         assert await pushed(ada, (plan, 0)) == [place]
-    assert await pushed(ada, (course(-30, -20), 0)) == []
-    assert await pushed(ada, (course(-30, -20, status="completed"), 0)) == []
+    for status in ("completed", "stopped", "draft"):
+        assert await pushed(ada, (course(-30, -20, status=status), 0)) == []
+
+
+async def test_a_new_plan_is_judged_as_of_when_an_offline_phone_saved_it(ada: Phone) -> None:
+    saved = course(-30, -20, recorded_at=days(-29))
+    assert await pushed(ada, (saved, 0)) == []
+    await added(ada, course(-30, -20, recorded_at=days(-29)))
+    ahead = course(-1, 0.001, recorded_at=days(1))
+    assert await pushed(ada, (ahead, 0)) == []
+
+
+async def test_a_new_plan_that_is_sent_again_after_its_end_is_there(ada: Phone) -> None:
+    saved = await added(ada, course(-30, -20, recorded_at=days(-29)))
+    assert (
+        await ada.post("/treatments", saved | {"recorded_at": None})
+    ).status_code == 409  # it is there, so the write path tells
+    assert (await ada.post("/treatments", saved)).status_code == 200
+    assert await pushed(ada, (saved, 0)) == []
 
 
 async def test_a_plan_that_is_made_and_stopped_in_one_push_is_judged_as_well(ada: Phone) -> None:
@@ -139,7 +160,7 @@ async def test_a_plan_that_is_made_and_stopped_in_one_push_is_judged_as_well(ada
 
 
 async def test_a_stop_that_is_sent_again_is_taken_again(ada: Phone) -> None:
-    plan = await added(ada, course(-30, -20))
+    plan = await added(ada, course(-30, -20, recorded_at=days(-29)))
     stopped = plan | {"status": "stopped"}
     body = {
         "device_id": "phone",

@@ -149,7 +149,7 @@ async def test_stopping_a_treatment_is_one_patch(phone: Phone) -> None:
 
 async def test_a_pause_keeps_its_name_on_the_wire_whatever_else_changes(phone: Phone) -> None:
     pauses = [{"from": STARTED, "to": "2026-03-05T00:00:00+01:00"}, {"from": ENDED}]
-    sent = await added(phone, pauses=pauses)
+    sent = await added(phone, pauses=pauses, recorded_at="2026-02-27T09:00:00+01:00")
     path = f"/treatments/{sent['id']}"
     renamed = await phone.patch(path, {"name": "Amitriptyline"})
     assert renamed.json()["pauses"] == pauses
