@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -155,6 +155,17 @@ def text(limit: int) -> Words:
 def line(limit: int) -> Words:
     """Annotation of a string: 1 to so many code points on one line, without control characters."""
     return Words(limit, _LINE)
+
+
+@dataclass(frozen=True)
+class FirstAtFault:
+    """Annotation of a long list: of the items that are wrong the first is told.
+
+    To collect the faults of all would take longer than anybody reads on.
+    """
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return cast(CoreSchema, {**handler(source), "fail_fast": True})
 
 
 class Distinct:

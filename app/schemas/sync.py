@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeAliasType
 
 from app.errors import Fault
-from app.schemas.base import DescribedAs, Instant, Json, RecordId, Strict, line
+from app.schemas.base import DescribedAs, FirstAtFault, Instant, Json, RecordId, Strict, line
 from app.schemas.entries import MINIMAL_ENTRY
 from app.schemas.envelope import EXAMPLE_CURSOR
 from app.schemas.kinds import KINDS, KindName, KnownRecord, UnknownRecord
@@ -262,7 +262,7 @@ class DigestIn(Strict):
         json_schema_extra={"examples": [{"records": [{"id": MINIMAL_ENTRY["id"], "version": 1}], "after": 0}]}
     )
 
-    records: list[Compared] = Field(max_length=MOST_COMPARED)
+    records: Annotated[list[Compared], FirstAtFault()] = Field(max_length=MOST_COMPARED)
     after: int = Field(
         default=0,
         ge=0,

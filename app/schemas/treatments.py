@@ -13,6 +13,7 @@ from app.schemas.base import (
     BodyFault,
     CodeOf,
     Distinct,
+    FirstAtFault,
     Instant,
     Json,
     Says,
@@ -245,10 +246,12 @@ class TreatmentShape(RecordFields):
     )
     form: DoseForm | None = Field(default=None, description="Of medications only.")
     route: Route | None = Field(default=None, description="Of medications only.")
-    regimens: list[Regimen] = Field(
+    regimens: Annotated[list[Regimen], FirstAtFault()] = Field(
         min_length=1, max_length=100, description="In the order of `valid_from`, none overlapping the next."
     )
-    pauses: list[Pause] = listed(max_length=100, description="In order, none overlapping the next.")
+    pauses: Annotated[list[Pause], FirstAtFault()] = listed(
+        max_length=100, description="In order, none overlapping the next."
+    )
     status: TreatmentStatus = Field(
         default="active",
         description="What is due follows from regimens and pauses, and the status never contradicts them: `stopped` "

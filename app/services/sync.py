@@ -3,6 +3,7 @@
 A push goes down the one write path; a pull walks the patient's dense order of changes. docs/sync.md is the protocol.
 """
 
+import asyncio
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -60,6 +61,7 @@ async def push(diary: Diary, body: PushIn, validate: Validate, now: datetime) ->
             results[place] = _invalid(place, mutation, invalid.faults)
             if mutation.id is not None:
                 records_refused.add(mutation.id)
+            await asyncio.sleep(0)  # to tell what is wrong with a hundred takes long: others are answered in between
             continue
         if mutation.base_version and mutation.id in records_refused:
             change = replace(change, after_refused=True)
