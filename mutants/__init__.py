@@ -1,4 +1,4 @@
-"""Is every permission check held by a test? Each mutant is the service without one of them: see `catalogue`, `run`.
+"""Is every check held by a test? Each mutant is the service without one of them: see `catalogue`, `run`.
 
 The patient filters inside the functions that row security doubles are not here: without one of them nothing leaks,
 which `tests/test_row_security.py` shows for all of them at once. The policies themselves are.

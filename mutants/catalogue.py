@@ -1,6 +1,8 @@
 """The mutants: what is taken away, from where, and who must notice."""
 
 from mutants import Mutant
+from mutants.figures import FIGURES
+from mutants.inputs import INPUTS
 
 ACCESS = "app/models/access.sql"
 ACCESS_LOG = "app/models/access_log_v1.sql"
@@ -1039,4 +1041,6 @@ MUTANTS = (
     Mutant(
         "a draft is shown unasked", RECORDS_SERVICE, 'draft if page["outcome"] == "drafted" else page', "draft", REPLICA
     ),
+    *FIGURES,
+    *INPUTS,
 )

@@ -7,8 +7,11 @@ from fastapi import FastAPI
 
 from app import main
 from app.config import Settings
+from app.errors import BadRequest, Fault, Invalid
+from app.http import push_body
 from app.postgres import database
 from app.postgres.database import Database, Statements
+from app.services import sync
 
 UNTIL_COMMIT = 0.1  # seconds
 
@@ -86,6 +89,24 @@ def full_disk_is_our_fault() -> None:
         return sound(sqlstate) and not (sqlstate or "").startswith("53")
 
     database.passes = passes
+
+
+def refuse_whole() -> None:
+    """A push of which one item breaks a rule of strict JSON is refused with all the others."""
+
+    def parse(body: bytes, refusal: BadRequest) -> object:
+        raise refusal
+
+    push_body.parse = parse
+
+
+def refuse_all_mutations() -> None:
+    """A push of which one item is no mutation is refused with all the others."""
+
+    def refused_item(_item: object, faults: tuple[Fault, ...]) -> Any:
+        raise Invalid(faults=faults)
+
+    sync.refused_item = refused_item  # type: ignore[assignment, attr-defined]  # the fault
 
 
 def wait_for_ever() -> None:

@@ -10,6 +10,7 @@ from tests.faults.disks import disk_full
 from tests.faults.limits import clients_left
 from tests.faults.oracle import Verdict
 from tests.faults.phones import ForgetfulPhone
+from tests.faults.poison import items_poisoned
 from tests.faults.races import commits_delayed, pulled_one_by_one, replies_dropped
 from tests.faults.readers import HastyReader
 from tests.faults.restores import backup_restored
@@ -140,5 +141,23 @@ EXPERIMENTS = (
         {"changes": 300},
         {"changes": 5000},
         (Mutant("a page begins with the last one's end", {"plant": plants.ENDLESS_PAGES}, "diverged"),),
+    ),
+    Experiment(
+        "poison item",
+        items_poisoned,
+        {"seconds": 1.5},
+        {"seconds": 30},
+        (
+            Mutant(
+                "what cannot be read is refused with all that came with it",
+                {"program": builds.program("refuse_whole")},
+                "faults",
+            ),
+            Mutant(
+                "what means nothing is refused with all that came with it",
+                {"program": builds.program("refuse_all_mutations")},
+                "faults",
+            ),
+        ),
     ),
 )

@@ -44,6 +44,7 @@ async def crowd(
     kind: type[Reader] = Reader,
     patience: float = 5,
     second_url: str | None = None,
+    writes: type[Writer] = Writer,
 ) -> AsyncIterator[Crowd]:
     """So many phones that write and that read, on connections of their own; readers crash now and then.
 
@@ -57,7 +58,7 @@ async def crowd(
             http = await stack.enter_async_context(patient.connect(chosen, patience))
             random = Random(f"{seed} {number}")
             if number < writers:
-                there.writers.append(Writer(http, patient, there.ledger, random))
+                there.writers.append(writes(http, patient, there.ledger, random))
             else:
                 limit = LIMITS[len(there.readers) % len(LIMITS)]
                 there.readers.append(kind(http, patient.id, limit, random, crash=0.1))

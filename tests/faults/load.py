@@ -1,6 +1,7 @@
 """Phones that write: they make changes at their own pace, whatever the server does, and send until it answers."""
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from tests.people import Person, entry, without_id
 from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
+JSON = {"Content-Type": "application/json"}
 MADE = {"created", "updated", "deleted"}
 LATER = {408, 429, 503}
 LARGEST_BATCH = 20
@@ -142,15 +144,19 @@ class Writer:
 
     async def ask(self, mutations: list[Json]) -> Json | None:
         """The answer to a push, or None where it has to be sent again."""
-        body = {"device_id": "phone", "client_now": datetime.now(UTC).isoformat(), "mutations": mutations}
         try:
-            answer = await self.http.post("/push", json=body | ({"epoch": self.epoch} if self.epoch else {}))
+            answer = await self.http.post("/push", content=self.written(mutations), headers=JSON)
         except httpx.TransportError:
             return None
         if answer.status_code == 200:
             return dict(answer.json())
         await self.refused(answer)
         return None
+
+    def written(self, mutations: list[Json]) -> str:
+        """A push of these mutations as it travels."""
+        body = {"device_id": "phone", "client_now": datetime.now(UTC).isoformat(), "mutations": mutations}
+        return json.dumps(body | ({"epoch": self.epoch} if self.epoch else {}))
 
     async def refused(self, answer: httpx.Response) -> None:
         """Notes a refusal: with 503 and the like comes when to ask again, and others are none that we may get."""
