@@ -94,7 +94,7 @@ FIGURES = (
     Mutant(
         "what was used outside of the plan is not told apart",
         PRN,
-        "sum(dose.limits is None for dose in used)",
+        "sum(dose.outside_plan for dose in used)",
         "0",
         USED,
     ),

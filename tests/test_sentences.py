@@ -77,6 +77,7 @@ async def test_no_parameter_is_refused_with_a_pattern(app: FastAPI, ada: Phone) 
 
 
 async def test_what_should_be_an_object_is_said_so_and_no_word_of_python(ada: Phone) -> None:
-    for members in ({"sites": ["head"]}, {"sites": [[1]]}, {"sleep": "well"}, {"source": []}):
+    bodies: tuple[dict[str, Any], ...] = ({"sites": ["head"]}, {"sites": [[1]]}, {"sleep": "well"}, {"source": []})
+    for members in bodies:
         refused = await ada.log(**members)
         assert [fault["detail"] for fault in refused.json()["errors"]] == ["Input should be an object."], members

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 ZONES = available_timezones() - {"localtime", "Factory"}  # both depend on the machine, not on a place
 
 _INSTANT = re.compile(
-    r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
+    r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
 )
 _DATE = re.compile(r"(?:19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}")
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=48)
@@ -19,7 +19,7 @@ _OFFSET = re.compile(r"[+-][0-9]{2}:[0-5][0-9]")
 def parse_instant(text: str) -> datetime:
     """The aware datetime of an RFC 3339 instant, in whole seconds, its offset kept; ValueError otherwise.
 
-    Stricter than the RFC: upper-case `T` and `Z`, at most microseconds (which are dropped), no second 60, years 1900 to
+    Stricter than the RFC: upper-case `T` and `Z`, at most nanoseconds (which are dropped), no second 60, years 1900 to
     2199 (so that no arithmetic leaves the calendar), offsets -12:00 to +14:00, and not `-00:00`, which says that
     the offset is unknown and so leaves the local day unknown.
     """

@@ -77,12 +77,13 @@ class AsNeededUse:
 class _Dose:
     """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to.
 
-    `unknown_24h` of the doses of these hours have no amount. Outside of the plan there are no limits. The hours are not
-    `certain` where there may be more in them: where of a dose close by only the day is known.
+    `unknown_24h` of the doses of these hours have no amount. Outside of the plan the limits nearest in time apply. The
+    hours are not `certain` where there may be more in them: where of a dose close by only the day is known.
     """
 
     event: Event
-    limits: AsNeeded | None
+    limits: AsNeeded
+    outside_plan: bool
     since: timedelta | None
     next_at: datetime
     doses_24h: int
@@ -109,7 +110,7 @@ def use(
     not_comparable = tuple(moment for moment, too_much in judged if too_much is None)
     return AsNeededUse(
         doses=len(used),
-        outside_plan=sum(dose.limits is None for dose in used),
+        outside_plan=sum(dose.outside_plan for dose in used),
         use_days=len(days),
         doses_per_use_day=len(used) / len(days) if days else None,
         most_doses_24h=max((dose.doses_24h for dose in used), default=0),
@@ -145,7 +146,7 @@ def _doses(treatment: Treatment, done: Sequence[Event]) -> Iterator[_Dose]:
             sums = {unit: value for unit, value in total.items() if unit and value}
             certain = all(abs(event.occurred_at - other.occurred_at) > _VAGUE for other in vague)
             limits = _limits(treatment, event)
-            yield _Dose(event, limits, since, next_at, index - oldest + 1, sums, int(total[None]), certain)
+            yield _Dose(event, *limits, since, next_at, index - oldest + 1, sums, int(total[None]), certain)
     for event in vague:
         if as_needed(treatment, event):
             yield _of_day(treatment, event, done)
@@ -158,13 +159,14 @@ def _of_day(treatment: Treatment, event: Event, done: Iterable[Event]) -> _Dose:
     for unit, value in (_amount(treatment, one) for one in same):
         total[unit] += value
     sums = {unit: value for unit, value in total.items() if unit}
-    return _Dose(event, _limits(treatment, event), None, FOREVER, len(same), sums, int(total[None]), False)
+    return _Dose(event, *_limits(treatment, event), None, FOREVER, len(same), sums, int(total[None]), False)
 
 
-def _limits(treatment: Treatment, event: Event) -> AsNeeded | None:
-    """The limits of the plan at that time; None before it began and after it ended."""
-    regimen = regimen_at(treatment, event.occurred_at)
-    return regimen.schedule if regimen and isinstance(regimen.schedule, AsNeeded) else None
+def _limits(treatment: Treatment, event: Event) -> tuple[AsNeeded, bool]:
+    """The limits that are nearest in time, and whether the dose was taken outside of their plan."""
+    limits = nearest_regimen(treatment, event.occurred_at).schedule
+    assert isinstance(limits, AsNeeded)  # noqa: S101 - else it was not taken as needed
+    return limits, regimen_at(treatment, event.occurred_at) is None
 
 
 def _amount(treatment: Treatment, event: Event) -> tuple[str | None, Fraction]:
@@ -184,14 +186,12 @@ def _most(used: Iterable[_Dose]) -> tuple[Amount, ...]:
 
 def _is_too_soon(dose: _Dose) -> bool:
     """Whether the dose before it was less than the least interval ago."""
-    least = dose.limits.min_interval_minutes if dose.limits else None
+    least = dose.limits.min_interval_minutes
     return least is not None and dose.since is not None and dose.since < timedelta(minutes=least)
 
 
 def _is_too_much(dose: _Dose, treatment: Treatment) -> bool | None:
     """Whether the 24 hours up to it hold more doses, or a larger amount, than they may; None where nobody can tell."""
-    if dose.limits is None:
-        return False
     doses, amount = dose.limits.max_doses_24h, dose.limits.max_amount_24h
     if doses is not None and dose.doses_24h > doses:
         return True

@@ -234,3 +234,60 @@ def test_an_unknown_member_is_named_however_deep_it_is(member: str) -> None:
         with pytest.raises(Invalid) as refusal:
             validation.validated(kind.patch, with_value(without_id(example), (*at, member), 1))
         assert pointer in [fault.pointer for fault in refusal.value.faults]
+
+
+def written(member: str, text: str) -> str:
+    """A new entry of which this member is written like this."""
+    return json.dumps(put("entry", entry(**{member: CANARY}))).replace(f'"{CANARY}"', text)
+
+
+# What phones write, and what is stored; or the place that is at fault.
+WRITTEN: tuple[tuple[str, str, Any], ...] = (
+    ("mood", "7.0", 7),
+    ("mood", "7e0", 7),
+    ("mood", "70e-1", 7),
+    ("mood", "0.7E+1", 7),
+    ("mood", "-0.0", 0),
+    ("mood", "7.5", "/mood"),
+    ("mood", "true", "/mood"),
+    ("mood", '"7"', "/mood"),
+    ("mood", "[7]", "/mood"),
+    ("occurred_at", '"2026-03-29T08:00:00.123456789+02:00"', "2026-03-29T08:00:00+02:00"),  # Java counts nanoseconds
+    ("occurred_at", '"2026-03-29T06:00:00.999Z"', "2026-03-29T06:00:00Z"),
+    ("occurred_at", '"2000-01-01T00:00:00Z"', "2000-01-01T00:00:00Z"),
+    ("occurred_at", '"1999-12-31T23:59:59Z"', "/occurred_at"),
+    ("occurred_at", '"2026-03-29T24:00:00Z"', "/occurred_at"),
+    ("occurred_at", '"2026-02-30T08:00:00Z"', "/occurred_at"),
+    ("occurred_at", '"2026-03-29T08:00:60Z"', "/occurred_at"),
+    ("occurred_at", "1774771200", "/occurred_at"),
+    ("occurred_at", '"2026-03-29"', "/occurred_at"),
+    ("note", r'"a\r\nb\rc"', "a\nb\nc"),
+    ("note", r'"\u0061\ud83d\ude00"', "a\U0001f600"),
+    ("note", r'"tab\tand\u2028line"', "tab\tand\u2028line"),
+    ("note", r'"\u000b"', "/note"),
+    ("note", r'"\u0085"', "/note"),
+    ("note", '""', "/note"),
+    ("note", '"' + "\U0001f600" * 4000 + '"', "\U0001f600" * 4000),
+    ("note", '"' + "x" * 4001 + '"', "/note"),
+    ("note", r'"a", "n\u006fte": "b"', "/note"),
+    ("source", '{"app": "a", "schema_version": 2.0}', {"app": "a", "schema_version": 2}),
+    ("source", '{"app": "a", "appVersion": "1"}', "/source/appVersion"),
+    ("sites", '[{"region": "neck_back_left", "painScore": 3}]', "/sites/0/painScore"),
+    ("sites", "{}", "/sites"),
+)
+
+
+async def test_each_of_what_phones_write_is_stored_or_told_on_its_own(ada: Phone) -> None:
+    items = [written(member, text) for member, text, _ in WRITTEN]
+    answer = await push_raw(ada, *items)
+    assert answer.status_code == 200, answer.text
+    stored = await pull_all(ada, 200)
+    for (member, text, meant), item, result in zip(WRITTEN, items, answer.json()["results"], strict=True):
+        if result["status"] == "created":
+            record = stored.pop(json.loads(item)["id"])
+            assert record[member] == meant, text
+        else:
+            assert result["status"] == "invalid"
+            places = {error["pointer"].partition("/data")[2] for error in result["errors"]}
+            assert meant in places, (text, result["errors"])
+    assert stored == {}
