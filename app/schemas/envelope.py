@@ -85,8 +85,8 @@ class RecordOut(RecordKey):
     )
     offset_differs_from_zone: bool | None = Field(
         default=None,
-        description="True where `occurred_at` has an offset that `time_zone` did not have then, else absent. It is kept "
-        "as it was said, and decides the day.",
+        description="True where `occurred_at` has an offset that `time_zone` did not have then, else absent. It is "
+        "kept as it was said, and decides the day.",
     )
     received_at: Instant = Field(description="The server's clock when it stored this version.")
     author_id: RecordId = Field(description="The user who wrote this version.")

@@ -172,7 +172,7 @@ class PushResult(Strict):
     deleted: bool | None = Field(default=None, description="Where the server has another copy: it is a tombstone.")
     record: KnownRecord | UnknownRecord | None = Field(
         default=None,
-        description="The server's copy: with `conflict` and `same_as`, of an undelete, and where others changed it since.",
+        description="The server's copy: with `conflict`, `same_as` and an undelete, and where others changed it since.",
     )
     errors: list[ItemFault] | None = Field(default=None, description="With `invalid`.")
 
