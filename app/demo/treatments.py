@@ -214,8 +214,8 @@ def _ibuprofen_events(last_day: date) -> Iterator[Json]:
     for at in taken:
         yield _ibuprofen_event(random, at, random.randint(7, 9))
     for entry in year_of_entries(last_day):
-        if entry.episode_id not in (None, entry.id):
-            continue  # a later reading of an attack that was treated when it began
+        if entry.entry_mode == "imported" or entry.episode_id not in (None, entry.id):
+            continue  # it was treated before, or when the attack began
         at = entry.occurred_at + timedelta(minutes=random.randrange(5, 50))
         if random.random() < _wish(entry) and _is_allowed(at, taken):
             taken.append(at)

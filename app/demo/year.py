@@ -58,6 +58,7 @@ def profile(last_day: date) -> ProfileFields:
 def year_of_entries(last_day: date) -> Iterator[EntryIn]:
     """Low back pain that slowly gets better, a flare in the middle, bad nights, migraines, and days without a word."""
     random = Random(20260101)  # noqa: S311 - the same year for everybody, not a secret
+    yield EntryIn.model_validate(_imported(first_day(last_day)))
     for day_number in range(DAYS):
         day = first_day(last_day) + timedelta(days=day_number)
         level = pain_level(day_number) + random.gauss(0, 0.9)
@@ -85,6 +86,19 @@ def stamp(at: datetime, saved_after_minutes: int) -> Json:
         "recorded_at": (at + timedelta(minutes=saved_after_minutes)).isoformat(),
         "time_zone": ZONE,
         "source": {"app": "demo", "app_version": "1.0"},
+    }
+
+
+def _imported(day: date) -> Json:
+    """What the patient read in from an app of before: a day without a time, and a place that its list did not have."""
+    return stamp(clock(day, 6, 30), 2) | {
+        "id": "5b0f5c1e-3d0a-4c66-8f0e-2a7d91c4e8b3",
+        "source": {"app": "demo", "app_version": "1.0", "system": "https://example.com/pain-log", "record_id": "2041"},
+        "entry_mode": "imported",
+        "occurred_precision": "day",
+        "sites": [{"region": "other", "scores": [{"measure": "worst", "scale": "nrs_0_10", "value": 7}]}],
+        "clinical_course": "acute_on_chronic",
+        "note": "Behind the left shoulder blade.",
     }
 
 

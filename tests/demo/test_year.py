@@ -64,6 +64,12 @@ def test_a_migraine_is_an_episode_of_two_readings_the_later_without_a_score() ->
     assert any(site.region == "unspecified" for entry in YEAR for site in entry.sites)
 
 
+def test_the_year_begins_with_what_was_imported_of_which_only_the_day_is_known() -> None:
+    [imported] = [entry for entry in YEAR if entry.source and entry.source.record_id]
+    assert (imported.entry_mode, imported.occurred_precision, imported.sites[0].region) == ("imported", "day", "other")
+    assert imported.occurred_at.date() == FIRST_DAY
+
+
 def test_an_entry_is_saved_soon_after_the_pain_it_tells_of() -> None:
     for entry in YEAR:
         assert entry.recorded_at is not None
