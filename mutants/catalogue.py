@@ -21,6 +21,7 @@ REDEEM_SHARE_CODE = "app/models/redeem_share_code_v1.sql"
 REVOKE_SESSIONS = "app/models/revoke_sessions_v1.sql"
 SESSION_ACCOUNT = "app/models/session_account_v1.sql"
 TREATMENTS = "app/models/treatments.sql"
+WRITE_IMPORTS = "app/models/write_imports_v1.sql"
 WRITE_RECORDS = "app/models/write_records_v1.sql"
 WRITE_STEPS = "app/models/write_steps.sql"
 VIEWS = "app/models/views.sql"
@@ -52,6 +53,7 @@ SYNC_MODEL = "tests/test_sync_model.py"
 PUSHES = "tests/routers/test_sync.py"
 UNDELETE = "tests/routers/test_undelete.py"
 COSTS = "tests/routers/test_sync_cost.py"
+IMPORTS = "tests/routers/test_imports.py"
 AUDIT = "tests/services/test_audit.py"
 TAMPERING = "tests/services/test_tampering.py"
 TOGETHER = "tests/postgres/test_group_commit.py"
@@ -265,8 +267,8 @@ MUTANTS = (
     Mutant(
         "the serving role selects notes",
         PRIVILEGES,
-        "treatment_id, valid_to) ON records",
-        "treatment_id, valid_to, note) ON records",
+        "source_system, source_record_id)\nON records",
+        "source_system, source_record_id, note)\nON records",
         ROWS,
     ),
     Mutant(
@@ -509,7 +511,11 @@ MUTANTS = (
         MATRIX + " -k create",
     ),
     Mutant(
-        "a profile changes every patient", WRITE_STEPS, "\n    WHERE p.id = p_patient;", ";", MATRIX + " -k profile"
+        "a profile changes every patient",
+        WRITE_STEPS,
+        "\n        WHERE p.id = p_patient\n",
+        "\n",
+        MATRIX + " -k profile",
     ),
     Mutant(
         "the ETag is of any diary",
@@ -754,16 +760,44 @@ MUTANTS = (
     Mutant(
         "nobody is told what came after a mutation",
         SYNC_SERVICE,
-        "if outcome.overtaken or result",
-        "if result",
+        "if outcome.overtaken or is_elsewhere",
+        "if is_elsewhere",
         SYNC_MODEL,
     ),
     Mutant(
         "nobody is told what an offer found",
         SYNC_SERVICE,
-        ' or (mutation.reoffer and outcome.status == "unchanged")',
-        "",
+        'or result["status"] == "conflict" or offered_again',
+        'or result["status"] == "conflict"',
         PUSHES,
+    ),
+    Mutant(
+        "an import brings back what was deleted",
+        WRITE_STEPS,
+        "sent.source_record_id := held.source_record_id;",
+        "",
+        IMPORTS,
+    ),
+    Mutant(
+        "who takes the source of a record writes over it",
+        WRITE_IMPORTS,
+        """item := item || '{"after_refused": true}';""",
+        "NULL;",
+        IMPORTS,
+    ),
+    Mutant(
+        "what is imported twice in a push is two records",
+        WRITE_IMPORTS,
+        "found := coalesce(at_source ->> source, (",
+        "found := coalesce((",
+        IMPORTS,
+    ),
+    Mutant(
+        "an import tells the id of what nobody may see",
+        SYNC_SERVICE,
+        "is_elsewhere = str(outcome.id) != mutation.id and outcome.version is not None",
+        "is_elsewhere = str(outcome.id) != mutation.id",
+        IMPORTS,
     ),
     Mutant(
         "the offer that comes last stays",

@@ -106,6 +106,8 @@ async def test_a_record_of_another_kind_system_or_patient_is_another(ada: Phone,
 async def test_a_change_keeps_its_source_and_takes_none_that_another_record_has(ada: Phone) -> None:
     first, second = imported("attack-1"), imported("attack-2")
     await pushed(ada, put("entry", first), put("entry", second))
+    early = without_id(second) | {"source": first["source"], "mood": 8}
+    assert (await ada.put(f"/entries/{second['id']}", early)).status_code == 409
     kept = await ada.patch(f"/entries/{second['id']}", {"mood": 4})
     assert (kept.status_code, kept.json()["source"]["record_id"]) == (200, "attack-2")
     stolen = without_id(second) | {"source": first["source"], "mood": 9}
