@@ -1050,9 +1050,9 @@ MUTANTS = (
     Mutant("what is planned buries the present", READ_PAGE, "IF p_planned_to < before_at", "IF false", PLANNED),
     Mutant(
         "a change of a plan is due without notice",
-        READ_PAGE,
-        "least(parts.planned_at, (SELECT min(c.occurred_at) FROM changes c WHERE c.occurred_at > p_planned_to))",
-        "parts.planned_at",
+        READ_STEPS,
+        "least(planned_at, min(change.occurred_at) FILTER (WHERE change.occurred_at > p_planned_to))",
+        "planned_at",
         PLANNED,
     ),
     Mutant(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, NamedTuple
 
 from fastapi import Header, Request
@@ -72,8 +73,9 @@ def covers(tag: str, other: str) -> bool:
 
 def ranges_of(accept_language: Iterable[str]) -> tuple[Range, ...]:
     """The ranges of the header's lines; what is no range is passed over, as platforms write what they like."""
-    parts = [part.strip(" \t").lower().replace("_", "-") for line in accept_language for part in line.split(",")]
-    found = [match for part in parts[:MOST_RANGES] if (match := _RANGE.fullmatch(part))]
+    parts = (part for line in accept_language for part in line.split(",", MOST_RANGES))
+    written = (part.strip(" \t").lower().replace("_", "-") for part in islice(parts, MOST_RANGES))
+    found = [match for part in written if (match := _RANGE.fullmatch(part))]
     return tuple(Range(match["tag"], float(match["quality"] or 1)) for match in found)
 
 

@@ -65,17 +65,14 @@ BEGIN
     since := greatest(earliest, visit.data_from);
     parts := page_parts(p_patient, p_kinds, p_planned_to);
     plan_bytes := parts.plan_bytes;
+    planned_at := parts.planned_at;
     -- The aggregates take the rows as they come, in the order of their numbers: nothing between could change it.
-    WITH changes AS MATERIALIZED (
-        SELECT * FROM treatment_changes(p_patient) WHERE parts.changed
-    )
     SELECT coalesce(array_agg(r.record_id) FILTER (WHERE number <= p_limit), '{}'),
            coalesce(string_agg(wire(r.document, CASE WHEN visit.notes THEN r.note END), ',')
                     FILTER (WHERE number <= p_limit), ''),
            CASE WHEN count(*) > p_limit THEN max(r.occurred_at) FILTER (WHERE number = p_limit) END,
-           CASE WHEN count(*) > p_limit THEN min(r.id::text) FILTER (WHERE number = p_limit) END,
-           least(parts.planned_at, (SELECT min(c.occurred_at) FROM changes c WHERE c.occurred_at > p_planned_to))
-    INTO ids, items, last_at, last_id, planned_at
+           CASE WHEN count(*) > p_limit THEN min(r.id::text) FILTER (WHERE number = p_limit) END
+    INTO ids, items, last_at, last_id
     FROM (
         SELECT id, record_id, occurred_at, document, note, row_number() OVER () AS number
         FROM (
@@ -87,12 +84,8 @@ BEGIN
                 parts.agreed, p_patient, planned_before_at, planned_before_id, earliest, p_first_day, p_last_day, p_kinds,
                 p_limit)
             UNION ALL
-            SELECT id, treatment_id, occurred_at, NULL, document
-            FROM changes
-            WHERE (occurred_at, id) < (planned_before_at, planned_before_id)
-              AND occurred_at >= since
-              AND (p_first_day IS NULL OR local_date >= p_first_day)
-              AND (p_last_day IS NULL OR local_date <= p_last_day)
+            SELECT * FROM page_of_treatment_changes(
+                parts.changes, planned_before_at, planned_before_id, since, p_first_day, p_last_day)
             ORDER BY occurred_at DESC, id DESC
             LIMIT p_limit + 1
         ) newest

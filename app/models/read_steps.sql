@@ -4,19 +4,19 @@
 
 -- Which parts a page of these kinds has: what happened, what was agreed and the changes of plans. `labels` are those of
 -- the treatments, where there may be events; `plan_bytes` is how much had to be read for them and the changes;
--- `planned_at` is when the first of what was agreed begins after p_planned_to. A diary without a plan has no part that
--- follows from plans.
+-- `planned_at` is when, after p_planned_to, the next of what was agreed begins or the next of the changes applies. A
+-- diary without a plan has no part that follows from plans.
 CREATE OR REPLACE FUNCTION page_parts(
     p_patient uuid, p_kinds text[], p_planned_to timestamptz, OUT happened boolean, OUT agreed boolean,
-    OUT changed boolean, OUT labels jsonb, OUT plan_bytes bigint, OUT planned_at timestamptz
+    OUT changes treatment_change[], OUT labels jsonb, OUT plan_bytes bigint, OUT planned_at timestamptz
 )
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
+    changed boolean := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
     found record;
 BEGIN
     happened := p_kinds IS NULL OR p_kinds && kinds_that_hold('moment');
     agreed := p_kinds IS NULL OR p_kinds && (kinds_that_hold('interval') || kinds_that_hold('singleton'));
-    changed := p_kinds IS NULL OR 'treatment_change' = ANY (p_kinds);
     IF p_kinds IS NULL OR 'treatment_event' = ANY (p_kinds) OR changed
        OR (agreed AND p_planned_to IS NOT NULL) THEN
         SELECT * INTO found FROM treatment_labels(p_patient, p_planned_to);
@@ -25,6 +25,12 @@ BEGIN
         agreed := agreed AND found.any_agreed;
         changed := changed AND found.any_treatment;
         planned_at := found.planned_at;
+    END IF;
+    IF changed THEN  -- worked out once: for the page, and for what is due next
+        SELECT array_agg(change),
+               least(planned_at, min(change.occurred_at) FILTER (WHERE change.occurred_at > p_planned_to))
+        INTO changes, planned_at
+        FROM treatment_changes(p_patient) AS change;
     END IF;
 END $$;
 

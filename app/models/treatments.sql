@@ -52,7 +52,7 @@ END $$;
 -- Every change of a patient's plans as an item of the timeline, at the instant from which it applies: started,
 -- regimen_changed, ended; paused, resumed. It follows from the plan as it is now, so it cannot disagree with figures.
 CREATE OR REPLACE FUNCTION treatment_changes(p_patient uuid)
-RETURNS TABLE (id uuid, treatment_id uuid, occurred_at timestamptz, local_date date, document json)
+RETURNS SETOF treatment_change
 LANGUAGE plpgsql STABLE AS $$  -- not sql, which would be expanded into a page's plan and cost every page its many nodes
 #variable_conflict use_column
 BEGIN
@@ -95,3 +95,17 @@ BEGIN
                'regimen', regimen, 'previous', CASE WHEN change <> 'started' THEN previous END))
     FROM identified JOIN plans ON plans.id = identified.id;
 END $$;
+
+-- Of a page, the changes of plans: all that are in its range, since a plan has few; see page_of_moments().
+CREATE OR REPLACE FUNCTION page_of_treatment_changes(
+    p_changes treatment_change[], p_before_at timestamptz, p_before_id uuid, p_since timestamptz, p_first_day date,
+    p_last_day date
+) RETURNS TABLE (id uuid, record_id uuid, occurred_at timestamptz, note text, document json)
+LANGUAGE sql STABLE AS $$
+    SELECT id, treatment_id, occurred_at, NULL::text, document
+    FROM unnest(p_changes)
+    WHERE (occurred_at, id) < (p_before_at, p_before_id)
+      AND occurred_at >= p_since
+      AND (p_first_day IS NULL OR local_date >= p_first_day)
+      AND (p_last_day IS NULL OR local_date <= p_last_day)
+$$;

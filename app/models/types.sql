@@ -26,4 +26,10 @@ BEGIN
             head bigint, epoch uuid
         );
     END IF;
+    IF to_regtype('treatment_change') IS NULL THEN
+        -- A change of a plan, as it stands on a timeline.
+        CREATE TYPE treatment_change AS (
+            id uuid, treatment_id uuid, occurred_at timestamptz, local_date date, document json
+        );
+    END IF;
 END $$;
