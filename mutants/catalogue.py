@@ -767,15 +767,15 @@ MUTANTS = (
     Mutant(
         "nobody is told what an offer found",
         SYNC_SERVICE,
-        'or result["status"] == "conflict" or offered_again',
-        'or result["status"] == "conflict"',
+        'mutation.op == "undelete" or (mutation.reoffer and outcome.status == "unchanged")',
+        'mutation.op == "undelete"',
         PUSHES,
     ),
     Mutant(
         "an import brings back what was deleted",
         WRITE_STEPS,
-        "sent.source_record_id := held.source_record_id;",
-        "",
+        "    held.note := NULL;\n",
+        "    held.note := NULL;\n    held.source_record_id := NULL;\n",
         IMPORTS,
     ),
     Mutant(

@@ -31,8 +31,8 @@ FIGURES = (
     Mutant(
         "a dose in no window takes the slot of one that is in it",
         MATCHING,
-        "for event in self._fill_windows(doses) if not",
-        "for event in doses if not",
+        "for event in self._fill_windows(timed) if not",
+        "for event in timed if not",
         MATCHED,
     ),
     Mutant(
@@ -80,15 +80,15 @@ FIGURES = (
     Mutant(
         "an amount that nobody knows is none",
         PRN,
-        "return None if dose.unknown_24h or dose.amount_24h.keys() - {unit} else False",
+        "return False if dose.certain and not dose.unknown_24h and dose.amount_24h.keys() <= {unit} else None",
         "return False",
         USED,
     ),
     Mutant(
         "a day has 24 hours and a moment",
         PRN,
-        "done[oldest].occurred_at >= DAY",
-        "done[oldest].occurred_at > DAY",
+        "timed[oldest].occurred_at >= DAY",
+        "timed[oldest].occurred_at > DAY",
         USED,
     ),
     Mutant(

@@ -176,8 +176,8 @@ BEGIN
 END $$;
 
 -- The version of what is deleted: its times stay, and what else SQL knows of it, for it may come back; and an import that
--- is repeated does not bring it back. Where they were lost
--- with it, it lies before every window: nobody but those who see everything is told.
+-- is repeated does not bring it back. Where they were lost with it, it lies before every window: nobody but those who see
+-- everything is told.
 CREATE OR REPLACE FUNCTION tombstone(sent records, held records) RETURNS records
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN

@@ -50,7 +50,7 @@ SQL = {
     "views.sql": "6893a1fb2ebf103d571e5f7e7c5ef0f73f46e71eed80f9521df9d250872537d0",
     "write_imports_v1.sql": "d3adbedc0c1a265e143b9a44567421d0b4d8f3343c1bd70e6173914584953d08",
     "write_records_v1.sql": "ac22c0563eb0125e87c0fd97181021ef5a29c6be44253fadaefea738a89cd0f2",
-    "write_steps.sql": "c98aaf75d5c13439cc0829273376781c8d3e6ae265efa5a39b33c7ab79e22850",
+    "write_steps.sql": "bb18d2a1917e86e7843268c3d693c122f84de88809c277ad3b11e679f8b7457c",
     "privileges.sql": "2df3a9e485756f5074863313b38a65bdee3bac03a96dd1f3e523c825329e8485",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
