@@ -39,7 +39,7 @@ class TreatmentChangeOut(Strict):
     treatment_id: RecordId
     treatment_name: Annotated[str, line(200)]
     change: Literal["started", "regimen_changed", "paused", "resumed", "ended"]
-    occurred_at: Instant = Field(description="From when on it applies; it may be still to come.")
+    occurred_at: Instant = Field(description="From when on it applies; still to come only where a `to` reaches so far.")
     local_date: LocalDate
     time_zone: TimeZone
     regimen: Regimen | None = Field(default=None, description="What applies from then on; of a start or change.")

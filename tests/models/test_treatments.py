@@ -219,6 +219,7 @@ async def test_events_are_rows_beside_their_treatment(ada: Phone, bob: Phone, se
         "relief_rating": "good",
         "pain_before": "7",
         "pain_after": "3",
+        "occurred_precision": "minute",
     }
     await ada.delete(f"/treatments/{plan['id']}")
     assert await served.fetchval("SELECT treatment_name FROM treatment_events") is None
