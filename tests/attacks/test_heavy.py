@@ -81,7 +81,7 @@ async def test_whoever_else_writes_waits_hardly_longer(served: Served, limited: 
         figures = [await waits(limited, repeated) for _ in range(ROUNDS)]
     logger.info("%s: times, quiet and attacked milliseconds %s", attack.__name__, sorted(figures))
     if LONG:
-        assert min(figures)[0] < 2, figures
+        assert sorted(figures)[ROUNDS // 2][0] < 2, figures
 
 
 async def waits(limited: Served, repeated: bytes) -> tuple[float, float, float]:
