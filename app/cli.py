@@ -42,6 +42,7 @@ SAYING_WHY = (
     migrations.UnknownRevision,
     rights.Incomplete,
     backups.Unreadable,
+    restores.StillServed,
     CannotServe,
     connections.NotTheOwner,
     audit.NotSettled,
@@ -213,6 +214,7 @@ def restored() -> None:
     """Run it once after restoring a backup, before `serve`: what may have ended since the backup ends, or waits."""
     settings = _settings()
     with _said_plainly(), _owner_url(settings) as url:
+        restores.require_stopped(url)
         done = restores.take_back(url)
     typer.echo(
         f"{done.diaries} diaries have a new epoch: phones offer again what was lost.\n"
@@ -276,8 +278,8 @@ def list_people(
     for account in _as_owner(lambda url: accounts.list_accounts(url, role, disabled=disabled)):
         seen = "never" if account.last_seen_at is None else f"{account.last_seen_at:%Y-%m-%d}"
         state = "active" if account.disabled_at is None else f"disabled {account.disabled_at:%Y-%m-%d}"
-        made = f"{account.created_at:%Y-%m-%d}"
-        typer.echo("\t".join([account.email, account.role, account.display_name, made, seen, state]))
+        days = [f"{account.created_at:%Y-%m-%d}", seen]
+        typer.echo("\t".join([account.email, account.role, account.display_name, *days, state]))
 
 
 @admin.command()
@@ -340,6 +342,10 @@ def _settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         faults = error.errors(include_input=False, include_context=False, include_url=False)
         _fail("\n".join(_line(fault["loc"], fault["msg"]) for fault in faults), 2)
+    except OSError as error:  # whoever was put into another account stands in a folder that it may not enter
+        _fail(f"The settings in .env of this folder cannot be read: {error.strerror}.", 2)
+    except UnicodeDecodeError:
+        _fail("The settings in .env of this folder are no text in UTF-8.", 2)
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:

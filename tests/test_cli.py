@@ -23,10 +23,11 @@ from app import cli
 from app.config import Settings
 from app.http import server
 from app.models.revision import REVISION
-from app.postgres import embedded, programs
+from app.postgres import database, embedded, programs
 from app.services import audit, verify
 from tests.conftest import Run, create_database, url_of
-from tests.test_migrations import fill
+from tests.test_migrations import as_user, fill
+from tests.waiting import block_until
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hunter2"
@@ -174,6 +175,29 @@ def test_restored_says_what_it_took_back(run: Run, admin: Run) -> None:
     admin("create", "olga@example.org")
     code, said, _ = run("restored")
     assert (code, [int(line.split()[0]) for line in said.splitlines()]) == (0, [0, 0, 1, 0])
+
+
+def test_restored_ends_no_session_of_a_service_that_runs(run: Run, admin: Run, database_url: str) -> None:
+    admin("create", "olga@example.org")
+
+    async def beside_the_service() -> tuple[int, str, str]:
+        service = await asyncpg.connect(as_user(database_url, "diary_app"), server_settings=database.SESSION_SETTINGS)
+        try:
+            return await asyncio.to_thread(run, "restored")
+        finally:
+            await service.close()
+
+    runs = "The service runs on this database: `restored` would end every session, so stop it first.\n"
+    assert asyncio.run(beside_the_service()) == (1, "", runs)
+    said: list[str] = []
+
+    def ended() -> bool:  # PostgreSQL forgets a connection a moment after it was closed
+        code, told, _ = run("restored")
+        said.append(told)
+        return code == 0
+
+    block_until(ended)
+    assert "\n1 one-time links are ended" in said[-1]
 
 
 def test_a_backup_is_checked_before_it_is_relied_on(run: Run, admin: Run, database_url: str, tmp_path: Path) -> None:

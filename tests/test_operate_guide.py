@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE
 pytestmark = pytest.mark.anyio
 
 GUIDE = (ROOT / "docs" / "operate.md").read_text()
-INSTALL, ACCOUNT, OWNER, UPGRADE, ROLL_BACK = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)[:5]
+INSTALL, ACCOUNT, OWNER, UPGRADE, ROLL_BACK = re.findall(r"^```sh\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)[:5]
 UNIT = (ROOT / "deploy" / "pain-diary@.service").read_text()
 ALERTS = ROOT / "deploy" / "alerts.yaml"
 LINK = "ln --symbolic --force --no-dereference"

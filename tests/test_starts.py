@@ -300,6 +300,18 @@ def test_a_command_without_settings_finds_no_empty_database_of_its_own_in_order(
     assert not (tmp_path / "state").exists()
 
 
+def test_settings_that_cannot_be_read_are_said_plainly(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = tmp_path / ".env"
+    settings.write_bytes(b"DIARY_PUBLIC_URL=https://canary.example.org/\xff\n")
+    assert fails(run, "serve") == "The settings in .env of this folder are no text in UTF-8."
+    settings.unlink()
+    settings.symlink_to("canary" * 50)  # no folder is closed to root
+    assert fails(run, "serve") == "The settings in .env of this folder cannot be read: File name too long."
+
+
 @pytest.mark.parametrize("command", [("rotate-keys",), ("keys", "list"), ("keys", "retire", "one")], ids=" ".join)
 def test_keys_are_not_made_or_sought_where_no_setting_says(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     here = "DIARY_SIGNING_KEYS_DIRECTORY is not set, and `pain-diary demo` has no keys here."

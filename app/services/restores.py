@@ -29,6 +29,16 @@ SELECT count(audit(NULL, NULL, NULL, id, patient_id, 'grants.suspend', '{}', 'ok
 """
 
 
+# Named so by `database.SESSION_SETTINGS`; whoever may connect is told of it.
+SERVING = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pain-diary'
+"""
+
+
+class StillServed(Exception):
+    """The service runs on what would be taken back; the text says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """How much was taken back: diaries in a new epoch, sessions and links that ended, consents that wait."""
@@ -37,6 +47,17 @@ class Restored:
     sessions: int
     links: int
     grants: int
+
+
+def require_stopped(url: str) -> None:
+    """Raises StillServed where the service is connected: a database in use was not restored just now."""
+    if asyncio.run(_connections_of_the_service(url)):
+        raise StillServed("The service runs on this database: `restored` would end every session, so stop it first.")
+
+
+async def _connections_of_the_service(url: str) -> int:
+    async with owner_transaction(url) as connection:
+        return int((await connection.execute(text(SERVING))).scalar_one())
 
 
 def take_back(url: str) -> Restored:
