@@ -11,7 +11,7 @@ from app.security.encoding import DuplicateKey, unique_members
 
 MAX_DEPTH = 32
 MAX_VALUES = 12_000  # twice what a full push holds; each costs time before any field is known
-MAX_MEMBERS_OF_ONE = 256  # of one object: several times what any has
+MAX_MEMBERS_OF_ONE = 128  # of one object: several times what any has, and each that is unknown is a fault
 MAX_INTEGER = 2**53  # beyond it a phone that reads numbers as doubles would see another one
 MAX_NUMBER_LENGTH = 64  # characters; keeps the conversion of a literal cheap
 
