@@ -260,13 +260,15 @@ OTHERS = {
     "local_date": ("removed", "local_date - 1"),
     "recorded_at": ("kept", "'2020-01-01'"),
     "performer": ("removed", "'caregiver'"),
-    "regions": ("kept", "'{{}}'"),
+    "regions": ("removed", "'{{}}'"),
     "characters": ("kept", "characters || '{{burning}}'"),
-    "worst_score": ("kept", "worst_score - 1"),
+    "worst_score": ("removed", "worst_score - 1"),
     "scale": ("kept", "'vas_0_100'"),
     "duration_minutes": ("kept", "7"),
     "treatment_id": ("taken", "gen_random_uuid()"),
     "valid_to": ("plan", "'2020-01-01'"),
+    "source_system": ("kept", "'another'"),
+    "source_record_id": ("kept", "'7', source_system = 'another'"),
 }
 
 
