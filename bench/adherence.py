@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.domain.adherence import assess
+from app.domain.due import DueSlot, slots
 from app.domain.moments import render_instant
 from app.domain.outcomes import Event, Word
-from app.domain.regimens import DueSlot, slots
 from app.schemas.adherence import AdherenceOut
 from app.schemas.envelope import example_stored
 from app.schemas.slots import plan_of

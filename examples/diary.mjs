@@ -5,7 +5,7 @@ const SERVERS = `kind id patient_id version change_seq deleted local_date receiv
 const KEYS = { // what makes the items of a list distinct; of other lists the whole item does
   sites: ["region", "depth"], scores: ["measure", "scale"], triggers: ["code"], red_flags: ["code"],
   relief: ["code", "treatment_event_id"], associated_symptoms: ["code"], side_effects: ["code"],
-  ingredients: ["name"], pauses: ["from"], regimens: ["valid_from"],
+  ingredients: ["name"], pauses: ["from"], regimens: ["valid_from", "line"],
 };
 const IN_ORDER = ["pauses", "regimens"]; // of their times
 const WITH_MEMBERS = ["interference", "sleep"]; // objects whose members say something each

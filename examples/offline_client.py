@@ -29,7 +29,7 @@ SERVERS |= {"outside_validated_age", "validated_age_unknown", "offset_differs_fr
 KEYS = {  # what makes the items of a list distinct; of other lists the whole item does
     "sites": ("region", "depth"), "scores": ("measure", "scale"), "triggers": ("code",), "red_flags": ("code",),
     "relief": ("code", "treatment_event_id"), "associated_symptoms": ("code",), "side_effects": ("code",),
-    "ingredients": ("name",), "pauses": ("from",), "regimens": ("valid_from",),
+    "ingredients": ("name",), "pauses": ("from",), "regimens": ("valid_from", "line"),
 }  # fmt: skip
 IN_ORDER = ("pauses", "regimens")  # of their times
 WITH_MEMBERS = ("interference", "sleep")  # objects whose members say something each

@@ -24,8 +24,8 @@ FIGURES = (
     Mutant(
         "a name of a slot is not heard",
         MATCHING,
-        "place = self._named(event) or self._period_at(event.occurred_at)",
-        "place = self._period_at(event.occurred_at)",
+        "place = self._named(event) or self._by_day(event)",
+        "place = self._by_day(event)",
         MATCHED,
     ),
     Mutant(
@@ -80,7 +80,7 @@ FIGURES = (
     Mutant(
         "an amount that nobody knows is none",
         PRN,
-        "return False if dose.certain and not dose.unknown_24h and dose.amount_24h.keys() <= {unit} else None",
+        "return False if known and dose.most_24h.get(unit, 0) <= most else None",
         "return False",
         USED,
     ),
@@ -152,7 +152,7 @@ FIGURES = (
     ),
     # Status and dates of a plan.
     Mutant("what was stopped goes on", DATES, "ended_at is not None and ended_at > soon", "False", DATED),
-    Mutant("what has ended is active", DATES, "if ended_at is not None and ended_at <= at:", "if False:", DATED),
+    Mutant("what has ended is active", DATES, "if all(ended_at is not None and ended_at <= at", "if all(False", DATED),
     Mutant("what pauses is active", DATES, 'body.status == "active" and _is_on_hold(body, at, at)', "False", DATED),
     Mutant("a new plan is not judged", TREATMENTS, "    new_rule=new_rule,\n", "", DATED),
     Mutant("what was saved offline is judged as of now", DATES, "min(now, body.recorded_at or now)", "now", DATED),

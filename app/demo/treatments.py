@@ -6,7 +6,8 @@ from random import Random
 from typing import NamedTuple
 
 from app.demo.year import DAYS, ZONE, clock, envelope, first_day, pain_level, stamp, year_of_entries
-from app.domain.regimens import DueSlot, is_paused, slots
+from app.domain.due import DueSlot, slots
+from app.domain.regimens import is_paused
 from app.schemas.base import Json
 from app.schemas.entries import EntryIn
 from app.schemas.slots import plan_of

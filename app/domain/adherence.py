@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from math import ceil
 
+from app.domain.due import DueSlot, planned_days
 from app.domain.matching import as_needed, is_done, match
 from app.domain.moments import local_date
 from app.domain.outcomes import DONE, ROUNDING, Doses, Event, Extra, Judged, Matching, Outcome, Word
 from app.domain.prn import AsNeededUse, Reading, use
-from app.domain.regimens import AsNeeded, DueSlot, Treatment, is_paused, planned_days
+from app.domain.regimens import AsNeeded, Treatment, is_paused
 from app.domain.treatments import is_medication
 
 TAKING = (
@@ -107,7 +108,7 @@ def assess(
 ) -> Assessment:
     """The figures of one treatment for the local days start…end, both included.
 
-    Events of `regimens.margin(treatment)` around these days are needed too. `readings` are the patient's own pain
+    Events of `due.margin(treatment)` around these days are needed too. `readings` are the patient's own pain
     scores now, on the scale of the events (0 to 10), in time order.
     """
     matching = match(treatment, events, start, end, word)

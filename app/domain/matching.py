@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 from app.domain.amounts import ratio
+from app.domain.due import LONGEST_PERIOD, DuePeriod, DueSlot, margin, periods, slots
 from app.domain.moments import local_date
 from app.domain.outcomes import DOSES, IN_FULL, Doses, Event, Found, Matching, Outcome, Place, Word, is_whole, judge
 from app.domain.regimens import (
@@ -13,16 +14,12 @@ from app.domain.regimens import (
     FOREVER,
     Amount,
     AsNeeded,
-    DuePeriod,
-    DueSlot,
     Treatment,
     ends_at,
     is_paused,
-    margin,
-    nearest_regimen,
-    periods,
-    regimen_at,
-    slots,
+    nearest_dose,
+    nearest_regimens,
+    regimens_at,
 )
 from app.domain.treatments import fits
 
@@ -33,11 +30,28 @@ def is_done(treatment: Treatment, event: Event) -> bool:
 
 
 def as_needed(treatment: Treatment, event: Event) -> bool:
-    """Whether it was taken as needed: under a PRN regimen, or before or after it, unless it names what was due."""
-    if not isinstance(nearest_regimen(treatment, event.occurred_at).schedule, AsNeeded):
+    """Whether it was taken as needed: under a PRN regimen, or before or after it, unless it names what was due.
+
+    Where something is due beside it, what was done in a window, or in the time of a target, was by plan.
+    """
+    planned = [not isinstance(one.schedule, AsNeeded) for one in nearest_regimens(treatment, event.occurred_at)]
+    if all(planned):
         return False
-    named = regimen_at(treatment, event.scheduled_for) if event.scheduled_for else None
-    return named is None or isinstance(named.schedule, AsNeeded)
+    if event.scheduled_for and any(
+        not isinstance(one.schedule, AsNeeded) for one in regimens_at(treatment, event.scheduled_for)
+    ):
+        return False
+    return not any(planned) or not _is_due(treatment, event)
+
+
+def _is_due(treatment: Treatment, event: Event) -> bool:
+    """Whether it was in a slot's window, or where only its day is known on the day of one; or in a target's period."""
+    moment, day = event.occurred_at, local_date(event.occurred_at)
+    days = day - 2 * DAY, day + 2 * DAY
+    for slot in slots(treatment, *days):
+        if slot.opens_at <= moment <= slot.closes_at if event.timed else slot.day == day:
+            return True
+    return any(one.opens_at <= moment < one.closes_at for one in periods(treatment, days[0], days[1] + LONGEST_PERIOD))
 
 
 def match(treatment: Treatment, events: Iterable[Event], start: date, end: date, word: Word) -> Matching:
@@ -50,7 +64,7 @@ def match(treatment: Treatment, events: Iterable[Event], start: date, end: date,
     found = Found(start, end)
     for event in due.place(_by_plan(treatment, events, found)):
         if event.status in DOSES:
-            part, _ = due.part(event, nearest_regimen(treatment, event.occurred_at).dose)
+            part, _ = due.part(event, nearest_dose(treatment, event.occurred_at))
             found.add_extra(event, part or None)
         else:
             found.leave_out("no_plan", event)
@@ -104,7 +118,7 @@ class _Due:
         """
         doses, words = list[Event](), list[Event]()
         for event in events:
-            place = self._named(event) or self._period_at(event.occurred_at)
+            place = self._named(event) or self._by_day(event)
             if place is not None:
                 self._give(place, event)
             else:
@@ -130,10 +144,23 @@ class _Due:
         free = (place for place in same if not is_whole(place.filled))
         return next(free, same[0] if same else self._period_at(event.scheduled_for))
 
+    def _by_day(self, event: Event) -> Place | None:
+        """The period in which it was done; none of a dose in the window of a slot that is due side by side with it."""
+        side_by_side = len(self.treatment.lines) > 1 and event.status in DOSES
+        return None if side_by_side and self._open_at(event.occurred_at) else self._period_at(event.occurred_at)
+
     def _period_at(self, moment: datetime) -> Place | None:
-        """The period in which this moment lies."""
-        index = bisect_right(self.opens_at, moment) - 1
-        return self.periods[index] if index >= 0 and moment < self.periods[index].slot.closes_at else None
+        """The period in which this moment lies: of several the last to begin that has room, else the first."""
+        found = None
+        for index in range(bisect_right(self.opens_at, moment) - 1, -1, -1):
+            place = self.periods[index]
+            if moment < place.slot.closes_at:
+                found = place
+                if place.filled < place.count:
+                    break
+            elif moment - self.opens_at[index] > LONGEST_PERIOD + DAY:
+                break
+        return found
 
     def _give(self, place: Place, event: Event) -> None:
         """Gives an event to a place."""
@@ -245,7 +272,7 @@ def _reaches(treatment: Treatment, due: Sequence[DueSlot]) -> tuple[list[timedel
 
 
 def _joined(treatment: Treatment, earlier: DueSlot, later: DueSlot) -> bool:
-    """Whether one regimen, or one after the other without a break, made both due."""
+    """Whether one regimen, or one after or beside the other without a break, made both due."""
     if later.regimen == earlier.regimen:
         return True
-    return treatment.regimens[later.regimen].valid_from == ends_at(treatment, earlier.regimen)
+    return treatment.regimens[later.regimen].valid_from <= ends_at(treatment, earlier.regimen)

@@ -119,6 +119,11 @@ def zone_of(name: str) -> tzinfo:
     return timezone(offset)
 
 
+def name_of(zone: tzinfo) -> str:
+    """The name by which `zone_of()` knows this zone."""
+    return zone.key if isinstance(zone, ZoneInfo) else datetime(2000, 1, 1, tzinfo=zone).isoformat()[-6:]
+
+
 def _offset(text: str) -> timedelta | None:
     """The offset that this text is, from -12:00 to +14:00; not `-00:00`, which says that it is unknown."""
     if not _OFFSET.fullmatch(text) or text == "-00:00":

@@ -10,8 +10,9 @@ from enum import StrEnum
 from fractions import Fraction
 from itertools import chain
 
+from app.domain.due import DuePeriod, DueSlot
 from app.domain.moments import local_date
-from app.domain.regimens import Amount, DuePeriod, DueSlot
+from app.domain.regimens import Amount
 
 
 class Outcome(StrEnum):

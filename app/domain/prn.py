@@ -12,13 +12,24 @@ from app.domain.amounts import converted
 from app.domain.matching import as_needed, is_done
 from app.domain.moments import local_date
 from app.domain.outcomes import Event
-from app.domain.regimens import DAY, FOREVER, Amount, AsNeeded, Treatment, nearest_regimen, regimen_at
+from app.domain.regimens import (
+    DAY,
+    FOREVER,
+    Amount,
+    AsNeeded,
+    PlanVersion,
+    Treatment,
+    nearest_dose,
+    nearest_regimens,
+    regimens_at,
+)
 
 PRN = (
     "Self-reported doses taken as needed, partial ones included. A rolling 24 hours ends with a dose and does not "
-    "include the instant 24 hours before it. A dose without an amount counts as one prescribed dose. Amounts are added "
-    "up in one unit, where they can be; where a maximum cannot be compared with them, nobody can tell. Of a dose "
-    "of which only the day is known the whole day is added up, and of those around it nobody can tell."
+    "include the instant 24 hours before it. A dose without an amount counts as one prescribed dose, of a range as the "
+    "least. Amounts are added up in one unit, where they can be; where a maximum cannot be compared with them, nobody "
+    "can tell. Of a dose of which only the day is known the whole day is added up, and of those around it nobody can "
+    "tell."
 )
 PAIN_BEFORE = "Median of the pain noted before a dose, 0 to 10."
 CHANGE_AFTER = (
@@ -77,8 +88,9 @@ class AsNeededUse:
 class _Dose:
     """One dose with its limits, its distance to the doses around it, and what the 24 hours up to it add up to.
 
-    `unknown_24h` of the doses of these hours have no amount. Outside of the plan the limits nearest in time apply. The
-    hours are not `certain` where there may be more in them: where of a dose close by only the day is known.
+    `unknown_24h` of the doses of these hours have no amount; of a range, as 1 to 2 tablets, they add up to
+    `amount_24h` at least and to `most_24h` at most. Outside of the plan the limits nearest in time apply. The hours are
+    not `certain` where there may be more in them: where of a dose close by only the day is known.
     """
 
     event: Event
@@ -88,6 +100,7 @@ class _Dose:
     next_at: datetime
     doses_24h: int
     amount_24h: dict[str, Fraction]
+    most_24h: dict[str, Fraction]
     unknown_24h: int
     certain: bool
 
@@ -130,23 +143,23 @@ def _doses(treatment: Treatment, done: Sequence[Event]) -> Iterator[_Dose]:
     What is added up for one of these is its whole day, for others only what was surely taken in the 24 hours.
     """
     timed, vague = ([event for event in done if event.timed is known] for known in (True, False))
-    amounts = [_amount(treatment, event) for event in timed]
-    total = defaultdict[str | None, Fraction](Fraction)
+    needed = [as_needed(treatment, event) for event in timed]
+    amounts = [_amounts(treatment, event, one) for event, one in zip(timed, needed, strict=True)]
+    total, most = defaultdict[str | None, Fraction](Fraction), defaultdict[str, Fraction](Fraction)
     oldest = 0
     for index, event in enumerate(timed):
-        unit, value = amounts[index]
-        total[unit] += value
+        _add(total, most, amounts[index], 1)
         while event.occurred_at - timed[oldest].occurred_at >= DAY:
-            unit, value = amounts[oldest]
-            total[unit] -= value
+            _add(total, most, amounts[oldest], -1)
             oldest += 1
-        if as_needed(treatment, event):
+        if needed[index]:
             since = event.occurred_at - timed[index - 1].occurred_at if index else None
             next_at = timed[index + 1].occurred_at if index + 1 < len(timed) else FOREVER
             sums = {unit: value for unit, value in total.items() if unit and value}
             certain = all(abs(event.occurred_at - other.occurred_at) > _VAGUE for other in vague)
             limits = _limits(treatment, event)
-            yield _Dose(event, *limits, since, next_at, index - oldest + 1, sums, int(total[None]), certain)
+            doses = index - oldest + 1
+            yield _Dose(event, *limits, since, next_at, doses, sums, dict(most), int(total[None]), certain)
     for event in vague:
         if as_needed(treatment, event):
             yield _of_day(treatment, event, done)
@@ -154,25 +167,54 @@ def _doses(treatment: Treatment, done: Sequence[Event]) -> Iterator[_Dose]:
 
 def _of_day(treatment: Treatment, event: Event, done: Iterable[Event]) -> _Dose:
     """A dose of which only the day is known, with what was taken on that day."""
-    total = defaultdict[str | None, Fraction](Fraction)
+    total, most = defaultdict[str | None, Fraction](Fraction), defaultdict[str, Fraction](Fraction)
     same = [one for one in done if local_date(one.occurred_at) == local_date(event.occurred_at)]
-    for unit, value in (_amount(treatment, one) for one in same):
-        total[unit] += value
+    for one in same:
+        _add(total, most, _amounts(treatment, one, as_needed(treatment, one)), 1)
     sums = {unit: value for unit, value in total.items() if unit}
-    return _Dose(event, *_limits(treatment, event), None, FOREVER, len(same), sums, int(total[None]), False)
+    limits = _limits(treatment, event)
+    return _Dose(event, *limits, None, FOREVER, len(same), sums, dict(most), int(total[None]), False)
+
+
+def _add(
+    total: dict[str | None, Fraction],
+    most: dict[str, Fraction],
+    amount: tuple[str | None, Fraction, Fraction],
+    sign: int,
+) -> None:
+    """Adds a dose to the sums, the least and the most it can have been, or takes it away."""
+    unit, least, largest = amount
+    total[unit] += sign * least
+    if unit:
+        most[unit] += sign * largest
 
 
 def _limits(treatment: Treatment, event: Event) -> tuple[AsNeeded, bool]:
     """The limits that are nearest in time, and whether the dose was taken outside of their plan."""
-    limits = nearest_regimen(treatment, event.occurred_at).schedule
-    assert isinstance(limits, AsNeeded)  # noqa: S101 - else it was not taken as needed
-    return limits, regimen_at(treatment, event.occurred_at) is None
+    regimen = _needed_regimen(treatment, event)
+    assert isinstance(regimen.schedule, AsNeeded)  # noqa: S101 - it was looked for
+    return regimen.schedule, regimen not in regimens_at(treatment, event.occurred_at)
 
 
-def _amount(treatment: Treatment, event: Event) -> tuple[str | None, Fraction]:
-    """What was taken, as unit and exact number; as much as was prescribed where the event does not say; one unknown."""
-    amount = event.amount or nearest_regimen(treatment, event.occurred_at).dose
-    return converted(amount, treatment.content) if amount else (None, Fraction(1))
+def _amounts(treatment: Treatment, event: Event, needed: bool) -> tuple[str | None, Fraction, Fraction]:
+    """What was taken, as unit and exact numbers, the least and the most; one unknown.
+
+    As much as was prescribed where the event does not say.
+    """
+    regimen = _needed_regimen(treatment, event) if needed else None
+    amount = event.amount or (regimen.dose if regimen else nearest_dose(treatment, event.occurred_at))
+    if amount is None:
+        return None, Fraction(1), Fraction(1)
+    unit, least = converted(amount, treatment.content)
+    if event.amount or regimen is None or regimen.dose_up_to is None:
+        return unit, least, least
+    return unit, least, converted(regimen.dose_up_to, treatment.content)[1]
+
+
+def _needed_regimen(treatment: Treatment, event: Event) -> PlanVersion:
+    """The regimen as needed that is nearest to a dose that was taken so."""
+    near = nearest_regimens(treatment, event.occurred_at)
+    return next(regimen for regimen in near if isinstance(regimen.schedule, AsNeeded))
 
 
 def _most(used: Iterable[_Dose]) -> tuple[Amount, ...]:
@@ -200,7 +242,8 @@ def _is_too_much(dose: _Dose, treatment: Treatment) -> bool | None:
     unit, most = converted(amount, treatment.content)
     if dose.amount_24h.get(unit, 0) > most:
         return True
-    return False if dose.certain and not dose.unknown_24h and dose.amount_24h.keys() <= {unit} else None
+    known = dose.certain and not dose.unknown_24h and dose.amount_24h.keys() <= {unit}
+    return False if known and dose.most_24h.get(unit, 0) <= most else None
 
 
 def _changes(used: Iterable[_Dose], readings: Sequence[Reading]) -> Iterator[int]:

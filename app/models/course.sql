@@ -1,5 +1,23 @@
 -- What adherence is computed from.
 
+-- How many days may lie between two doses of a schedule, at most: as due.margin() has it, a day less.
+CREATE OR REPLACE FUNCTION days_between_doses(schedule json) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE schedule ->> 'type'
+        WHEN 'scheduled' THEN coalesce((schedule ->> 'every_n_days')::integer, 7)
+        WHEN 'elapsed' THEN ((schedule ->> 'every_minutes')::integer + 1439) / 1440
+        WHEN 'target' THEN CASE schedule ->> 'per' WHEN 'month' THEN 31 ELSE 7 END
+        WHEN 'calendar' THEN CASE coalesce(schedule #>> '{days,type}', 'daily')
+            WHEN 'daily' THEN coalesce((schedule #>> '{days,every_n_days}')::integer, 1)
+            WHEN 'weekly' THEN 7 * (schedule #>> '{days,every_n_weeks}')::integer
+            WHEN 'monthly' THEN least(62 * (schedule #>> '{days,every_n_months}')::integer, 366)
+            WHEN 'cycle' THEN (schedule #>> '{days,days_off}')::integer + 1
+            ELSE 366
+        END
+        ELSE 7
+    END
+$$;
+
 -- What adherence is computed from: all plans, the events around the local days p_first_day…p_last_day as far as the plans reach,
 -- and the patient's own scores of a moment that is known, for what was taken as needed. Of plans and events one more than p_limit
 -- at most, so that the caller sees that there are more. STABLE: all of it from one snapshot.
@@ -13,19 +31,19 @@ DECLARE
     as_needed boolean;
 BEGIN
     SELECT convert_to('[' || coalesce(string_agg(document::text, ','), '') || ']', 'UTF8'),
-           greatest(8, max(every_n_days)), coalesce(bool_or(prn), false)
+           greatest(8, max(apart)), coalesce(bool_or(prn), false)
     INTO treatments, reach, as_needed
     FROM (
         SELECT document,
-               (SELECT max((regimen #>> '{schedule,every_n_days}')::integer)
-                FROM json_array_elements(document -> 'regimens') AS regimen) AS every_n_days,
+               (SELECT max(days_between_doses(regimen -> 'schedule'))
+                FROM json_array_elements(document -> 'regimens') AS regimen) AS apart,
                (SELECT bool_or(regimen #>> '{schedule,type}' = 'prn')
                 FROM json_array_elements(document -> 'regimens') AS regimen) AS prn
         FROM records
         WHERE patient_id = p_patient AND kind = 'treatment' AND valid_to IS NOT NULL AND NOT deleted
         LIMIT p_limit + 1
     ) plans;
-    -- A day more on both sides than regimens.margin() says, for an offset is at most 14 hours.
+    -- A day more on both sides than due.margin() says, for an offset is at most 14 hours.
     earliest := p_first_day - make_interval(days => reach + 2);
     latest := p_last_day + make_interval(days => reach + 3);
 

@@ -135,6 +135,17 @@ BEGIN
     END;
 END $$;
 
+-- When a plan ends: the latest end of its lines, each that of its last regimen; infinity where one has none.
+CREATE OR REPLACE FUNCTION ends_of_plan(document json) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT max(ends_at) FROM (
+        SELECT DISTINCT ON (regimen ->> 'line')
+               coalesce((regimen ->> 'valid_to')::timestamptz, 'infinity') AS ends_at
+        FROM json_array_elements(document -> 'regimens') WITH ORDINALITY AS listed (regimen, place)
+        ORDER BY regimen ->> 'line', place DESC
+    ) lines
+$$;
+
 -- The records that changed after p_after, in the order of changes, and one more than p_limit. `visible` is false of
 -- what the reader could see in an earlier version and no longer may; what was never visible is not among them.
 CREATE OR REPLACE FUNCTION changes_after(p_patient uuid, p_after bigint, p_data_from timestamptz, p_limit integer)
@@ -149,8 +160,7 @@ LANGUAGE sql STABLE AS $$
            OR EXISTS (SELECT FROM record_versions v
                       WHERE v.patient_id = p_patient AND v.record_id = records.id AND v.document IS NOT NULL
                         AND p_data_from <= greatest((v.document ->> 'occurred_at')::timestamptz,
-                            CASE kind WHEN 'treatment' THEN coalesce(
-                                (v.document #>> '{regimens,-1,valid_to}')::timestamptz, 'infinity') END)))
+                            CASE kind WHEN 'treatment' THEN ends_of_plan(v.document) END)))
     ORDER BY change_seq
     LIMIT p_limit + 1
 $$;

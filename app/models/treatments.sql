@@ -50,7 +50,7 @@ EXCEPTION WHEN invalid_parameter_value THEN
 END $$;
 
 -- Every change of a patient's plans as an item of the timeline, at the instant from which it applies: started,
--- regimen_changed, ended; paused, resumed. It follows from the plan as it is now, so it cannot disagree with figures.
+-- regimen_changed, ended, of each line; paused, resumed. It follows from the plan as it is now, so it cannot disagree with figures.
 CREATE OR REPLACE FUNCTION treatment_changes(p_patient uuid)
 RETURNS SETOF treatment_change
 LANGUAGE plpgsql STABLE AS $$  -- not sql, which would be expanded into a page's plan and cost every page its many nodes
@@ -65,7 +65,7 @@ BEGIN
         SELECT plans.id, regimen, regimen ->> 'valid_from' AS valid_from, regimen ->> 'valid_to' AS valid_to,
                lag(regimen) OVER plan AS previous, lead(regimen) OVER plan AS next
         FROM plans, json_array_elements(document -> 'regimens') WITH ORDINALITY AS listed (regimen, place)
-        WINDOW plan AS (PARTITION BY plans.id ORDER BY place)
+        WINDOW plan AS (PARTITION BY plans.id, regimen ->> 'line' ORDER BY place)
     ), changes AS (
         SELECT id, valid_from AS at, regimen ->> 'time_zone' AS time_zone,
                CASE WHEN previous IS NULL OR (previous ->> 'valid_to')::timestamptz < valid_from::timestamptz
@@ -83,7 +83,9 @@ BEGIN
              LATERAL (VALUES ('paused', pause ->> 'from'), ('resumed', pause ->> 'to')) AS turn (change, at)
         WHERE turn.at IS NOT NULL
     ), identified AS (
-        SELECT changes.*, md5(id || change || at) AS digest, local_day(at, time_zone) AS day FROM changes
+        SELECT changes.*, local_day(at, time_zone) AS day,
+               md5(id || change || at || coalesce(coalesce(regimen, previous) ->> 'line', '')) AS digest
+        FROM changes
     )
     SELECT (overlay(overlay(digest PLACING '4' FROM 13) PLACING '8' FROM 17))::uuid,
            plans.id, at::timestamptz, day,

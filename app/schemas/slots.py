@@ -1,17 +1,17 @@
 """What a treatment makes due: the slots with a clock time, for reminders, and the days or weeks with a target."""
 
-from datetime import time
-
 from pydantic import ConfigDict, Field
 
 from app.domain import regimens
 from app.domain.moments import zone_of
 from app.schemas.base import Instant, Json, LocalDate, RecordId, Strict, TimeZone
-from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, Prn, Regimen, Scheduled, Target, TreatmentShape
+from app.schemas.schedules import Meal, schedule_of
+from app.schemas.treatment_examples import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT
+from app.schemas.treatments import LineName, Regimen, TreatmentShape
 from app.schemas.units import Quantity, quantity_of
 
 LONGEST_DAYS = 92
-_REGIMEN_DAYS = LONGEST_DAYS + 3 * 99  # each of 99 changes of 100 regimens may repeat three days, in another zone
+MOST = 24 * (LONGEST_DAYS + 3 * 99)  # each of 99 changes of 100 regimens may repeat three days, in another zone
 
 EXAMPLE_SLOTS: Json = {
     "treatment_id": EXAMPLE_TREATMENT["id"],
@@ -25,6 +25,8 @@ EXAMPLE_SLOTS: Json = {
             "local_date": day,
             "time_zone": "Europe/Berlin",
             "dose": {"value": patches, "unit": "{patch}"},
+            "meal": None,
+            "line": None,
             "on_hold": on_hold,
         }
         for day, patches, on_hold in (
@@ -51,6 +53,7 @@ EXAMPLE_PERIODS: Json = {
             "count": 2,
             "minutes": 30,
             "dose": None,
+            "line": None,
             "on_hold": False,
         }
     ],
@@ -65,12 +68,14 @@ class Slot(Strict):
     closes_at: Instant = Field(description="Up to here, included, it is on time.")
     local_date: LocalDate = Field(description="The day it belongs to, in the regimen's zone.")
     time_zone: TimeZone = Field(description="The regimen's zone.")
-    dose: Quantity | None = Field(description="How much; null where no dose was agreed.")
+    dose: Quantity | None = Field(description="How much at this time; null where no dose was agreed.")
+    meal: Meal | None = Field(description="Before, with or after a meal; null where that was not agreed.")
+    line: LineName | None = Field(description="The line of its regimen; null for the one without a name.")
     on_hold: bool = Field(description="In a pause: nothing is to be done, and a reminder is not wanted.")
 
 
 class Period(Strict):
-    """A local day or ISO week (Monday to Sunday) in which so much is to be done, whenever it suits."""
+    """A local day, ISO week (Monday to Sunday) or month in which so much is to be done, whenever it suits."""
 
     first: LocalDate
     last: LocalDate = Field(description="The day by whose end it is due, and to which the period belongs.")
@@ -80,6 +85,7 @@ class Period(Strict):
     count: int = Field(ge=1, description="How many times.")
     minutes: int | None = Field(description="How long each time; null where it was not agreed.")
     dose: Quantity | None = Field(description="How much each time; null where no dose was agreed.")
+    line: LineName | None = Field(description="The line of its regimen; null for the one without a name.")
     on_hold: bool = Field(description="A pause touches it: nothing of it counts as due.")
 
 
@@ -98,10 +104,10 @@ class SlotsOut(Strict):
     treatment_id: RecordId
     from_: LocalDate = Field(alias="from", description="The first local day, as asked for.")
     to: LocalDate = Field(description="The last local day, included.")
-    slots: list[Slot] = Field(max_length=24 * _REGIMEN_DAYS, description="Of regimens with times of day.")
+    slots: list[Slot] = Field(max_length=MOST, description="Of regimens with times.")
     periods: list[Period] = Field(
-        max_length=_REGIMEN_DAYS,
-        description="Of regimens with a target; a week stands here when its Sunday is among the days.",
+        max_length=MOST,
+        description="Of regimens with a target; a week or month stands here when its last day is among the days.",
     )
 
 
@@ -125,25 +131,13 @@ def _content(treatment: TreatmentShape) -> regimens.Content | None:
 
 
 def _regimen(regimen: Regimen) -> regimens.PlanVersion:
+    most = regimen.dose and regimen.dose.high
     return regimens.PlanVersion(
         valid_from=regimen.valid_from,
         zone=zone_of(regimen.time_zone),
-        schedule=_schedule(regimen.schedule),
+        schedule=schedule_of(regimen.schedule),
         dose=quantity_of(regimen.dose),
         valid_to=regimen.valid_to,
-    )
-
-
-def _schedule(schedule: Scheduled | Prn | Target) -> regimens.FixedTimes | regimens.AsNeeded | regimens.Frequency:
-    if isinstance(schedule, Target):
-        return regimens.Frequency(schedule.count, schedule.per, schedule.minutes)
-    if isinstance(schedule, Prn):
-        limit = quantity_of(schedule.max_amount_24h)
-        return regimens.AsNeeded(schedule.min_interval_minutes, schedule.max_doses_24h, limit)
-    return regimens.FixedTimes(
-        times=tuple(sorted(map(time.fromisoformat, schedule.times))),
-        days_of_week=None if schedule.days_of_week is None else frozenset(schedule.days_of_week),
-        every_n_days=schedule.every_n_days or 1,
-        early_minutes=schedule.early_minutes,
-        late_minutes=schedule.late_minutes,
+        dose_up_to=regimens.Amount(most, regimen.dose.unit) if regimen.dose and most else None,
+        line=regimen.line,
     )

@@ -10,7 +10,8 @@ from app.schemas.entries import STORED_ENTRY
 from app.schemas.envelope import example_page
 from app.schemas.kinds import OF_MANY, SINGLETONS, UnknownRecord
 from app.schemas.treatment_events import STORED_EVENT
-from app.schemas.treatments import STORED_TREATMENT, Regimen
+from app.schemas.treatment_examples import STORED_TREATMENT
+from app.schemas.treatments import Regimen
 
 EXAMPLE_CHANGE: Json = {
     "kind": "treatment_change",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from app.errors import Fault
 
 if TYPE_CHECKING:
-    from app.schemas.treatments import TreatmentFields
+    from app.schemas.treatments import TreatmentFields, TreatmentShape
 
+NOT_OVER = "What is stopped or completed has ended: let it end now or before, or leave it active until then."
 CLOCKS_DIFFER = timedelta(minutes=15)  # a phone that says "now" may be so much ahead of the server
 
 
@@ -20,14 +21,11 @@ def dates_rule(body: "TreatmentFields", current: "TreatmentFields | None", now: 
     if current is not None and _times(body) == _times(current):
         return
     saved_at = now if current else body.recorded_at or body.occurred_at
-    soon, last = now + CLOCKS_DIFFER, len(body.regimens) - 1
-    ended_at = body.regimens[last].valid_to
+    soon, lasts = now + CLOCKS_DIFFER, last_of_lines(body)
     if body.status in ("stopped", "completed"):
-        if ended_at is not None and ended_at > soon:
-            sentence = (
-                "What is stopped or completed has ended: let it end now or before, or leave it active until then."
-            )
-            yield Fault(f"/regimens/{last}/valid_to", "not_over", sentence)
+        for index, ended_at in lasts.items():
+            if ended_at is not None and ended_at > soon:
+                yield Fault(f"/regimens/{index}/valid_to", "not_over", NOT_OVER)
         return
     if body.status == "on_hold" and not _is_on_hold(body, soon, saved_at):
         yield Fault("/pauses", "missing_pause", "Say since when: give a pause that holds now.")
@@ -42,13 +40,18 @@ def new_rule(body: "TreatmentFields", now: datetime) -> Iterator[Fault]:
 
 def _goes_on(body: "TreatmentFields", at: datetime) -> Iterator[Fault]:
     """What is active or on hold has not ended at this instant, and what is active is not on hold."""
-    ended_at = body.regimens[-1].valid_to
     if body.status not in ("active", "on_hold"):
         return
-    if ended_at is not None and ended_at <= at:
+    if all(ended_at is not None and ended_at <= at for ended_at in last_of_lines(body).values()):
         yield Fault("/status", "over", "The plan has ended: say stopped or completed, or give it a later end or none.")
     elif body.status == "active" and _is_on_hold(body, at, at):
         yield Fault("/status", "on_hold", "It is on hold now: say on_hold, or end the pause.")
+
+
+def last_of_lines(treatment: "TreatmentShape") -> dict[int, datetime | None]:
+    """The place of the last regimen of each line, and when that ends."""
+    last = {regimen.line: index for index, regimen in enumerate(treatment.regimens)}
+    return {index: treatment.regimens[index].valid_to for index in sorted(last.values())}
 
 
 def _is_on_hold(treatment: "TreatmentFields", begun: datetime, over: datetime) -> bool:
@@ -58,4 +61,4 @@ def _is_on_hold(treatment: "TreatmentFields", begun: datetime, over: datetime) -
 
 def _times(treatment: "TreatmentFields") -> tuple[object, ...]:
     """What the status and the dates of the plan are."""
-    return treatment.status, treatment.regimens[-1].valid_to, treatment.pauses
+    return treatment.status, last_of_lines(treatment), treatment.pauses

@@ -24,7 +24,7 @@ from app.schemas.base import (
 from app.schemas.entries import EXAMPLE_ENTRY, Rating, ReliefRating, Severity
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
 from app.schemas.records import RecordKind
-from app.schemas.treatments import EXAMPLE_PRN, EXAMPLE_SESSIONS
+from app.schemas.treatment_examples import EXAMPLE_PRN, EXAMPLE_SESSIONS
 from app.schemas.units import Quantity, quantity_of
 
 SkipReason = TypeAliasType("SkipReason", Annotated[str, CodeOf("skip_reasons")])

@@ -15,7 +15,6 @@ from app.schemas.base import (
     Distinct,
     FirstAtFault,
     Instant,
-    Json,
     Says,
     Strict,
     TimeZone,
@@ -24,124 +23,29 @@ from app.schemas.base import (
     partial,
     refuse,
 )
-from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut, example_stored
+from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut
 from app.schemas.records import Facts, RecordKind
-from app.schemas.treatment_dates import dates_rule, new_rule
-from app.schemas.units import Quantity
+from app.schemas.schedules import Calendar, Prn, Schedule
+from app.schemas.treatment_dates import dates_rule, last_of_lines, new_rule
+from app.schemas.treatment_examples import (
+    EXAMPLE_STOP,
+    EXAMPLE_TREATMENT,
+    EXAMPLES,
+    MINIMAL_TREATMENT,
+    STORED_TREATMENT,
+)
+from app.schemas.units import Dose, Quantity
 
 TreatmentCategory = TypeAliasType("TreatmentCategory", Annotated[str, CodeOf("treatment_categories")])
 DoseForm = TypeAliasType("DoseForm", Annotated[str, CodeOf("dose_forms")])
 Route = TypeAliasType("Route", Annotated[str, CodeOf("routes")])
 Author = TypeAliasType("Author", Literal["patient", "clinician"])
-TargetPeriod = TypeAliasType("TargetPeriod", Literal["day", "week"])
 TreatmentStatus = TypeAliasType("TreatmentStatus", Literal["draft", "active", "on_hold", "stopped", "completed"])
-LocalTime = Annotated[
+LineName = Annotated[
     str,
-    Field(
-        pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="A time of day on the wall clock.", examples=["08:00"]
-    ),
-    Says("local_time", "Give a time of day from 00:00 to 23:59, as 08:00."),
+    Field(pattern=r"^[a-z0-9_-]{1,40}$", examples=["weekend"]),
+    Says("line", "Give 1 to 40 of a-z, 0-9, - and _, as weekend."),
 ]
-Weekday = Annotated[int, Field(ge=1, le=7)]
-Window = Annotated[int, Field(ge=0, le=720)]
-
-MINIMAL_TREATMENT: Json = {
-    "id": "0195d3f4-6b11-7c40-8e2d-3f9a1c5b7d82",
-    "occurred_at": "2026-03-02T08:00:00+01:00",
-    "time_zone": "Europe/Berlin",
-    "category": "otc_medication",
-    "name": "Ibuprofen 400 mg",
-    "regimens": [
-        {"valid_from": "2026-03-02T00:00:00+01:00", "time_zone": "Europe/Berlin", "schedule": {"type": "prn"}}
-    ],
-}
-EXAMPLE_TREATMENT: Json = {
-    "id": "0195d3f4-6a2c-7f10-9d4e-2b8c5a7e1f36",
-    "occurred_at": "2026-01-12T10:20:00+01:00",
-    "time_zone": "Europe/Berlin",
-    "occurred_precision": "minute",
-    "recorded_at": "2026-01-12T10:24:41+01:00",
-    "performer": "self",
-    "source": {"app": "diary-phone", "app_version": "1.4.0", "device_model": "Pixel 9", "schema_version": 1},
-    "category": "opioid_medication",
-    "name": "Buprenorphine 5 µg/h patch",
-    "ingredients": [{"name": "buprenorphine", "rxnorm": "1819", "strength": {"value": 5, "unit": "ug/h"}}],
-    "form": "patch",
-    "route": "transdermal",
-    "regimens": [
-        {
-            "valid_from": "2026-01-12T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-            "dose": {"value": 1, "unit": "{patch}"},
-            "schedule": {
-                "type": "scheduled",
-                "times": ["09:00"],
-                "days_of_week": [1],
-                "early_minutes": 60,
-                "late_minutes": 180,
-            },
-        },
-        {
-            "valid_from": "2026-03-02T00:00:00+01:00",
-            "valid_to": "2026-06-29T00:00:00+02:00",
-            "time_zone": "Europe/Berlin",
-            "dose": {"value": 2, "unit": "{patch}"},
-            "schedule": {
-                "type": "scheduled",
-                "times": ["09:00"],
-                "every_n_days": 7,
-                "early_minutes": 60,
-                "late_minutes": 180,
-            },
-        },
-    ],
-    "pauses": [{"from": "2026-02-09T00:00:00+01:00", "to": "2026-02-16T00:00:00+01:00"}],
-    "status": "active",
-    "prescriber": "Dr. Weber, pain clinic",
-    "authored_by": "clinician",
-    "acknowledged_at": "2026-01-12T18:05:00+01:00",
-    "wear_hours": 168,
-    "note": "Change the place each week.",
-}
-EXAMPLE_PRN: Json = MINIMAL_TREATMENT | {
-    "ingredients": [{"name": "ibuprofen", "rxnorm": "5640", "strength": {"value": 400, "unit": "mg"}}],
-    "form": "tablet",
-    "route": "oral",
-    "regimens": [
-        {
-            "valid_from": "2026-03-02T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-            "dose": {"value": 400, "unit": "mg"},
-            "schedule": {
-                "type": "prn",
-                "min_interval_minutes": 360,
-                "max_doses_24h": 3,
-                "max_amount_24h": {"value": 1200, "unit": "mg"},
-                "indication": "Back pain of 5 or more",
-            },
-        }
-    ],
-}
-EXAMPLE_SESSIONS: Json = {
-    "id": "0195d3f4-6c83-7a55-b1f7-6d0e4b2a9c14",
-    "occurred_at": "2026-03-02T08:00:00+01:00",
-    "time_zone": "Europe/Berlin",
-    "category": "physical_therapy",
-    "name": "Physiotherapy",
-    "regimens": [
-        {
-            "valid_from": "2026-03-02T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-            "schedule": {"type": "target", "count": 2, "per": "week", "minutes": 30},
-        }
-    ],
-}
-EXAMPLE_STOP: Json = {
-    "status": "stopped",
-    "regimens": [MINIMAL_TREATMENT["regimens"][0] | {"valid_to": "2026-04-13T00:00:00+02:00"}],
-}
-EXAMPLES = [MINIMAL_TREATMENT, EXAMPLE_TREATMENT, EXAMPLE_PRN, EXAMPLE_SESSIONS]
-STORED_TREATMENT = example_stored("treatment", EXAMPLE_TREATMENT)
 
 
 class Ingredient(Strict):
@@ -154,70 +58,33 @@ class Ingredient(Strict):
     strength: Quantity | None = None
 
 
-class Scheduled(Strict):
-    """At these times of day: every day, on some days of the week, or every so many days."""
-
-    type: Literal["scheduled"]
-    times: Annotated[list[LocalTime], Distinct()] = Field(
-        min_length=1, max_length=24, description="On the wall clock of the regimen's zone: 08:00 stays 08:00."
-    )
-    days_of_week: Annotated[list[Weekday], Distinct()] | None = Field(
-        default=None, min_length=1, max_length=7, description="1 Monday to 7 Sunday; excludes `every_n_days`."
-    )
-    every_n_days: int | None = Field(
-        default=None, ge=2, le=365, description="Counted from the local day of `valid_from`; excludes `days_of_week`."
-    )
-    early_minutes: Window = Field(default=60, description="So much before the time is still on time.")
-    late_minutes: Window = Field(default=60, description="So much after the time is still on time.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.days_of_week is not None and self.every_n_days is not None:
-            refuse([BodyFault(("every_n_days",), "contradiction", "Give it only without days_of_week.")])
-        return self
-
-
-class Prn(Strict):
-    """When it is needed, within these limits."""
-
-    type: Literal["prn"]
-    min_interval_minutes: int | None = Field(default=None, ge=1, le=10_080, description="Between two doses, at least.")
-    max_doses_24h: int | None = Field(default=None, ge=1, le=100, description="In any 24 hours.")
-    max_amount_24h: Quantity | None = Field(default=None, description="In any 24 hours.")
-    indication: Annotated[str, line(200)] | None = Field(default=None, description="What it is for.")
-
-
-class Target(Strict):
-    """So often in a day or week, whenever it suits."""
-
-    type: Literal["target"]
-    count: int = Field(ge=1, le=100)
-    per: TargetPeriod
-    minutes: int | None = Field(default=None, ge=1, le=1440, description="How long each time.")
-
-
-Schedule = TypeAliasType("Schedule", Annotated[Scheduled | Prn | Target, Field(discriminator="type")])
-
-
 class Regimen(Strict):
     """One version of the plan: dose and schedule, and from when to when they were agreed.
 
     A change of dose or schedule, and a move to another zone, is a new regimen: the past is judged by the one
-    that applied then.
+    that applied then. What is agreed side by side, as one dose on weekdays and another on weekends, is in lines.
     """
 
+    line: LineName | None = Field(
+        default=None,
+        description="Which of several plans side by side it is a version of. Versions follow one another within a "
+        "line; lines overlap freely. Absent: the line without a name.",
+    )
     valid_from: Instant
     valid_to: Instant | None = Field(
-        default=None, description="The first instant it no longer applies; by default the next regimen's start, if any."
+        default=None,
+        description="The first instant it no longer applies; by default the start of the next of its line, if any.",
     )
     time_zone: TimeZone = Field(description="The zone whose wall clock the schedule follows.")
-    dose: Quantity | None = Field(default=None, description="How much each time; of medications only.")
+    dose: Dose | None = Field(default=None, description="How much each time; of medications only.")
     schedule: Schedule
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.valid_to is not None and self.valid_to <= self.valid_from:
             refuse([BodyFault(("valid_to",), "ended_before_start", "It must be after valid_from.")])
+        if self.dose is not None and self.dose.high is not None:
+            refuse(_range(self.dose.value, self.dose.high, self.schedule))
         return self
 
 
@@ -247,7 +114,9 @@ class TreatmentShape(RecordFields):
     form: DoseForm | None = Field(default=None, description="Of medications only.")
     route: Route | None = Field(default=None, description="Of medications only.")
     regimens: Annotated[list[Regimen], FirstAtFault()] = Field(
-        min_length=1, max_length=100, description="In the order of `valid_from`, none overlapping the next."
+        min_length=1,
+        max_length=100,
+        description="Each line in the order of `valid_from`, none overlapping the next of its line.",
     )
     pauses: Annotated[list[Pause], FirstAtFault()] = listed(
         max_length=100, description="In order, none overlapping the next."
@@ -255,8 +124,8 @@ class TreatmentShape(RecordFields):
     status: TreatmentStatus = Field(
         default="active",
         description="What is due follows from regimens and pauses, and the status never contradicts them: `stopped` "
-        "and `completed` need `valid_to` in the last regimen, now at the latest; `on_hold` needs a pause that holds "
-        "now; a change leaves `active` neither.",
+        "and `completed` need `valid_to` in the last regimen of each line, now at the latest; `on_hold` needs a pause "
+        "that holds now; a change leaves `active` neither.",
     )
     prescriber: Annotated[str, line(200)] | None = Field(default=None, description="Who prescribed or advised it.")
     authored_by: Author = Field(default="patient", description="Whose plan it is.")
@@ -306,9 +175,22 @@ class TreatmentOut(TreatmentShape, RecordOut):
     kind: Literal["treatment"]
 
 
+def _range(low: float, high: float, schedule: object) -> Iterator[BodyFault]:
+    """A range is of what is taken as needed; else nobody could say what was due."""
+    if not isinstance(schedule, Prn):
+        yield BodyFault(("dose", "high"), "only_as_needed", "Only what is taken as needed has a range.")
+    if high <= low:
+        yield BodyFault(("dose", "high"), "contradiction", "It must be more than value.")
+
+
 def _regimens(treatment: TreatmentFields) -> Iterator[BodyFault]:
-    """Each regimen starts after the one before it, and not before that one has ended."""
-    for i, (earlier, later) in enumerate(pairwise(treatment.regimens), start=1):
+    """Each regimen starts after the one before it in its line, and not before that one has ended."""
+    latest = dict[str | None, Regimen]()
+    for i, later in enumerate(treatment.regimens):
+        earlier = latest.get(later.line)
+        latest[later.line] = later
+        if earlier is None:
+            continue
         if later.valid_from <= earlier.valid_from:
             yield BodyFault(("regimens", i, "valid_from"), "out_of_order", "It must be after the previous valid_from.")
         elif earlier.valid_to is not None and later.valid_from < earlier.valid_to:
@@ -329,6 +211,12 @@ def _medication(treatment: TreatmentFields) -> Iterator[BodyFault]:
     members: list[tuple[tuple[str | int, ...], object]] = [
         *(((name,), getattr(treatment, name)) for name in ("ingredients", "form", "route")),
         *((("regimens", i, "dose"), regimen.dose) for i, regimen in enumerate(treatment.regimens)),
+        *(
+            (("regimens", i, "schedule", "at", j, "dose"), at.dose)
+            for i, regimen in enumerate(treatment.regimens)
+            if isinstance(regimen.schedule, Calendar)
+            for j, at in enumerate(regimen.schedule.at)
+        ),
     ]
     for place, value in members:
         if value:
@@ -349,9 +237,10 @@ def _acknowledgement(treatment: TreatmentFields) -> Iterator[BodyFault]:
 
 def _status(treatment: TreatmentFields) -> Iterator[BodyFault]:
     """What has ended makes nothing due, so it says when; what is on hold says since when."""
-    if treatment.status in ("stopped", "completed") and treatment.regimens[-1].valid_to is None:
-        place = ("regimens", len(treatment.regimens) - 1, "valid_to")
-        yield BodyFault(place, "missing_end", "Say when the plan ended.")
+    if treatment.status in ("stopped", "completed"):
+        for index, ends_at in last_of_lines(treatment).items():
+            if ends_at is None:
+                yield BodyFault(("regimens", index, "valid_to"), "missing_end", "Say when the plan ended.")
     if treatment.status == "on_hold" and not treatment.pauses:
         yield BodyFault(("pauses",), "missing_pause", "Say since when: give a pause that holds now.")
 
@@ -360,9 +249,9 @@ RULES = (_regimens, _pauses, _medication, _wear, _acknowledgement, _status)
 
 
 def _facts(treatment: TreatmentFields) -> Facts:
-    """Until when the plan holds, which decides whether it lies in the window of a grant."""
-    ends = treatment.regimens[-1].valid_to
-    return {"valid_to": ends.isoformat() if ends else "infinity"}
+    """Until when the plan holds, by the line that ends last, which decides whether it lies in the window of a grant."""
+    ends = list(last_of_lines(treatment).values())
+    return {"valid_to": "infinity" if None in ends else max(filter(None, ends)).isoformat()}
 
 
 def _authorship(role: str, body: TreatmentFields, current: TreatmentFields | None) -> Iterator[errors.Fault]:

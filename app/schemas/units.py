@@ -18,6 +18,14 @@ class Quantity(Strict):
     unit: Unit
 
 
+class Dose(Quantity):
+    """How much each time. As needed it may be a range: 1 to 2 tablets are `value` 1, `high` 2."""
+
+    high: float | None = Field(
+        default=None, gt=0, le=1_000_000, description="The most of a range; of what is taken as needed only."
+    )
+
+
 def quantity_of(quantity: Quantity | None) -> regimens.Amount | None:
     """The quantity as arithmetic takes it."""
     return None if quantity is None else regimens.Amount(quantity.value, quantity.unit)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from anyio import CapacityLimiter, to_thread
 from pydantic import TypeAdapter
 
-from app.domain import regimens
+from app.domain import due, regimens
 from app.domain.adherence import Assessment, assess, overall
 from app.domain.moments import local_date, zone_of
 from app.domain.outcomes import Event, Word
@@ -69,7 +69,7 @@ def assessed(
 ) -> AdherenceOut:
     """The figures of the local days start…end, both included, of each treatment and of all together.
 
-    Events and readings of `regimens.margin` of each plan around these days are needed too; readings in time order.
+    Events and readings of `due.margin` of each plan around these days are needed too; readings in time order.
     Raises Invalid where the figures would keep the server from answering anybody else.
     """
     followed = _followed(treatments, events, start, end)
@@ -119,7 +119,7 @@ def _followed(
 
 def _concerns(one: _Followed, start: date, end: date) -> bool:
     """Whether a regimen applies, or anything was noted, on one of these days."""
-    if any(regimens.days_covered(one.plan, index, start, end) for index in range(len(one.plan.regimens))):
+    if any(due.days_covered(one.plan, index, start, end) for index in range(len(one.plan.regimens))):
         return True
     return any(start <= local_date(event.occurred_at) <= end for event in one.events)
 
@@ -132,8 +132,8 @@ def _work(followed: Sequence[_Followed], start: date, end: date) -> int:
     """How much arithmetic it is; refuses more than may be done while others wait."""
     work = len(followed)
     for one in followed:
-        around = regimens.margin(one.plan)
-        work += regimens.most_due(one.plan, start - around, end + around) + len(one.events)
+        around = due.margin(one.plan)
+        work += due.most_due(one.plan, start - around, end + around) + len(one.events)
     if work > MOST:
         _refuse_work()
     return work

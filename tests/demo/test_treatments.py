@@ -18,9 +18,10 @@ from app.demo.treatments import (
 )
 from app.demo.year import DAYS, clock, first_day, year_of_entries
 from app.domain.adherence import Assessment, DoseAdherence, SessionAdherence, assess
+from app.domain.due import DueSlot, slots
 from app.domain.outcomes import Outcome, Word
 from app.domain.prn import AsNeededUse
-from app.domain.regimens import DueSlot, regimen_at, slots
+from app.domain.regimens import regimens_at
 from app.schemas.slots import plan_of
 from app.schemas.treatment_events import TreatmentEventIn, event_of
 from app.schemas.treatments import TreatmentIn
@@ -191,7 +192,7 @@ def test_the_dose_changes_on_15_march_wherever_that_is_a_month_inside_the_year()
 def test_a_dose_taken_in_full_is_the_dose_prescribed_then(last_day: date) -> None:
     plan = plan_of(plans(last_day)[PREGABALIN])
     for event in events_of(last_day, PREGABALIN):
-        regimen = regimen_at(plan, event.occurred_at)
+        [regimen] = regimens_at(plan, event.occurred_at)
         assert regimen is not None
         assert regimen.dose is not None
         if event.amount is not None:

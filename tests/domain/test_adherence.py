@@ -16,27 +16,29 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.domain.adherence import Assessment, DoseAdherence, Ratio, SessionAdherence, assess, overall
+from app.domain.days import DaysOfWeek, EveryNthDay, OnAndOff
+from app.domain.due import DueSlot, slots
 from app.domain.moments import parse_instant as at
 from app.domain.outcomes import Event, Outcome, Word
 from app.domain.regimens import (
     Amount,
     AsNeeded,
-    DueSlot,
+    ElapsedTime,
     FixedTimes,
     Frequency,
     Hold,
     PlanVersion,
     Schedule,
     Treatment,
-    slots,
 )
+from tests.domain.plans import o_clock
 from tests.forms import size
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 MORNING, MORNING_AND_NIGHT, NIGHT_AND_NOON = (
-    FixedTimes((time(8),)),
-    FixedTimes((time(8), time(20))),
-    FixedTimes((time(2, 30), time(14, 30))),
+    FixedTimes(o_clock(time(8))),
+    FixedTimes(o_clock(time(8), time(20))),
+    FixedTimes(o_clock(time(2, 30), time(14, 30))),
 )
 
 TOLD = Word(at("2027-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))
@@ -290,7 +292,7 @@ def test_a_second_dose_between_two_slots_takes_the_later() -> None:
 
 
 def test_where_windows_overlap_a_dose_takes_the_nearest_slot() -> None:
-    wide = FixedTimes((time(8), time(9)), early_minutes=120, late_minutes=120)
+    wide = FixedTimes(o_clock(time(8), time(9)), early_minutes=120, late_minutes=120)
     treatment = medicine(since("2026-01-01T00:00:00+01:00", wide))
     close_to_the_second = taken("2026-06-01T09:05:00+02:00", "2026-06-01T08:55:00+02:00")
     assert outcomes(treatment, close_to_the_second, MONDAY) == ["on_time", "on_time"]
@@ -409,7 +411,7 @@ def test_over_two_days_without_a_plan_a_slot_reaches_no_farther_than_usual(momen
 
 
 def test_over_an_interruption_a_slot_never_reaches_past_the_next() -> None:
-    weekly = FixedTimes((time(8),), days_of_week=frozenset({1, 3}))
+    weekly = FixedTimes(o_clock(time(8)), days=DaysOfWeek(frozenset({1, 3})))
     daily_again = medicine(
         since("2026-05-01T00:00:00+02:00", weekly, to="2026-06-01T12:00:00+02:00"),  # Monday
         since("2026-06-01T18:00:00+02:00", MORNING),
@@ -426,7 +428,7 @@ def test_over_an_interruption_a_slot_never_reaches_past_the_next() -> None:
 
 
 def test_neighbours_of_adjoining_regimens_share_the_time_between_them() -> None:
-    thrice = FixedTimes((time(8), time(14), time(20)))
+    thrice = FixedTimes(o_clock(time(8), time(14), time(20)))
     treatment = medicine(
         since("2026-01-01T00:00:00+01:00", MORNING_AND_NIGHT), since("2026-06-01T12:00:00+02:00", thrice)
     )
@@ -437,14 +439,14 @@ def test_neighbours_of_adjoining_regimens_share_the_time_between_them() -> None:
 
 
 def test_slots_that_a_clock_change_puts_on_one_instant_take_a_dose_each() -> None:
-    treatment = medicine(since("2026-01-01T00:00:00+01:00", FixedTimes((time(2, 30), time(3, 30)))))
+    treatment = medicine(since("2026-01-01T00:00:00+01:00", FixedTimes(o_clock(time(2, 30), time(3, 30)))))
     day, both = date(2026, 3, 29), "2026-03-29T03:30:00+02:00"
     assert outcomes(treatment, taken(both, both), day) == ["on_time", "on_time"]
     assert outcomes(treatment, taken(both), day) == ["on_time", "missed"]
 
 
 def test_a_dose_every_thirty_days_finds_its_neighbours() -> None:
-    treatment = medicine(since("2026-01-01T00:00:00+01:00", FixedTimes((time(8),), every_n_days=30)))
+    treatment = medicine(since("2026-01-01T00:00:00+01:00", FixedTimes(o_clock(time(8)), days=EveryNthDay(30))))
     late, second = taken("2026-02-14T08:00:00+01:00", "2026-02-16T08:00:00+01:00")
     assert outcomes(treatment, [late, second], date(2026, 1, 31)) == ["late"]
     assert outcomes(treatment, [late, second], date(2026, 3, 2)) == ["early"]  # 14 days before
@@ -538,7 +540,7 @@ def test_a_pause_holds_the_week_it_touches() -> None:
 
 
 def test_a_session_with_a_clock_time_is_matched_like_a_dose() -> None:
-    plan = since("2026-01-01T00:00:00+01:00", FixedTimes((time(10),), days_of_week=frozenset({2, 4})))
+    plan = since("2026-01-01T00:00:00+01:00", FixedTimes(o_clock(time(10)), days=DaysOfWeek(frozenset({2, 4}))))
     said = {2: "attended", 4: "cancelled_by_provider", 9: "not_attended", 11: "attended"}
     events = [Event(at(f"2026-06-{day:02}T11:30:00+02:00"), status) for day, status in said.items()]
     treatment = Treatment("psychological_counselling", (plan,))
@@ -585,14 +587,15 @@ def test_doses_as_needed_are_neither_due_nor_extra() -> None:
 schedules = st.one_of(
     st.builds(
         FixedTimes,
-        st.lists(st.sampled_from([time(hour, 30) for hour in range(24)]), min_size=1, max_size=4, unique=True).map(
-            tuple
+        st.sets(st.sampled_from([time(hour, 30) for hour in range(24)]), min_size=1, max_size=4).map(
+            lambda times: o_clock(*sorted(times))
         ),
-        every_n_days=st.integers(1, 3),
+        st.builds(EveryNthDay, st.integers(1, 3)) | st.builds(OnAndOff, st.integers(1, 3), st.integers(1, 3)),
         early_minutes=st.integers(0, 720),
         late_minutes=st.integers(0, 720),
     ),
-    st.builds(Frequency, st.integers(1, 3), st.sampled_from(["day", "week"])),
+    st.builds(ElapsedTime, st.integers(300, 4000)),
+    st.builds(Frequency, st.integers(1, 3), st.sampled_from(["day", "week", "month"])),
     st.just(AsNeeded()),
 )
 moments = st.integers(0, 21 * 24 * 4).map(
@@ -602,10 +605,13 @@ moments = st.integers(0, 21 * 24 * 4).map(
 
 @st.composite
 def treatments(draw: st.DrawFn) -> Treatment:
-    """One or two regimens around the change of the clocks in spring, perhaps with a pause."""
+    """One or two regimens, perhaps side by side, around the change of the clocks in spring, perhaps with a pause."""
     zones = st.sampled_from([BERLIN, NEW_YORK])
     starts = sorted(draw(st.lists(moments, min_size=1, max_size=2, unique=True)))
-    regimens = tuple(PlanVersion(start, draw(zones), draw(schedules)) for start in starts)
+    lines = (None, draw(st.sampled_from([None, "beside"])))
+    regimens = tuple(
+        PlanVersion(start, draw(zones), draw(schedules), line=line) for start, line in zip(starts, lines, strict=False)
+    )
     pause = sorted(draw(st.lists(moments, max_size=2, unique=True)))
     return medicine(*regimens, pauses=(Hold(*pause),) if pause else ())
 

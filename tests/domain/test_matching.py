@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from app.domain.adherence import DoseAdherence, assess
 from app.domain.amounts import converted, ratio
+from app.domain.days import DaysOfWeek
+from app.domain.due import DueSlot
 from app.domain.matching import as_needed
 from app.domain.moments import local_date
 from app.domain.moments import parse_instant as at
 from app.domain.outcomes import DONE, DOSES, Event, Outcome, Uncounted, Word
-from app.domain.regimens import Amount, AsNeeded, Content, DueSlot, FixedTimes, Frequency, Treatment
+from app.domain.regimens import Amount, AsNeeded, Content, FixedTimes, Frequency, Treatment
+from tests.domain.plans import o_clock
 from tests.domain.test_adherence import (
     END,
     MORNING,
@@ -37,7 +40,7 @@ from tests.domain.test_adherence import (
 
 TABLET, MG = "{tablet}", "mg"
 MONDAY, TUESDAY, SUNDAY = date(2026, 6, 1), date(2026, 6, 2), date(2026, 6, 14)
-WEEKLY = FixedTimes((time(8),), days_of_week=frozenset({1}))
+WEEKLY = FixedTimes(o_clock(time(8)), days=DaysOfWeek(frozenset({1})))
 
 
 def daily(dose: Amount | None = None, content: Content | None = None, schedule: FixedTimes = MORNING) -> Treatment:
@@ -124,7 +127,7 @@ def test_a_weekly_medicine_that_is_taken_weekly_is_exact_on_every_day_that_is_kn
 
 
 def test_a_dose_after_midnight_makes_no_day_wrong_and_one_a_day_late_makes_one() -> None:
-    night = daily(schedule=FixedTimes((time(22),), days_of_week=frozenset({1})))
+    night = daily(schedule=FixedTimes(o_clock(time(22)), days=DaysOfWeek(frozenset({1}))))
     assert found(judged(night, [dose("02T00:30:00")], MONDAY, date(2026, 6, 7))) == ({"late": 1}, 0, (7, 7))
     assert found(judged(night, [dose("02T22:00:00")], MONDAY, date(2026, 6, 7))) == ({"late": 1}, 0, (6, 7))
     assert share(judged(night, [dose("02T00:30:00")], TUESDAY, date(2026, 6, 7)).correct_days) == (6, 6)

@@ -1,17 +1,19 @@
 """What was used as needed: days, rolling sums, limits, and pain before and after."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.matching import as_needed as as_needed_by
 from app.domain.moments import parse_instant as at
 from app.domain.outcomes import Event
 from app.domain.prn import AsNeededUse, Reading, use
 from app.domain.regimens import Amount, AsNeeded, FixedTimes, PlanVersion, Treatment
+from tests.domain.plans import o_clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 LIMITS = AsNeeded(min_interval_minutes=360, max_doses_24h=3, max_amount_24h=Amount(1200, "mg"))
@@ -194,3 +196,31 @@ def test_rolling_sums_agree_with_counting(offsets: list[int], most: int) -> None
     counted = [sum(t - timedelta(hours=24) < other for other in times[: place + 1]) for place, t in enumerate(times)]
     assert found.most_doses_24h == max(counted, default=0)
     assert found.maximum_breaches == tuple(t for t, count in zip(times, counted, strict=True) if count > most)
+
+
+def test_of_a_range_the_least_is_certain_and_the_most_is_not_comparable() -> None:
+    limits = AsNeeded(max_amount_24h=Amount(3, "{tablet}"))
+    plan = PlanVersion(at("2026-01-01T00:00:00+01:00"), BERLIN, limits, Amount(1, "{tablet}"))
+    ranged = Treatment("otc_medication", (replace(plan, dose_up_to=Amount(2, "{tablet}")),))
+    doses = [dose(14, f"{hour:02}:00") for hour in (6, 8, 10, 12)]
+    found = used(*doses, treatment=ranged)
+    assert found.most_amount_24h == (Amount(4, "{tablet}"),)
+    assert found.not_comparable == (doses[1].occurred_at, doses[2].occurred_at)  # 4 and 6 tablets at most
+    assert found.maximum_breaches == (doses[3].occurred_at,)  # 4 at least
+    told = [replace(one, amount=Amount(1, "{tablet}")) for one in doses[:3]]
+    assert used(*told, treatment=ranged).maximum_breaches == ()
+
+
+@pytest.mark.parametrize(
+    ("event", "needed"),
+    [
+        (dose(14, "08:30"), False),  # in the window
+        (dose(14, "13:00"), True),
+        (replace(dose(14, "13:00"), scheduled_for=at("2026-06-14T08:00:00+02:00")), False),
+    ],
+)
+def test_side_by_side_what_is_in_a_window_or_names_a_slot_is_by_plan(event: Event, needed: bool) -> None:
+    start = at("2026-01-01T00:00:00+01:00")
+    daily = PlanVersion(start, BERLIN, FixedTimes(o_clock(time(8))))
+    rescue = PlanVersion(start, BERLIN, AsNeeded(), line="rescue")
+    assert as_needed_by(Treatment("otc_medication", (daily, rescue)), event) is needed

@@ -7,6 +7,7 @@ from datetime import date, time
 import pytest
 
 from app.domain.adherence import Assessment, assess
+from app.domain.days import EveryNthDay
 from app.domain.moments import parse_instant as at
 from app.domain.outcomes import Event
 from app.domain.regimens import (
@@ -20,13 +21,14 @@ from app.domain.regimens import (
     Schedule,
     Treatment,
 )
+from tests.domain.plans import o_clock
 from tests.domain.test_adherence import BERLIN, MORNING, TOLD, counts, medicine, share, since
 from tests.domain.test_matching import MG, MONDAY, SUNDAY, TABLET, TUESDAY, daily, dose
 
 FIRST_WEEK = date(2026, 6, 7)
 ONE, TWO, GRAM = Amount(1, TABLET), Amount(2, TABLET), Amount(1, "g")
-THRICE = FixedTimes((time(8), time(14), time(20)))
-TWICE = FixedTimes((time(8), time(20)))
+THRICE = FixedTimes(o_clock(time(8), time(14), time(20)))
+TWICE = FixedTimes(o_clock(time(8), time(20)))
 TWICE_A_WEEK, ONCE_A_DAY, THRICE_A_DAY = Frequency(2, "week"), Frequency(1, "day"), Frequency(3, "day")
 
 
@@ -201,7 +203,7 @@ TIMES = {
     ),
     "in any order": (daily(), [dose(f"0{day}T08:00:00") for day in (3, 1, 2)], date(2026, 6, 3), {"on_time": 3}, 0, {}),
     "every second day, taken daily": (
-        daily(schedule=replace(MORNING, every_n_days=2)),
+        daily(schedule=replace(MORNING, days=EveryNthDay(2))),
         [dose(f"0{day}T08:00:00") for day in range(1, 8)],
         FIRST_WEEK,
         {"on_time": 4},
@@ -228,7 +230,7 @@ TIMES = {
         {},
     ),
     "in another zone": (
-        daily(schedule=FixedTimes((time(23, 30),))),
+        daily(schedule=FixedTimes(o_clock(time(23, 30)))),
         [Event(at("2026-06-01T18:10:00-04:00"), "taken")],
         MONDAY,
         {"on_time": 1},

@@ -1,17 +1,24 @@
 """The plan turned into instants: wall-clock times across clock changes, moves of zone and changes of dose."""
 
+from cProfile import Profile
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from pstats import Stats
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.days import Days, DaysOfMonth, DaysOfWeek, EveryNthDay, ListedDates, NthWeekday, OnAndOff
+from app.domain.due import margin, most_due, periods, slots
 from app.domain.moments import parse_instant, render_instant
 from app.domain.regimens import (
     Amount,
     AsNeeded,
+    ClockTime,
+    ElapsedTime,
     FixedTimes,
     Frequency,
     Hold,
@@ -19,15 +26,14 @@ from app.domain.regimens import (
     Schedule,
     Treatment,
     is_paused,
-    margin,
-    periods,
-    regimen_at,
-    slots,
+    regimens_at,
 )
+from tests.domain.plans import o_clock
+from tests.domain.test_timing import SCHEDULES
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 ZONES = [ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")]
-MORNING_AND_NIGHT = FixedTimes((time(8), time(20)))
+MORNING_AND_NIGHT = FixedTimes(o_clock(time(8), time(20)))
 
 
 def agreed(*regimens: PlanVersion, status: str = "active") -> Treatment:
@@ -54,12 +60,12 @@ def due(treatment: Treatment, start: date, end: date) -> list[str]:
     ],
 )
 def test_half_past_two_is_moved_over_the_gap_and_is_the_first_of_two(day: date, expected: str) -> None:
-    treatment = agreed(since("2026-01-01T00:00:00+01:00", FixedTimes((time(2, 30),))))
+    treatment = agreed(since("2026-01-01T00:00:00+01:00", FixedTimes(o_clock(time(2, 30)))))
     assert due(treatment, day, day) == [expected]
 
 
 def test_times_that_the_gap_puts_out_of_order_come_in_time_order() -> None:
-    treatment = agreed(since("2026-01-01T00:00:00+01:00", FixedTimes((time(2, 30), time(3, 15)))))
+    treatment = agreed(since("2026-01-01T00:00:00+01:00", FixedTimes(o_clock(time(2, 30), time(3, 15)))))
     assert due(treatment, date(2026, 3, 29), date(2026, 3, 29)) == [
         "2026-03-29T03:15:00+02:00",
         "2026-03-29T03:30:00+02:00",
@@ -68,7 +74,7 @@ def test_times_that_the_gap_puts_out_of_order_come_in_time_order() -> None:
 
 def test_a_window_is_real_time_and_shows_the_clock_of_its_own_instant() -> None:
     treatment = agreed(
-        since("2026-01-01T00:00:00+01:00", FixedTimes((time(1, 30),), early_minutes=15, late_minutes=60))
+        since("2026-01-01T00:00:00+01:00", FixedTimes(o_clock(time(1, 30)), early_minutes=15, late_minutes=60))
     )
     (slot,) = slots(treatment, date(2026, 3, 29), date(2026, 3, 29))
     assert render_instant(slot.opens_at) == "2026-03-29T01:15:00+01:00"
@@ -82,7 +88,7 @@ def test_a_window_is_real_time_and_shows_the_clock_of_its_own_instant() -> None:
     at=st.times(time(4), time(22)).map(lambda at: at.replace(second=0, microsecond=0)),
 )
 def test_outside_the_night_a_time_of_day_stays_what_it_is(zone: ZoneInfo, day: date, at: time) -> None:
-    treatment = agreed(since("2000-01-01T00:00:00Z", FixedTimes((at,)), zone))
+    treatment = agreed(since("2000-01-01T00:00:00Z", FixedTimes(o_clock(at)), zone))
     (slot,) = slots(treatment, day, day)
     assert (slot.day, slot.due_at.time()) == (day, at)
     assert slot.due_at.utcoffset() == slot.due_at.astimezone(zone).utcoffset()
@@ -94,14 +100,25 @@ def test_outside_the_night_a_time_of_day_stays_what_it_is(zone: ZoneInfo, day: d
     days=st.tuples(st.integers(0, 20), st.integers(1, 20)),
     times=st.sets(st.times().map(lambda at: at.replace(second=0, microsecond=0)), min_size=1, max_size=4),
     rule=st.one_of(
-        st.builds(dict, every_n_days=st.integers(1, 9)),
-        st.builds(dict, days_of_week=st.frozensets(st.integers(1, 7), min_size=1)),
+        st.builds(EveryNthDay, st.integers(1, 9)),
+        st.builds(DaysOfWeek, st.frozensets(st.integers(1, 7), min_size=1), st.integers(1, 3)),
+        st.builds(DaysOfMonth, st.frozensets(st.integers(1, 31) | st.just(-1), min_size=1), st.integers(1, 3)),
+        st.builds(
+            NthWeekday,
+            st.sampled_from((1, 2, 5, -1)),
+            st.frozensets(st.integers(1, 7), min_size=1),
+            st.integers(1, 3),
+        ),
+        st.builds(OnAndOff, st.integers(1, 5), st.integers(1, 5)),
+        st.builds(
+            lambda days: ListedDates(tuple(sorted(days))), st.sets(st.dates(date(2024, 1, 1), date(2027, 12, 31)))
+        ),
     ),
 )
 def test_asked_for_in_parts_the_slots_are_the_same(
-    zone: ZoneInfo, start: date, days: tuple[int, int], times: set[time], rule: dict[str, int]
+    zone: ZoneInfo, start: date, days: tuple[int, int], times: set[time], rule: Days
 ) -> None:
-    treatment = agreed(since("2024-01-15T12:00:00Z", FixedTimes(tuple(times), **rule), zone))  # type: ignore[arg-type] # either rule
+    treatment = agreed(since("2024-01-15T12:00:00Z", FixedTimes(o_clock(*sorted(times)), rule), zone))
     middle, end = start + timedelta(days=days[0]), start + timedelta(days=sum(days))
     whole = slots(treatment, start, end)
     assert whole == slots(treatment, start, middle) + slots(treatment, middle + timedelta(days=1), end)
@@ -153,13 +170,15 @@ def test_who_moves_west_before_the_morning_has_come_there_has_it_twice() -> None
 
 
 def test_some_days_of_the_week() -> None:
-    treatment = agreed(since("2026-06-03T00:00:00+02:00", FixedTimes((time(9),), days_of_week=frozenset({1, 4}))))
+    treatment = agreed(
+        since("2026-06-03T00:00:00+02:00", FixedTimes(o_clock(time(9)), days=DaysOfWeek(frozenset({1, 4}))))
+    )
     assert [slot.day.day for slot in slots(treatment, date(2026, 6, 1), date(2026, 6, 16))] == [4, 8, 11, 15]
 
 
 def test_every_third_day_counts_from_the_local_day_the_regimen_began() -> None:
     begins = "2026-05-31T23:00:00Z"  # already 1 June in Berlin
-    treatment = agreed(since(begins, FixedTimes((time(9),), every_n_days=3)))
+    treatment = agreed(since(begins, FixedTimes(o_clock(time(9)), days=EveryNthDay(3))))
     assert [slot.day.day for slot in slots(treatment, date(2026, 6, 2), date(2026, 6, 11))] == [4, 7, 10]
 
 
@@ -205,10 +224,10 @@ def test_the_regimen_at_an_instant_is_the_one_that_is_valid_then() -> None:
     first = since("2026-06-01T00:00:00+02:00", MORNING_AND_NIGHT, to="2026-06-10T00:00:00+02:00")
     second = since("2026-06-20T00:00:00+02:00", AsNeeded())
     treatment = agreed(first, second)
-    assert regimen_at(treatment, parse_instant("2026-05-31T21:59:59Z")) is None
-    assert regimen_at(treatment, parse_instant("2026-05-31T22:00:00Z")) == first
-    assert regimen_at(treatment, parse_instant("2026-06-10T00:00:00+02:00")) is None
-    assert regimen_at(treatment, datetime(2090, 1, 1, tzinfo=UTC)) == second
+    assert regimens_at(treatment, parse_instant("2026-05-31T21:59:59Z")) == []
+    assert regimens_at(treatment, parse_instant("2026-05-31T22:00:00Z")) == [first]
+    assert regimens_at(treatment, parse_instant("2026-06-10T00:00:00+02:00")) == []
+    assert regimens_at(treatment, datetime(2090, 1, 1, tzinfo=UTC)) == [second]
 
 
 def test_a_pause_includes_its_first_instant_and_not_its_last() -> None:
@@ -235,8 +254,8 @@ def test_a_pause_includes_its_first_instant_and_not_its_last() -> None:
     [
         ([], 2),
         ([MORNING_AND_NIGHT], 2),
-        ([FixedTimes((time(8),), every_n_days=30)], 31),
-        ([FixedTimes((time(8),), days_of_week=frozenset({1}))], 8),
+        ([FixedTimes(o_clock(time(8)), days=EveryNthDay(30))], 31),
+        ([FixedTimes(o_clock(time(8)), days=DaysOfWeek(frozenset({1})))], 8),
         ([Frequency(1, "day"), MORNING_AND_NIGHT], 8),
         ([AsNeeded()], 2),
         ([AsNeeded(min_interval_minutes=10_080)], 9),
@@ -245,3 +264,97 @@ def test_a_pause_includes_its_first_instant_and_not_its_last() -> None:
 def test_the_margin_reaches_over_the_longest_interval(schedules: list[Schedule], days: int) -> None:
     regimens = (since(f"2026-06-{number:02}T00:00:00Z", schedule) for number, schedule in enumerate(schedules, start=1))
     assert margin(agreed(*regimens)) == timedelta(days=days)
+
+
+def test_lines_side_by_side_are_due_each_on_its_own() -> None:
+    one, two = Amount(1, "{tablet}"), Amount(2, "{tablet}")
+    start = parse_instant("2026-06-01T00:00:00+02:00")
+    weekdays = FixedTimes(o_clock(time(8)), DaysOfWeek(frozenset({1, 2, 3, 4, 5})))
+    weekend = FixedTimes(o_clock(time(9)), DaysOfWeek(frozenset({6, 7})))
+    treatment = agreed(
+        PlanVersion(start, BERLIN, weekdays, one),
+        PlanVersion(start, BERLIN, weekend, two, line="weekend"),
+        PlanVersion(parse_instant("2026-06-15T00:00:00+02:00"), BERLIN, weekdays, two),
+    )
+    found = slots(treatment, date(2026, 6, 5), date(2026, 6, 7)) + slots(
+        treatment, date(2026, 6, 19), date(2026, 6, 20)
+    )
+    assert [(f"{slot.due_at:%d %H}", slot.dose) for slot in found] == [
+        ("05 08", one),
+        ("06 09", two),
+        ("07 09", two),
+        ("19 08", two),
+        ("20 09", two),
+    ]
+    now = parse_instant("2026-06-20T00:00:00+02:00")
+    assert regimens_at(treatment, now) == [treatment.regimens[2], treatment.regimens[1]]
+
+
+def test_the_end_of_a_line_ends_no_other() -> None:
+    start = "2026-06-01T00:00:00+02:00"
+    running = since(start, MORNING_AND_NIGHT)
+    loading = replace(since(start, MORNING_AND_NIGHT, to="2026-06-02T00:00:00+02:00"), line="loading")
+    assert len(due(agreed(running, loading), date(2026, 6, 1), date(2026, 6, 2))) == 6
+
+
+def test_elapsed_hours_pass_over_the_clock_and_begin_with_the_regimen() -> None:
+    treatment = agreed(since("2026-03-27T08:15:00+01:00", ElapsedTime(36 * 60)))
+    assert due(treatment, date(2026, 3, 20), date(2026, 4, 1)) == [
+        "2026-03-27T08:15:00+01:00",
+        "2026-03-28T20:15:00+01:00",
+        "2026-03-30T09:15:00+02:00",  # an hour later on the clock
+        "2026-03-31T21:15:00+02:00",
+    ]
+
+
+def test_each_time_of_day_has_its_own_dose_and_meal() -> None:
+    one, two = Amount(1, "{tablet}"), Amount(2, "{tablet}")
+    at = (ClockTime(time(8), one, "before"), ClockTime(time(14)), ClockTime(time(20), two))
+    regimen = PlanVersion(parse_instant("2026-06-01T00:00:00+02:00"), BERLIN, FixedTimes(at), Amount(5, "mg"))
+    found = slots(agreed(regimen), date(2026, 6, 1), date(2026, 6, 1))
+    assert [(slot.dose, slot.meal) for slot in found] == [(one, "before"), (Amount(5, "mg"), None), (two, None)]
+
+
+@given(SCHEDULES, st.dates(date(2026, 1, 1), date(2026, 12, 31)), st.sampled_from(ZONES))
+def test_every_form_is_the_same_in_parts_and_never_more_than_foretold(
+    schedule: Schedule, day: date, zone: ZoneInfo
+) -> None:
+    treatment = agreed(since("2026-01-03T12:00:00Z", schedule, zone))
+    middle, end = day + timedelta(days=9), day + timedelta(days=40)
+    whole = slots(treatment, day, end)
+    assert whole == slots(treatment, day, middle) + slots(treatment, middle + timedelta(days=1), end)
+    assert len(whole) <= most_due(treatment, day, end)
+    assert all(day <= slot.day <= end for slot in whole)
+
+
+def test_a_year_of_any_form_looks_at_each_of_its_slots_once() -> None:
+    """Work that grows with what is due, and not with how long ago the plan began."""
+    forms: list[Schedule] = [
+        *(
+            FixedTimes(o_clock(time(8), time(20)), rule)
+            for rule in (EveryNthDay(1), OnAndOff(21, 7), DaysOfMonth(frozenset({1})))
+        ),
+        FixedTimes(o_clock(time(8)), NthWeekday(1, frozenset({1}))),
+        ElapsedTime(300),
+    ]
+    for form in forms:
+        calls = [_calls(agreed(since(text, form))) for text in ("2025-12-31T00:00:00Z", "1990-01-01T00:00:00Z")]
+        assert calls[1] <= 1.1 * calls[0]
+
+
+def _calls(treatment: Treatment) -> int:
+    """How many functions a year's expansion calls."""
+    profile = Profile()
+    slots(treatment, date(2026, 1, 1), date(2026, 12, 31))  # what is kept of the zone is kept now
+    profile.runcall(slots, treatment, date(2026, 1, 1), date(2026, 12, 31))
+    return int(Stats(profile).total_calls)  # type: ignore[attr-defined] # not in its stub
+
+
+def test_a_month_is_a_period_and_belongs_to_its_last_day() -> None:
+    treatment = agreed(since("2026-01-10T00:00:00+01:00", Frequency(4, "month")))
+    found = periods(treatment, date(2026, 1, 1), date(2026, 4, 30))
+    assert [(one.first, one.last) for one in found] == [
+        (date(2026, 2, 1), date(2026, 2, 28)),
+        (date(2026, 3, 1), date(2026, 3, 31)),
+        (date(2026, 4, 1), date(2026, 4, 30)),
+    ]

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from app import vocabularies
 from app.config import Settings
-from app.domain.regimens import margin
+from app.domain.due import margin
 from app.domain.treatments import flags
 from app.postgres.connections import driver_url
 from app.schemas.slots import plan_of
@@ -21,6 +21,7 @@ from app.schemas.timeline import TreatmentChangeOut
 from app.schemas.treatment_events import EventStatus
 from app.schemas.treatments import TreatmentIn
 from tests.people import SESSION, Phone, dose, entry, grant, profile, site, treatment
+from tests.published_schedules import PUBLISHED, Published
 
 pytestmark = pytest.mark.anyio
 
@@ -242,6 +243,17 @@ async def course(superuser: Connection, phone: Phone, limit: int = 100) -> dict[
         (regimen(schedule={"type": "prn", "min_interval_minutes": 10_080}), 9),
         (regimen(schedule={"type": "scheduled", "times": ["00:00"], "days_of_week": [1]}), 8),
         (regimen(schedule={"type": "scheduled", "times": ["00:00"], "every_n_days": 30}), 31),
+        (regimen(schedule={"type": "target", "count": 1, "per": "month"}), 32),
+        (regimen(schedule={"type": "elapsed", "every_minutes": 20 * 1440 + 1}), 22),
+        *(
+            (regimen(schedule={"type": "calendar", "days": days, "at": [{"time": "00:00"}]}), reach)
+            for days, reach in (
+                ({"type": "daily", "every_n_days": 30}, 31),
+                ({"type": "weekly", "every_n_weeks": 2, "days_of_week": [1]}, 15),
+                ({"type": "monthly", "days_of_month": [31]}, 63),
+                ({"type": "cycle", "days_on": 21, "days_off": 17}, 19),
+            )
+        ),
     ],
 )
 async def test_figures_get_the_events_around_their_days_as_far_as_the_plan_reaches(
@@ -258,6 +270,55 @@ async def test_figures_get_the_events_around_their_days_as_far_as_the_plan_reach
         await logged(ada, dose(sent["id"], f"{day}T12:00:00Z"))
     await ada.delete(f"/treatment-events/{(await logged(ada, dose(sent['id'], f'{first}T12:00:00Z')))['id']}")
     assert {event["id"] for event in (await course(superuser, ada))["events"]} == {event["id"] for event in near}
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda one: one.words)
+async def test_sql_and_arithmetic_agree_on_how_far_a_plan_reaches(superuser: Connection, published: Published) -> None:
+    sent = treatment(regimens=published.regimens)
+    reaches = [
+        await superuser.fetchval("SELECT days_between_doses($1)", json.dumps(one["schedule"]))
+        for one in published.regimens
+    ]
+    assert timedelta(days=max(7, *reaches) + 1) >= margin(plan_of(TreatmentIn.model_validate(sent)))
+
+
+async def test_each_line_has_changes_of_its_own(ada: Phone, superuser: Connection) -> None:
+    plan = [regimen(MARCH, APRIL), regimen(MARCH, line="weekend"), regimen(NOON, APRIL, line="weekend")]
+    await agreed(ada, regimens=plan)
+    found = await changes(superuser, ada)
+    CHANGES.validate_python(found)
+    told = [(one["change"], one["occurred_at"], (one.get("regimen") or one["previous"]).get("line")) for one in found]
+    assert sorted(told, key=str) == [
+        ("ended", APRIL, "weekend"),
+        ("ended", APRIL, None),
+        ("regimen_changed", NOON, "weekend"),
+        ("started", MARCH, "weekend"),
+        ("started", MARCH, None),
+    ]
+    assert len({one["id"] for one in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("plan", "ends"),
+    [
+        ([regimen(MARCH, APRIL)], APRIL),
+        ([regimen(MARCH)], None),
+        ([regimen(MARCH, MAY, line="a"), regimen(MARCH, APRIL)], MAY),
+        ([regimen(MARCH, MAY, line="a"), regimen(MARCH)], None),
+        ([regimen(MARCH, line="a"), regimen(MARCH, APRIL), regimen(NOON, APRIL, line="a")], APRIL),
+    ],
+)
+async def test_a_plan_ends_with_the_last_of_its_lines(
+    ada: Phone, superuser: Connection, plan: list[dict[str, Any]], ends: str | None
+) -> None:
+    sent = await agreed(ada, regimens=plan)
+    row = await superuser.fetchrow(
+        "SELECT valid_to::text AS kept, ends_of_plan(document)::text AS told FROM records WHERE id = $1",
+        UUID(sent["id"]),
+    )
+    expected = await superuser.fetchval("SELECT coalesce($1::text::timestamptz, 'infinity')::text", ends)
+    assert row is not None
+    assert row["kept"] == row["told"] == expected
 
 
 async def test_figures_get_one_more_than_they_can_take_at_most(ada: Phone, superuser: Connection) -> None:

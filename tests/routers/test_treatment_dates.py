@@ -178,3 +178,15 @@ async def test_a_stop_that_is_sent_again_is_taken_again(ada: Phone) -> None:
     }
     statuses = [(await ada.post("/sync/push", body)).json()["results"][0]["status"] for _ in range(2)]
     assert statuses == ["updated", "unchanged"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_stop_ends_every_line(ada: Phone, way: str) -> None:
+    plan = course(last=None)
+    [regimen] = plan["regimens"]
+    await added(ada, plan | {"regimens": [regimen, regimen | {"line": "weekend"}]})
+    ended, goes_on = regimen | {"valid_to": days(-1)}, regimen | {"line": "weekend", "valid_to": days(7)}
+    assert await changed(ada, plan, way, status="stopped", regimens=[ended, goes_on]) == ["/regimens/1/valid_to"]
+    over = goes_on | {"valid_to": days(-1)}
+    assert await changed(ada, plan, way, status="active", regimens=[ended, over]) == ["/status"]
+    assert await changed(ada, plan, way, status="stopped", regimens=[ended, over]) == []

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from app import vocabularies
-from app.schemas.treatments import EXAMPLE_PRN, EXAMPLE_SESSIONS, EXAMPLE_STOP, EXAMPLES
+from app.schemas.treatment_examples import EXAMPLE_PRN, EXAMPLE_SESSIONS, EXAMPLE_STOP, EXAMPLES
 from tests.answers import ids, pointers, told
 from tests.conftest import connect
 from tests.people import Person, Phone, dose, treatment, without_id

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app.domain import adherence, outcomes, prn, regimens
+from app.domain import adherence, due, outcomes, prn, regimens
 from app.schemas.adherence import (
     EXAMPLE_ADHERENCE,
     AdherenceOut,
@@ -119,8 +119,8 @@ def test_the_description_says_whose_word_it_is_and_what_it_is_not() -> None:
 
 
 def test_every_member_of_a_period_is_known_to_the_arithmetic() -> None:
-    own = {"time_zone", "on_hold"}
-    assert set(Period.model_fields) - own <= {field.name for field in fields(regimens.DuePeriod)}
+    own = {"time_zone", "line", "on_hold"}
+    assert set(Period.model_fields) - own <= {field.name for field in fields(due.DuePeriod)}
 
 
 def test_generated_clients_get_one_plain_name_for_each_type() -> None:

@@ -17,32 +17,49 @@ from pydantic import ValidationError
 
 from app import vocabularies
 from app.domain import regimens
+from app.domain.days import DaysOfWeek, EveryNthDay
 from app.domain.treatments import MEDICATIONS
 from app.schemas.slots import plan_of
-from app.schemas.treatments import (
+from app.schemas.treatment_examples import (
     EXAMPLE_PRN,
     EXAMPLE_SESSIONS,
     EXAMPLE_TREATMENT,
     EXAMPLES,
     MINIMAL_TREATMENT,
     STORED_TREATMENT,
-    TREATMENT,
-    TreatmentFields,
-    TreatmentIn,
-    TreatmentOut,
-    TreatmentPatch,
 )
+from app.schemas.treatments import TREATMENT, TreatmentFields, TreatmentIn, TreatmentOut, TreatmentPatch
+from tests.domain.plans import o_clock
 from tests.schemas.refusals import CANARIES, answers, faults, places, with_more, with_value
 
 SCHEDULES: list[dict[str, Any]] = [
     {"type": "scheduled", "times": ["08:00", "20:00"]},
     {"type": "scheduled", "times": ["23:59"], "days_of_week": [1, 7], "early_minutes": 0, "late_minutes": 720},
-    {"type": "scheduled", "times": ["00:00"], "every_n_days": 365},
+    {"type": "scheduled", "times": ["00:00"], "every_n_days": 366},
     {"type": "prn"},
     {"type": "prn", "min_interval_minutes": 1, "max_doses_24h": 100, "max_amount_24h": {"value": 4, "unit": "g"}},
     {"type": "target", "count": 1, "per": "day"},
     {"type": "target", "count": 100, "per": "week", "minutes": 1440},
+    {"type": "target", "count": 1, "per": "month"},
+    {"type": "prn", "min_interval_minutes": 240, "max_interval_minutes": 241, "indication": "Pain"},
+    {"type": "elapsed", "every_minutes": 15},
+    {"type": "elapsed", "every_minutes": 527_040, "early_minutes": 720, "late_minutes": 0},
+    {"type": "calendar", "at": [{"time": "00:00"}]},
+    {"type": "calendar", "at": [{"time": f"{hour:02}:59", "meal": "with"} for hour in range(24)]},
+    *(
+        {"type": "calendar", "days": days, "at": [{"time": "08:00"}]}
+        for days in (
+            {"type": "daily", "every_n_days": 366},
+            {"type": "weekly", "every_n_weeks": 52, "days_of_week": [1, 2, 3, 4, 5, 6, 7]},
+            {"type": "weekly", "days_of_week": [1]},
+            {"type": "monthly", "every_n_months": 12, "days_of_month": [1, 31, -1]},
+            {"type": "monthly_weekday", "week": -1, "days_of_week": [1]},
+            {"type": "cycle", "days_on": 365, "days_off": 1},
+            {"type": "listed", "dates": ["2026-01-02", "2026-01-01"]},
+        )
+    ),
 ]
+CALENDAR = {"type": "calendar", "at": [{"time": "08:00"}]}
 DAILY = SCHEDULES[0]
 SERVER_FIELDS = {k: v for k, v in STORED_TREATMENT.items() if k not in EXAMPLE_TREATMENT}
 EVERYWHERE = [(example, path) for example in EXAMPLES for path, _ in places(example)]
@@ -201,8 +218,8 @@ AT = "/regimens/0/schedule"
         (DAILY | {"days_of_week": [8]}, [(f"{AT}/days_of_week/0", "less_than_equal")]),
         (DAILY | {"days_of_week": [1, 1]}, [(f"{AT}/days_of_week/1", "duplicate")]),
         (DAILY | {"days_of_week": [1], "every_n_days": 2}, [(f"{AT}/every_n_days", "contradiction")]),
-        (DAILY | {"every_n_days": 1}, [(f"{AT}/every_n_days", "greater_than_equal")]),
-        (DAILY | {"every_n_days": 366}, [(f"{AT}/every_n_days", "less_than_equal")]),
+        (DAILY | {"every_n_days": 0}, [(f"{AT}/every_n_days", "greater_than_equal")]),
+        (DAILY | {"every_n_days": 367}, [(f"{AT}/every_n_days", "less_than_equal")]),
         (DAILY | {"early_minutes": 721}, [(f"{AT}/early_minutes", "less_than_equal")]),
         (DAILY | {"late_minutes": -1}, [(f"{AT}/late_minutes", "greater_than_equal")]),
         (DAILY | {"count": 2}, [(f"{AT}/count", "extra_forbidden")]),
@@ -216,9 +233,38 @@ AT = "/regimens/0/schedule"
         ),
         ({"type": "prn", "max_amount_24h": {"value": 1}}, [(f"{AT}/max_amount_24h/unit", "missing")]),
         ({"type": "prn", "indication": "two\nlines"}, [(f"{AT}/indication", "text")]),
+        ({"type": "prn", "max_interval_minutes": 60}, [(f"{AT}/max_interval_minutes", "contradiction")]),
+        ({"type": "prn", "min_interval_minutes": 60, "max_interval_minutes": 60},
+         [(f"{AT}/max_interval_minutes", "contradiction")]),
+        ({"type": "elapsed", "every_minutes": 14}, [(f"{AT}/every_minutes", "greater_than_equal")]),
+        ({"type": "elapsed", "every_minutes": 527_041}, [(f"{AT}/every_minutes", "less_than_equal")]),
+        (CALENDAR | {"at": []}, [(f"{AT}/at", "too_short")]),
+        (CALENDAR | {"at": ["08:00"]}, [(f"{AT}/at/0", "model_type")]),
+        (CALENDAR | {"at": [{"time": "8:00"}]}, [(f"{AT}/at/0/time", "local_time")]),
+        (CALENDAR | {"at": [{"time": "08:00"}, {"time": "08:00", "meal": "after"}]}, [(f"{AT}/at/1", "duplicate")]),
+        (CALENDAR | {"at": [{"time": "08:00", "meal": "during"}]}, [(f"{AT}/at/0/meal", "literal_error")]),
+        (CALENDAR | {"at": [{"time": "08:00", "dose": {"value": 0, "unit": "mg"}}]},
+         [(f"{AT}/at/0/dose/value", "greater_than")]),
+        (CALENDAR | {"days": {"type": "yearly"}}, [(f"{AT}/days", "union_tag_invalid")]),
+        (CALENDAR | {"days": {"type": "daily", "every_n_days": 367}},
+         [(f"{AT}/days/every_n_days", "less_than_equal")]),
+        (CALENDAR | {"days": {"type": "weekly", "days_of_week": []}}, [(f"{AT}/days/days_of_week", "too_short")]),
+        (CALENDAR | {"days": {"type": "weekly", "every_n_weeks": 0, "days_of_week": [1]}},
+         [(f"{AT}/days/every_n_weeks", "greater_than_equal")]),
+        (CALENDAR | {"days": {"type": "monthly", "days_of_month": [1, 0]}},
+         [(f"{AT}/days/days_of_month/1", "day_of_month")]),
+        (CALENDAR | {"days": {"type": "monthly", "days_of_month": [-2, 32]}},
+         [(f"{AT}/days/days_of_month/0", "greater_than_equal"), (f"{AT}/days/days_of_month/1", "less_than_equal")]),
+        (CALENDAR | {"days": {"type": "monthly", "days_of_month": [-1, -1]}},
+         [(f"{AT}/days/days_of_month/1", "duplicate")]),
+        (CALENDAR | {"days": {"type": "monthly_weekday", "week": 0, "days_of_week": [1]}},
+         [(f"{AT}/days/week", "literal_error")]),
+        (CALENDAR | {"days": {"type": "cycle", "days_on": 0, "days_off": 1}},
+         [(f"{AT}/days/days_on", "greater_than_equal")]),
+        (CALENDAR | {"days": {"type": "listed", "dates": ["2026-02-30"]}}, [(f"{AT}/days/dates/0", "date")]),
         ({"type": "target", "count": 0, "per": "day"}, [(f"{AT}/count", "greater_than_equal")]),
         ({"type": "target", "count": 101, "per": "day"}, [(f"{AT}/count", "less_than_equal")]),
-        ({"type": "target", "count": 1, "per": "month"}, [(f"{AT}/per", "literal_error")]),
+        ({"type": "target", "count": 1, "per": "year"}, [(f"{AT}/per", "literal_error")]),
         ({"type": "target", "count": 1, "per": "day", "minutes": 1441}, [(f"{AT}/minutes", "less_than_equal")]),
     ],
 )  # fmt: skip
@@ -251,6 +297,20 @@ def test_every_minute_of_the_day_is_a_time(time: Any) -> None:
             {"regimens": [regimen("01", "05"), regimen("04", "09"), regimen("09"), regimen("08")]},
             [("/regimens/1/valid_from", "overlap"), ("/regimens/3/valid_from", "out_of_order")],
         ),
+        (
+            {"regimens": [regimen("01", line="a"), regimen("01"), regimen("01", line="a"), regimen("02")]},
+            [("/regimens/2/valid_from", "out_of_order")],
+        ),
+        ({"regimens": [regimen("01", line="Wochenende!")]}, [("/regimens/0/line", "line")]),
+        ({"regimens": [regimen("01", dose={"value": 1, "high": 2, "unit": "mg"})]},
+         [("/regimens/0/dose/high", "only_as_needed")]),
+        ({"regimens": [regimen("01", schedule={"type": "prn"}, dose={"value": 2, "high": 2, "unit": "mg"})]},
+         [("/regimens/0/dose/high", "contradiction")]),
+        ({"status": "stopped", "regimens": [regimen("01", "02"), regimen("01", line="a")]},
+         [("/regimens/1/valid_to", "missing_end")]),
+        ({"category": "lifestyle", "regimens": [regimen("01", schedule=CALENDAR | {"at": [
+            {"time": "08:00"}, {"time": "09:00", "dose": {"value": 1, "unit": "mg"}}]})]},
+         [("/regimens/0/schedule/at/1/dose", "only_for_medication")]),
         ({"regimens": [regimen("01", time_zone="Mars/Base")]}, [("/regimens/0/time_zone", "time_zone")]),
         ({"regimens": [regimen("01", dose={"value": -1, "unit": "mg"})]}, [("/regimens/0/dose/value", "greater_than")]),
         ({"pauses": [pause("02", "02")]}, [("/pauses/0/to", "ended_before_start")]),
@@ -290,6 +350,9 @@ def test_a_refusal_points_at_the_place(members: dict[str, Any], told_at: list[tu
     "members",
     [
         {"regimens": [regimen("01", "03"), regimen("03"), regimen("05", "09"), regimen("11")]},
+        {"regimens": [regimen("01"), regimen("01", line="a"), regimen("01", line="b"), regimen("09", line="a")]},
+        {"regimens": [regimen("01", "09"), regimen("01", "09", line="a")], "status": "stopped"},
+        {"regimens": [regimen("01", schedule={"type": "prn"}, dose={"value": 1, "high": 2, "unit": "mg"})]},
         {"pauses": [pause("01", "03"), pause("03", "04"), pause("09")]},
         {"pauses": [pause("01", "03")], "regimens": [regimen("01", "09")], "status": "stopped"},
         {"pauses": [pause("01", "03"), pause("05")], "status": "on_hold"},
@@ -372,20 +435,20 @@ def test_an_answered_treatment_has_the_envelope_beside_its_fields() -> None:
 def test_a_treatment_becomes_a_plan() -> None:
     patch = regimens.Amount(1, "{patch}")
     berlin = ZoneInfo("Europe/Berlin")
-    at = (time(9),)
+    at = o_clock(time(9))
     assert plan_of(TreatmentIn.model_validate(EXAMPLE_TREATMENT)) == regimens.Treatment(
         category="opioid_medication",
         regimens=(
             regimens.PlanVersion(
                 valid_from=datetime(2026, 1, 11, 23, tzinfo=UTC),
                 zone=berlin,
-                schedule=regimens.FixedTimes(at, days_of_week=frozenset({1}), early_minutes=60, late_minutes=180),
+                schedule=regimens.FixedTimes(at, days=DaysOfWeek(frozenset({1})), early_minutes=60, late_minutes=180),
                 dose=patch,
             ),
             regimens.PlanVersion(
                 valid_from=datetime(2026, 3, 1, 23, tzinfo=UTC),
                 zone=berlin,
-                schedule=regimens.FixedTimes(at, every_n_days=7, early_minutes=60, late_minutes=180),
+                schedule=regimens.FixedTimes(at, days=EveryNthDay(7), early_minutes=60, late_minutes=180),
                 dose=replace(patch, value=2),
                 valid_to=datetime(2026, 6, 28, 22, tzinfo=UTC),
             ),
@@ -407,9 +470,12 @@ def test_only_a_single_ingredient_tells_what_is_in_a_tablet() -> None:
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
-        ({"type": "scheduled", "times": ["20:00", "08:30"]}, regimens.FixedTimes((time(8, 30), time(20)))),
+        ({"type": "scheduled", "times": ["20:00", "08:30"]}, regimens.FixedTimes(o_clock(time(8, 30), time(20)))),
         ({"type": "prn"}, regimens.AsNeeded()),
-        (EXAMPLE_PRN["regimens"][0]["schedule"], regimens.AsNeeded(360, 3, regimens.Amount(1200, "mg"))),
+        (
+            EXAMPLE_PRN["regimens"][0]["schedule"],
+            regimens.AsNeeded(360, 3, regimens.Amount(1200, "mg"), indication="Back pain of 5 or more"),
+        ),
         (EXAMPLE_SESSIONS["regimens"][0]["schedule"], regimens.Frequency(2, "week", 30)),
     ],
 )
@@ -441,5 +507,11 @@ def test_generated_clients_get_one_plain_name_for_each_type() -> None:
     assert {"TreatmentCategory", "Quantity", "Unit", "Regimen", "Pause", "TreatmentPatch", "TreatmentVersion"} <= set(
         schemas
     )
-    assert set(schemas["Schedule"]["discriminator"]["mapping"]) == {"scheduled", "prn", "target"}
+    assert set(schemas["Schedule"]["discriminator"]["mapping"]) == {
+        "scheduled",
+        "calendar",
+        "elapsed",
+        "prn",
+        "target",
+    }
     assert set(schemas["Pause"]["properties"]) == {"from", "to"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from app.domain import regimens
+from app.domain.due import most_due, periods, slots
 from app.domain.moments import parse_instant as at
 from app.domain.moments import render_instant
 from app.domain.outcomes import Word
@@ -21,7 +21,8 @@ from app.schemas.adherence import EXAMPLE_ADHERENCE, MOST, AdherenceOut, LeftOut
 from app.schemas.envelope import example_stored
 from app.schemas.slots import EXAMPLE_PERIODS, EXAMPLE_SLOTS, LONGEST_DAYS, plan_of
 from app.schemas.treatment_events import EventStatus, TreatmentEventOut
-from app.schemas.treatments import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, MINIMAL_TREATMENT, TreatmentOut
+from app.schemas.treatment_examples import EXAMPLE_SESSIONS, EXAMPLE_TREATMENT, MINIMAL_TREATMENT
+from app.schemas.treatments import TreatmentOut
 from app.services.adherence import assessed
 from app.services.slots import expanded
 from tests.domain.test_adherence import process_in
@@ -575,5 +576,5 @@ def test_an_answer_survives_being_written_and_read(diary: tuple[list[Record], li
 def test_no_more_is_due_than_was_foretold(plan: Record) -> None:
     agreed = plan_of(TreatmentOut.model_validate(plan))
     span = date.fromisoformat(FIRST), date.fromisoformat(LAST)
-    due = len(regimens.slots(agreed, *span)) + sum(period.count for period in regimens.periods(agreed, *span))
-    assert due <= regimens.most_due(agreed, *span) <= 4 * 2 * 12
+    due = len(slots(agreed, *span)) + sum(period.count for period in periods(agreed, *span))
+    assert due <= most_due(agreed, *span) <= 4 * 2 * 12
