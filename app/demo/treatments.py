@@ -17,11 +17,15 @@ from app.schemas.treatments import TreatmentIn
 PREGABALIN = "6f1d3c52-9a47-4e0b-8c25-1b7e90d4a361"
 IBUPROFEN = "a2c84b0e-57f3-4d19-b6e8-03d95c7f1e24"
 PHYSIOTHERAPY = "d80e6b97-2c14-4f5a-93b1-7e46a0c2f5d8"
+ALENDRONATE = "3b8f0e74-6d21-4c95-a7e3-9f50c2d1b846"
+VITAMIN_B12 = "c51d9a28-0f76-4b3e-8d4a-62e7f1093b5c"
+MAGNESIUM = "e94a7f13-b2c8-4d60-9a15-57d3086ce2f9"
 LAST_WORD_DAYS_BEFORE = 2
 
 MONTH = 30  # days of the year that lie before and after the change of dose, at least
 DOSES = (50, 75)  # mg, before and after it
 PAUSE_AFTER, PAUSE_DAYS = timedelta(days=12), timedelta(days=7)
+COURSE_DAYS = 28  # of magnesium, up to the last day
 UNTOLD = {(1, 20), (0, 8)}  # days before the last, and hour: nothing is logged, and the phone says no more
 INTERVAL, DAY, MAX_DOSES = timedelta(hours=6), timedelta(days=1), 3
 BAD_DAYS = {176: ((7, 10), (10, 40)), 191: ((5, 50), (12, 0), (18, 5), (23, 50))}  # more than is allowed
@@ -63,14 +67,22 @@ SESSION_COURSES = (
 
 
 def treatments(last_day: date) -> list[TreatmentIn]:
-    """A medicine twice a day, its dose changed in spring, one as needed, and physiotherapy twice a week."""
-    plans = (_pregabalin(last_day), _ibuprofen(last_day), _physiotherapy(last_day))
+    """A medicine twice a day, its dose changed in spring, one as needed, and physiotherapy twice a week.
+
+    And what is rarer or has doses of its own: once a week, every three months, 1-0-2.
+    """
+    plans = (_pregabalin(last_day), _ibuprofen(last_day), _physiotherapy(last_day), *_others(last_day))
     return [TreatmentIn.model_validate(plan) for plan in plans]
 
 
 def treatment_events(last_day: date) -> list[TreatmentEventIn]:
     """A year of doses and sessions, most of them done, in the order they happened."""
-    events = (*_pregabalin_events(last_day), *_ibuprofen_events(last_day), *_physiotherapy_events(last_day))
+    events = (
+        *_pregabalin_events(last_day),
+        *_ibuprofen_events(last_day),
+        *_physiotherapy_events(last_day),
+        *_other_events(last_day),
+    )
     return sorted(map(TreatmentEventIn.model_validate, events), key=lambda event: event.occurred_at)
 
 
@@ -133,6 +145,50 @@ def _physiotherapy(last_day: date) -> Json:
         "regimens": [_regimen(clock(_first_monday(last_day), 0), schedule)],
         "prescriber": "Dr. Weber, pain clinic",
     }
+
+
+def _others(last_day: date) -> Iterator[Json]:
+    """Once a week before breakfast, an injection every three months, and a course of 1-0-2."""
+    weekly = {"type": "weekly", "every_n_weeks": 1, "days_of_week": [7]}
+    quarterly = {"type": "monthly", "every_n_months": 3, "days_of_month": [1]}
+    began, course = clock(first_day(last_day), 0), clock(last_day - timedelta(days=COURSE_DAYS - 1), 0)
+    yield _agreed(ALENDRONATE, last_day) | {
+        "category": "prescription_medication",
+        "name": "Alendronic acid 70 mg",
+        "form": "tablet",
+        "route": "oral",
+        "regimens": [_regimen(began, _calendar(weekly, {"time": "07:00", "meal": "before"}), _counted(1, "tablet"))],
+    }
+    yield _agreed(VITAMIN_B12, last_day) | {
+        "category": "prescription_medication",
+        "name": "Vitamin B12",
+        "form": "injection",
+        "regimens": [_regimen(began, _calendar(quarterly, {"time": "10:00"}), _counted(1, "injection"))],
+    }
+    yield {"id": MAGNESIUM, **stamp(course + timedelta(hours=7), 10)} | {
+        "category": "otc_medication",
+        "name": "Magnesium 1-0-2",
+        "form": "tablet",
+        "route": "oral",
+        "regimens": [
+            _regimen(
+                course,
+                _calendar(
+                    {"type": "daily", "every_n_days": 1},
+                    {"time": "08:30", "dose": _counted(1, "tablet"), "meal": "with"},
+                    {"time": "19:30", "dose": _counted(2, "tablet")},
+                ),
+            )
+        ],
+    }
+
+
+def _calendar(days: Json, *at: Json) -> Json:
+    return {"type": "calendar", "days": days, "at": [*at], "early_minutes": 60, "late_minutes": 120}
+
+
+def _counted(value: float, what: str) -> Json:
+    return {"value": value, "unit": f"{{{what}}}"}
 
 
 def _first_monday(last_day: date) -> date:
@@ -284,3 +340,15 @@ def _told_of_session(random: Random, at: datetime, status: str, pain: int) -> Js
     if random.random() < 0.05:
         told["note"] = random.choice(SESSION_NOTES)
     return told
+
+
+def _other_events(last_day: date) -> Iterator[Json]:
+    """Most of the rest, in time, with the dose of its own time; of one in twelve nothing is said."""
+    random = Random(20260105)  # noqa: S311 - the same year for everybody, not a secret
+    for agreed in _others(last_day):
+        for slot in slots(plan_of(TreatmentIn.model_validate(agreed)), first_day(last_day), last_day):
+            if slot.dose is None or random.random() < 1 / 12:
+                continue
+            at = slot.due_at + timedelta(minutes=random.randrange(40))
+            event = _event(random, agreed["id"], at, "taken") | {"scheduled_for": slot.due_at.isoformat()}
+            yield event | {"amount": {"value": slot.dose.value, "unit": slot.dose.unit}}

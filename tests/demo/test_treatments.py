@@ -8,9 +8,12 @@ from itertools import pairwise
 import pytest
 
 from app.demo.treatments import (
+    ALENDRONATE,
     IBUPROFEN,
+    MAGNESIUM,
     PHYSIOTHERAPY,
     PREGABALIN,
+    VITAMIN_B12,
     dose_changed_on,
     last_word_at,
     treatment_events,
@@ -273,3 +276,15 @@ def test_most_sessions_are_attended_and_some_are_cancelled_by_either_side(last_d
 def test_a_few_events_have_a_note(last_day: date) -> None:
     notes = {event.note for event in events(last_day) if event.note}
     assert 2 <= len(notes) < 10
+
+
+@for_any_last_day
+def test_what_is_rare_or_has_doses_of_its_own_is_taken_as_it_was_agreed(last_day: date) -> None:
+    expected = {ALENDRONATE: (52, 53), VITAMIN_B12: (3, 5), MAGNESIUM: (56, 56)}
+    for treatment_id, (least, most) in expected.items():
+        found = assessed(last_day, treatment_id)
+        assert least <= len(found.matching.judged) <= most
+        assert not found.matching.extras
+        assert {one.outcome for one in found.matching.judged} <= {Outcome.ON_TIME, Outcome.MISSED, Outcome.UNKNOWN}
+    amounts = {one.amount.value for one in events_of(last_day, MAGNESIUM) if one.amount}
+    assert amounts == {1, 2}
