@@ -19,7 +19,7 @@ from app.domain.matching import as_needed
 from app.domain.moments import local_date
 from app.domain.moments import parse_instant as at
 from app.domain.outcomes import DONE, DOSES, Event, Outcome, Uncounted, Word
-from app.domain.regimens import Amount, AsNeeded, Content, FixedTimes, Frequency, Treatment
+from app.domain.regimens import Amount, AsNeeded, ClockTime, Content, ElapsedTime, FixedTimes, Frequency, Treatment
 from tests.domain.plans import o_clock
 from tests.domain.test_adherence import (
     END,
@@ -191,6 +191,43 @@ def test_halves_and_doubles() -> None:
     assert found(figures) == ({"on_time": 2, "partial": 1, "unknown": 1}, 1, (1, 3))
     assert (share(figures.taking), figures.taking.lower, figures.taking.upper) == ((2, 3), 0.5, 0.75)
     assert assessment.matching.left_out.not_comparable == (some[4],)
+
+
+def test_one_in_the_morning_and_two_at_night() -> None:
+    schedule = FixedTimes((ClockTime(time(8), Amount(1, TABLET)), ClockTime(time(20), Amount(2, TABLET))))
+    some = [dose("01T08:00:00", 1), dose("01T20:00:00", 2), dose("02T08:00:00", 1), dose("02T20:00:00", 1)]
+    figures = judged(daily(schedule=schedule), some, last=TUESDAY)
+    assert found(figures) == ({"on_time": 3, "partial": 1}, 0, (1, 2))
+    assert share(figures.taking) == (3, 4)
+
+
+def test_weekdays_and_weekends_side_by_side() -> None:
+    weekdays = FixedTimes(o_clock(time(18)), DaysOfWeek(frozenset({1, 2, 3, 4, 5})))
+    weekend = FixedTimes(o_clock(time(18)), DaysOfWeek(frozenset({6, 7})))
+    plan = replace(since("2026-06-01T00:00:00+02:00", weekdays), dose=Amount(1, TABLET))
+    beside = replace(plan, schedule=weekend, dose=Amount(2, TABLET), line="weekend")
+    some = [dose("05T18:00:00", 1), dose("06T18:00:00", 2), dose("07T18:00:00", 1)]
+    figures = judged(medicine(plan, beside), some, date(2026, 6, 5), date(2026, 6, 7))
+    assert found(figures) == ({"on_time": 2, "partial": 1}, 0, (2, 3))
+    assert share(figures.taking) == (2, 3)
+
+
+def test_every_36_hours_over_the_clock_change() -> None:
+    treatment = medicine(since("2026-03-27T08:00:00+01:00", ElapsedTime(36 * 60)))
+    some = [
+        Event(at(moment), "taken")
+        for moment in ("2026-03-27T08:00:00+01:00", "2026-03-28T20:00:00+01:00", "2026-03-30T07:30:00+02:00")
+    ]
+    figures = judged(treatment, some, date(2026, 3, 27), date(2026, 3, 30))
+    assert found(figures) == ({"on_time": 2, "early": 1}, 0, (4, 4))
+    assert (share(figures.taking), share(figures.timing)) == ((3, 3), (2, 3))
+
+
+def test_beside_a_target_a_dose_in_a_window_is_for_the_slot() -> None:
+    start = "2026-06-01T00:00:00+02:00"
+    treatment = medicine(since(start, MORNING), replace(since(start, Frequency(1, "day")), line="beside"))
+    some = [dose("01T08:00:00"), dose("01T12:00:00")]
+    assert found(judged(treatment, some)) == ({"on_time": 2}, 0, (1, 1))
 
 
 def test_the_second_half_may_come_later_and_makes_the_dose_late() -> None:
