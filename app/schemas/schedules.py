@@ -6,7 +6,7 @@ Each form says which FHIR R4 `Timing` it is; `app/domain/timing.py` writes and r
 from datetime import time
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain import days, regimens
@@ -26,10 +26,17 @@ Weekday = Annotated[int, Field(ge=1, le=7)]
 Weekdays = Annotated[list[Weekday], Distinct(), Field(min_length=1, max_length=7, description="1 Monday to 7 Sunday.")]
 Window = Annotated[int, Field(ge=0, le=720)]
 EARLY, LATE = "So much before the time is still on time.", "So much after the time is still on time."
-DayOfMonth = Annotated[
-    int,
-    Field(ge=-1, le=31, json_schema_extra={"not": {"const": 0}}),
-]
+
+
+def _not_zero(number: int) -> int:
+    if number == 0:
+        raise ValueError
+    return number
+
+
+NotZero = AfterValidator(_not_zero), Field(json_schema_extra={"not": {"const": 0}})
+DayOfMonth = Annotated[int, Field(ge=-1, le=31), *NotZero, Says("day_of_month", "Give 1 to 31, or -1.")]
+WeekOfMonth = Annotated[int, Field(ge=-1, le=5), *NotZero, Says("week_of_month", "Give 1 to 5, or -1.")]
 
 
 class Scheduled(Strict):
@@ -89,12 +96,6 @@ class Monthly(Strict):
         min_length=1, max_length=31, description="1 to 31, or -1: the last, however long the month is."
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        zeros = [index for index, day in enumerate(self.days_of_month) if day == 0]
-        refuse(BodyFault(("days_of_month", index), "day_of_month", "Give 1 to 31, or -1.") for index in zeros)
-        return self
-
 
 class MonthlyWeekday(Strict):
     """On the first, second … or last of days of the week in a month, every so many months from `valid_from` on.
@@ -104,9 +105,7 @@ class MonthlyWeekday(Strict):
 
     type: Literal["monthly_weekday"]
     every_n_months: int = Field(default=1, ge=1, le=12)
-    week: Literal[1, 2, 3, 4, 5, -1] = Field(
-        description="1: the first such day of the month; 5: where there is one; -1: the last."
-    )
+    week: WeekOfMonth = Field(description="1: the first such day of the month; 5: where there is one; -1: the last.")
     days_of_week: Weekdays
 
 
