@@ -26,6 +26,7 @@ MONTH = 30  # days of the year that lie before and after the change of dose, at 
 DOSES = (50, 75)  # mg, before and after it
 PAUSE_AFTER, PAUSE_DAYS = timedelta(days=12), timedelta(days=7)
 COURSE_DAYS = 28  # of magnesium, up to the last day
+NOTED_BY_DAY = (9, 10)  # days after the first on which nobody noted when it was
 UNTOLD = {(1, 20), (0, 8)}  # days before the last, and hour: nothing is logged, and the phone says no more
 INTERVAL, DAY, MAX_DOSES = timedelta(hours=6), timedelta(days=1), 3
 BAD_DAYS = {176: ((7, 10), (10, 40)), 191: ((5, 50), (12, 0), (18, 5), (23, 50))}  # more than is allowed
@@ -232,6 +233,7 @@ def _pregabalin_events(last_day: date) -> Iterator[Json]:
     """Most doses taken; drowsy on the new dose until the pause; now and then a second one by mistake."""
     random = Random(20260107)  # noqa: S311 - the same year for everybody, not a secret
     plan = plan_of(TreatmentIn.model_validate(_pregabalin(last_day)))
+    by_day = {first_day(last_day) + timedelta(days=number) for number in NOTED_BY_DAY}
     for slot in slots(plan, first_day(last_day), last_day):
         course = _draw(random, PAUSED_COURSES if is_paused(plan, slot.due_at, slot.due_at) else DOSE_COURSES)
         if course.status is None or ((last_day - slot.day).days, slot.due_at.hour) in UNTOLD:
@@ -241,6 +243,8 @@ def _pregabalin_events(last_day: date) -> Iterator[Json]:
         if course.status != "taken":
             yield event
             continue
+        if slot.day in by_day:
+            event["occurred_precision"] = "day"
         is_new = slot.regimen == 1 and slot.due_at < plan.pauses[0].from_
         yield event | _side_effects(random, 0.4 if is_new else 0.02, "drowsiness", "dizziness")
         if random.random() < 0.008:
