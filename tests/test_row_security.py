@@ -145,7 +145,7 @@ async def living(server_url: str, state: Path) -> AsyncIterator[Pair]:
 async def fill(phone: Phone, doctor: Phone, ids: dict[str, str], words: str) -> None:
     """A diary with two versions of each record, and somebody who looked at it."""
     written = {
-        "entries": entry(id=ids["entries"], note=words),
+        "entries": entry(id=ids["entries"], note=words, associated_symptoms=[{"code": "nausea"}]),
         "treatments": treatment("08:00", id=ids["treatments"], name=words, prescriber=words, note=words),
         "treatment-events": dose(ids["treatments"], id=ids["treatment-events"], note=words),
     }
