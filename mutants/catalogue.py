@@ -58,6 +58,7 @@ AUDIT = "tests/services/test_audit.py"
 TAMPERING = "tests/services/test_tampering.py"
 TOGETHER = "tests/postgres/test_group_commit.py"
 HURRIED = "tests/postgres/test_database.py -k group"
+LOST = "tests/postgres/test_lost_connections.py -k idle_then"
 TURNS = "tests/postgres/test_shares.py"
 PLANNED = "tests/routers/test_planned.py"
 REPLICA = "tests/postgres/test_replica.py"
@@ -130,9 +131,6 @@ MUTANTS = (
         "u.disabled_at",
         AUDIT + " -k ended",
     ),
-    Mutant("a disabled account goes on", ACCESS, " OR u.disabled_at IS NOT NULL", "", MATRIX),
-    Mutant("an erased diary opens", ACCESS, "WHEN p.erased_at IS NOT NULL THEN 'erased'", "", MATRIX),
-    Mutant("no scope is asked for", ACCESS, "ELSE NOT p_scope = ANY (a.scopes) END", "ELSE false END", MATRIX),
     Mutant(
         "a token speaks for whoever it names",
         ACCESS,
@@ -147,6 +145,9 @@ MUTANTS = (
         "WHERE s.id = p_session",
         MATRIX + " -k 'read_me or heads or panel or held'",
     ),
+    Mutant("a disabled account goes on", ACCESS, " OR u.disabled_at IS NOT NULL", "", MATRIX),
+    Mutant("an erased diary opens", ACCESS, "WHEN p.erased_at IS NOT NULL THEN 'erased'", "", MATRIX),
+    Mutant("no scope is asked for", ACCESS, "ELSE NOT p_scope = ANY (a.scopes) END", "ELSE false END", MATRIX),
     Mutant("everybody sees notes", ACCESS, "'notes:read' = ANY (a.scopes)", "true", MATRIX + " -k notes"),
     Mutant(
         "a refusal is not written down",
@@ -487,6 +488,27 @@ MUTANTS = (
         "if not {public, identify} & calls:",
         "if False:",
         "tests/http/test_deps.py -k declares_no_permission",
+    ),
+    Mutant(
+        "hidden routes: a permission on a patient is forgotten",
+        "app/http/deps.py",
+        "if open_diary not in calls and (told or not in_path <= OF_NO_PATIENT):",
+        "if False:",
+        "tests/http/test_deps.py -k told_of_a_patient",
+    ),
+    Mutant(
+        "hidden routes: one that can declare nothing starts",
+        "app/http/deps.py",
+        "elif context.path != app.openapi_url:",
+        "elif False:",
+        "tests/http/test_deps.py -k declares_no_permission",
+    ),
+    Mutant(
+        "hidden routes: only what the path says is seen",
+        "app/http/deps.py",
+        "told = {name for node in nodes for name in _parameters(node)",
+        "told = {name for node in nodes[:0] for name in _parameters(node)",
+        "tests/http/test_deps.py -k told_of_a_patient",
     ),
     # Records: scopes, window and notes where they are written and read.
     Mutant(
@@ -966,6 +988,14 @@ MUTANTS = (
         "self._queues[owner] = self._queues.pop(owner)",
         "pass",
         TURNS,
+    ),
+    # What is lost in silence is given up.
+    Mutant(
+        "swallow: what was lost with it is tried one by one",
+        DATABASE,
+        "            await self._together.leave()\n            await self._apart.leave()\n",
+        "",
+        LOST,
     ),
     # What is forged is found.
     Mutant("any anchor holds", ANCHORS, "if kept == digest:", "if kept:", TAMPERING),
