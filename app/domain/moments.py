@@ -60,7 +60,7 @@ def render_instant_or_day(moment: datetime | date) -> str:
 def instant_within(day: date, time_zone: str) -> datetime:
     """An instant of this local day, which is one of the same day in nearly every other zone that the patient may mean.
 
-    A second after noon: nothing is due at a time with seconds, so it names a day and never a slot.
+    A second after noon: the local times of a plan have no seconds, so it names a day and not a slot.
     """
     return datetime.combine(day, time(12, 0, 1), zone_of(time_zone))
 

@@ -125,7 +125,7 @@ class TreatmentShape(RecordFields):
         default="active",
         description="What is due follows from regimens and pauses, and the status never contradicts them: `stopped` "
         "and `completed` need `valid_to` in the last regimen of each line, now at the latest; `on_hold` needs a pause "
-        "that holds now; a change leaves `active` neither.",
+        "that holds now; neither a change nor a new plan (as of `recorded_at`) leaves either `active`.",
     )
     prescriber: Annotated[str, line(200)] | None = Field(default=None, description="Who prescribed or advised it.")
     authored_by: Author = Field(default="patient", description="Whose plan it is.")
