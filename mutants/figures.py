@@ -5,6 +5,10 @@ from mutants import Mutant
 ADHERENCE = "app/domain/adherence.py"
 AMOUNTS = "app/domain/amounts.py"
 COURSE = "app/models/course.sql"
+DAYS = "app/domain/days.py"
+DUE = "app/domain/due.py"
+REGIMENS = "app/domain/regimens.py"
+TIMING = "app/domain/timing.py"
 DATES = "app/schemas/treatment_dates.py"
 MATCHING = "app/domain/matching.py"
 MOMENTS = "app/domain/moments.py"
@@ -13,6 +17,9 @@ PRN = "app/domain/prn.py"
 TREATMENTS = "app/schemas/treatments.py"
 WRITE_STEPS = "app/models/write_steps.sql"
 
+PLANNED = "tests/domain/test_regimens.py"
+PLANNED_DAYS = "tests/domain/test_days.py"
+TIMED = "tests/domain/test_timing.py"
 MATCHED = "tests/domain/test_matching.py"
 USED = "tests/domain/test_prn.py tests/domain/test_matching.py"
 OUTBOX = "tests/services/test_outbox.py"
@@ -150,6 +157,39 @@ FIGURES = (
     Mutant(
         "one device speaks for all", COURSE, "coalesce(min(outbox_empty_at)", "coalesce(max(outbox_empty_at)", OUTBOX
     ),
+    # What is due.
+    Mutant(
+        "a time of day has no dose of its own",
+        DUE,
+        "at.dose or regimen.dose, at.meal",
+        "regimen.dose, at.meal",
+        PLANNED,
+    ),
+    Mutant(
+        "elapsed hours begin at midnight",
+        DUE,
+        "regimen.valid_from.astimezone(UTC)",
+        "_instant(first, time.min, regimen.zone)",
+        PLANNED,
+    ),
+    Mutant("every week is the first", DAYS, "// 7 // rule.every * rule.every", "// 7", PLANNED_DAYS),
+    Mutant(
+        "the last day of a month is its thirtieth", DAYS, "length if day == LAST", "30 if day == LAST", PLANNED_DAYS
+    ),
+    Mutant("a cycle is never off", DAYS, "if number % length < rule.on", "if number % length < length", PLANNED_DAYS),
+    Mutant(
+        "a version ends with the next of any line",
+        REGIMENS,
+        "for line in self.lines for pair",
+        "for line in (tuple(range(len(self.regimens))),) for pair",
+        PLANNED,
+    ),
+    Mutant("of a range the least is certain", PRN, "known and dose.most_24h.get(unit, 0) <= most", "known", USED),
+    Mutant(
+        "beside a plan all is as needed", MATCHING, "not any(planned) or not _is_due(treatment, event)", "True", USED
+    ),
+    Mutant("a weekend is said in another week", TIMING, "_WEEKDAYS.index(name) + 1", "_WEEKDAYS.index(name)", TIMED),
+    Mutant("stop ends the last line only", DATES, "sorted(last.values())", "sorted(last.values())[-1:]", DATED),
     # Status and dates of a plan.
     Mutant("what was stopped goes on", DATES, "ended_at is not None and ended_at > soon", "False", DATED),
     Mutant("what has ended is active", DATES, "if all(ended_at is not None and ended_at <= at", "if all(False", DATED),

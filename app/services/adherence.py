@@ -125,7 +125,7 @@ def _concerns(one: _Followed, start: date, end: date) -> bool:
 
 
 def _began(one: _Followed) -> tuple[datetime, str]:
-    return one.plan.regimens[0].valid_from, one.treatment.id
+    return min(regimen.valid_from for regimen in one.plan.regimens), one.treatment.id
 
 
 def _work(followed: Sequence[_Followed], start: date, end: date) -> int:

@@ -127,7 +127,9 @@ def fixed(days: Days) -> FixedTimes:
     ],
 )
 def test_each_form_is_said_in_the_words_of_fhir(schedule: Schedule, said: dict[str, Any]) -> None:
-    [dosage] = dosages(PlanVersion(datetime(2026, 1, 1, tzinfo=UTC), BERLIN, schedule))
+    version = PlanVersion(datetime(2026, 1, 1, tzinfo=UTC), BERLIN, schedule)
+    [dosage] = dosages(version)
+    assert version_of([dosage]) == version
     repeat = dosage["timing"]["repeat"]
     assert {name: repeat[name] for name in said} == said
 
