@@ -991,6 +991,13 @@ MUTANTS = (
     ),
     # What is lost in silence is given up.
     Mutant(
+        "deadlines: a statement has none here",
+        DATABASE,
+        '"command_timeout": seconds,',
+        '"command_timeout": None,',
+        "tests/postgres/test_lost_connections.py -k the_next_is_served",
+    ),
+    Mutant(
         "swallow: what was lost with it is tried one by one",
         DATABASE,
         "            await self._together.leave()\n            await self._apart.leave()\n",
