@@ -49,13 +49,6 @@ FIGURES = (
         "in sorted(near, reverse=True):",
         f"{MATCHED} tests/domain/test_adherence.py",
     ),
-    Mutant(
-        "a slot on hold is filled",
-        MATCHING,
-        "if not self.slots[index].paused and self.slots[index].outcome_at(moment)",
-        "if self.slots[index].outcome_at(moment)",
-        f"{MATCHED} tests/domain/test_adherence.py",
-    ),
     # A slot holds an amount.
     Mutant("any amount is one dose", MATCHING, "else (share, True)", "else (1, True)", MATCHED),
     Mutant("what is over is lost", OUTCOMES, "if left == part or left > ROUNDING:", "if left == part:", MATCHED),
