@@ -78,6 +78,16 @@ def counts_as(requests: int) -> Callable[[Request], Awaitable[None]]:
     return counted
 
 
+def of_account_counts_as(requests: int) -> Callable[[Request], Awaitable[None]]:
+    """A dependency: with an access token, whose account may send more than an address, a call counts as so many."""
+
+    async def counted(request: Request) -> None:
+        if claims_of(request.scope) is not None:
+            request.scope["state"]["charge"](requests - 1)
+
+    return counted
+
+
 def claims_of(scope: Scope) -> Claims | None:
     """What the verified access token of a request says, None without one; verified once, whoever asks."""
     known: dict[str, Any] = scope["state"]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.errors import AccountNotReady, NotFound, SignInFailed, TooManyRequests, Unauthenticated, Unavailable
 from app.http import problems
-from app.http.deps import Now, Parts, counts_as
+from app.http.deps import Now, Parts, counts_as, of_account_counts_as
 from app.schemas.auth import (
     JWKS_EXAMPLE,
     ActivationIn,
@@ -70,6 +70,7 @@ async def sign_in(request: Request, parts: Parts, now: Now, body: SignInIn) -> T
 
 @router.post(
     "/v1/auth/refresh",
+    dependencies=[Depends(of_account_counts_as(costs.REFRESH))],
     summary="Refresh the tokens",
     response_model_exclude_none=True,
     responses=problems.responses(Unauthenticated, Unavailable),

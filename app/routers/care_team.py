@@ -7,13 +7,25 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from app.errors import Gone, NotFound, NotVerified, StepUpRequired, TooManyRequests
 from app.http import problems
-from app.http.deps import CallerOf, ChargeOf, Cursor, Limit, Now, Parts, PlainBoolean, Transaction, own_diary
+from app.http.deps import (
+    CallerOf,
+    ChargeOf,
+    Cursor,
+    Limit,
+    Now,
+    Parts,
+    PlainBoolean,
+    Transaction,
+    counts_as,
+    own_diary,
+)
 from app.schemas.care_team import AccessLogPage, GrantList, GrantOut, NarrowIn, RedeemIn, ShareCodeIn, ShareCodeOut
 from app.services import care_team, costs
 from app.services.access import Diary
 
 router = APIRouter(prefix="/v1", tags=["consent"])
 GrantId = Annotated[UUID, Path(description="A consent.")]
+COUNTED = Depends(counts_as(costs.CONSENT))
 IdempotencyKey = Annotated[
     str,
     Header(
@@ -29,6 +41,7 @@ IdempotencyKey = Annotated[
 
 @router.post(
     "/patients/{patient_id}/share-codes",
+    dependencies=[COUNTED],
     status_code=201,
     summary="Share a code",
     responses=problems.responses(StepUpRequired, Gone, TooManyRequests),
@@ -48,6 +61,7 @@ async def create_share_code(
 
 @router.post(
     "/share-codes/redeem",
+    dependencies=[COUNTED],
     status_code=202,
     summary="Redeem a share code",
     response_model_exclude_none=True,
@@ -73,6 +87,7 @@ async def list_grants(transaction: Transaction, charge: ChargeOf) -> GrantList:
 
 @router.post(
     "/patients/{patient_id}/grants/{grant_id}/confirm",
+    dependencies=[COUNTED],
     summary="Confirm a consent",
     response_model_exclude_none=True,
     responses=problems.responses(StepUpRequired),
@@ -86,7 +101,7 @@ async def confirm_grant(
 
 @router.patch(
     "/patients/{patient_id}/grants/{grant_id}",
-    dependencies=[Depends(own_diary("grant.narrow"))],
+    dependencies=[Depends(own_diary("grant.narrow")), COUNTED],
     summary="Narrow a consent",
     response_model_exclude_none=True,
 )
@@ -99,7 +114,7 @@ async def narrow_grant(transaction: Transaction, grant_id: GrantId, now: Now, bo
     "/patients/{patient_id}/grants/{grant_id}",
     status_code=204,
     response_class=Response,
-    dependencies=[Depends(own_diary("grant.revoke"))],
+    dependencies=[Depends(own_diary("grant.revoke")), COUNTED],
     summary="End a consent",
 )
 async def revoke_grant(transaction: Transaction, grant_id: GrantId, now: Now) -> None:

@@ -22,9 +22,11 @@ EVENTS = 300
 ADDED_UP = 150  # treatments, places due and events in figures
 GRANTS = 40
 HEADS = 200
-PANEL = 20
+PANEL = 7
 ACCESSES = 60
 DIGEST = 1
+REFRESH = 2
+CONSENT = 3  # that is offered, redeemed, confirmed, narrowed or ended
 PASSWORD = 14  # a request in which one is hashed
 
 _STATEMENT_STOPPED = "57014"

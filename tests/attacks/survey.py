@@ -229,7 +229,18 @@ def _of_kind(
         names["replace"]: Call(replace, made),
         names["revise"]: Call(revise, made),
     }
+
+    async def deleted() -> str:
+        place = await made()
+        assert (await phone.delete(*split(place))).status_code == 204
+        return f"{split(place)[0]} 2"
+
+    async def bring_back(place: str) -> httpx.Response:
+        where, version = split(place)
+        return await phone.http.post(f"{phone.diary}{where}/undelete", headers={"If-Match": f'"{version}"'})
+
     if "delete" in names:
+        found[names["undelete"]] = Call(bring_back, deleted)
         found[names["delete"]] = Call(lambda place: phone.delete(*split(place)), made, 204)
     if single:  # it is there: the same again, or a conflict, costs as much
         found[names["create"]] = Call(lambda _: phone.post(path, profile()), status=200)
@@ -305,11 +316,11 @@ def _consent(diary: Diary) -> dict[str, dict[str, Call]]:
         return await phone.http.delete(f"{phone.diary}{path}")
 
     found = {
-        "create_share_code": Call(lambda key: share(phone, key), _one_key, 201),
-        "redeem_share_code": Call(lambda _: redeem(clinician, "0000-0000"), status=404),
+        "redeem_share_code": Call(lambda known: redeem(clinician, known), code, 202),
         "confirm_grant": Call(lambda path: phone.post(f"{path}/confirm", {}), pending),
         "narrow_grant": Call(narrow, confirmed),
         "revoke_grant": Call(end, confirmed, 204),
+        "create_share_code": Call(lambda key: share(phone, key), _one_key, 201),  # of three that may wait one does now
         "read_heads": Call(lambda _: clinician.http.get("/v1/sync/heads")),
         "list_patients": Call(lambda _: clinician.http.get("/v1/me/patients?limit=200")),
         "list_held_grants": Call(lambda _: clinician.http.get("/v1/me/grants")),

@@ -345,6 +345,11 @@ async def test_a_call_counts_as_what_it_costs(
         assert await as_many("GET", f"{diary}/adherence?{days}") >= 1 + due // costs.ADDED_UP
         credentials = {"email": ada.person.email, "password": ada.person.password}
         assert await as_many("POST", "/v1/auth/sessions", json=credentials) == costs.PASSWORD
+        terms = {"scopes": ["entries:read"], "purpose": "Pain clinic"}
+        key = {"Idempotency-Key": "0123456789abcdef"}
+        assert await as_many("POST", f"{diary}/share-codes", json=terms, headers=key) == costs.CONSENT
+        token = {"refresh_token": ada.tokens["refresh_token"]}
+        assert await as_many("POST", "/v1/auth/refresh", json=token) == costs.REFRESH
 
 
 async def test_a_page_counts_as_the_plans_that_it_read(
