@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from fastapi import Header, Request
 
 from app import vocabularies
-from app.errors import Unauthenticated
+from app.errors import Unauthenticated, Unavailable
 from app.http.deps import State, claims_of
 from app.services import sessions
 
@@ -97,9 +97,9 @@ async def preference(
     if claims is None or len(asked.suited(vocabularies.languages())) == 1:
         return asked
     parts: State = request.app.state.diary
-    async with parts.database.open_transaction() as transaction:
-        try:
+    try:
+        async with parts.database.open_transaction() as transaction:
             account = await sessions.account_of(transaction, claims.session_id, claims.user_id)
-        except Unauthenticated:  # what is read is open to everybody
-            return asked
+    except (Unauthenticated, Unavailable):  # what is read is open to everybody, and there without a database
+        return asked
     return Preference(asked.ranges, account.locale)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import NoReturn
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app import vocabularies
+from app.errors import Unavailable
 from app.http.languages import MOST_RANGES, Preference, ranges_of
 from app.schemas.profile import MINIMAL_PROFILE
 from tests.people import Phone
@@ -129,6 +131,16 @@ async def test_without_a_header_the_profile_decides_and_nobody_else_may_keep_it(
     async with another_device(app, ada, "lost") as lost:
         await ada.http.delete(f"/v1/me/sessions/{lost.session_id}")
         assert (await read(lost)).headers["Content-Language"] == "en"  # open to everybody, and nobody's locale
+
+
+async def test_the_lists_are_there_without_a_database(
+    app: FastAPI, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable() -> NoReturn:
+        raise Unavailable
+
+    monkeypatch.setattr(app.state.diary.database, "open_transaction", unavailable)
+    assert (await read(ada)).headers["Content-Language"] == "en"
 
 
 @pytest.fixture
