@@ -443,7 +443,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP VIEW treatment_events, pain_scores, diary_entries")
+    op.execute("DROP VIEW treatment_events, associated_symptoms, pain_scores, diary_entries")
     op.execute("""
         DO $$
         DECLARE
