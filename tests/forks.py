@@ -12,10 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from select import select
+from typing import IO, TypeAlias
 
 ROOT = Path(__file__).parent.parent
 MEASURED = "COVERAGE_PROCESS_CONFIG"  # coverage's own
@@ -59,9 +61,10 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def start(
-    program: str, *arguments: str, output: int, environment: dict[str, str]
-) -> "Forked | subprocess.Popen[bytes]":
+Process: TypeAlias = "Forked | subprocess.Popen[bytes]"
+
+
+def start(program: str, *arguments: str, output: int, environment: dict[str, str]) -> Process:
     """Runs the text of a program in the root of the project; what it prints goes to this file descriptor."""
     if MEASURED in environment:
         command = [sys.executable, "-c", program, *arguments]
@@ -72,6 +75,20 @@ def start(
         socket.send_fds(_origin(), [order.encode()], [theirs.fileno(), output])
     with ours:
         return Forked(ours)
+
+
+@contextmanager
+def piped(program: str, *arguments: str, environment: dict[str, str]) -> Iterator[tuple[Process, IO[bytes]]]:
+    """A program while the block runs, and a pipe with what it prints."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as output:
+        with os.fdopen(writing, "wb"):
+            process = start(program, *arguments, output=writing, environment=environment)
+        try:
+            yield process, output
+        finally:
+            process.kill()
+            process.wait()
 
 
 @cache
@@ -93,17 +110,19 @@ def _end(orders: socket.socket, process: "subprocess.Popen[bytes]") -> None:
 
 def take_orders(number: int) -> str:
     """Forks for each order that comes. Only what was forked returns from here, with the program that it is to be."""
-    import app.cli  # noqa: F401 - what it is all about
+    import app.cli
+    import app.main  # noqa: F401 - what it is all about; workers that share metrics cannot begin so (ADR 34)
 
     orders = socket.socket(fileno=number)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for them
     while True:
         order, descriptors, _, _ = socket.recv_fds(orders, LONGEST, 2)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not order:
             sys.exit()
         if os.fork() == 0:
             orders.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             return _become(order, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)

@@ -56,7 +56,7 @@ def serve(
     with log.open("wb") as stdout:
         process = (
             forks.start(SOUND, "serve", output=stdout.fileno(), environment=environment)
-            if (root, program) == (ROOT, OURS)
+            if (root, program, environment["DIARY_WORKERS"]) == (ROOT, OURS, "1")
             else subprocess.Popen([*program, "serve"], stdout=stdout, env=environment, cwd=root)
         )
     try:

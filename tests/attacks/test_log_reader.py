@@ -5,7 +5,6 @@ import logging
 import os
 import select
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -15,7 +14,7 @@ import pytest
 from app import logs
 from app.config import Settings
 from tests import forks
-from tests.forks import Forked
+from tests.forks import Process
 from tests.http.test_server import OK, answers, ask
 from tests.serving import SOUND, environment_of
 from tests.waiting import PATIENCE, block_until
@@ -24,18 +23,10 @@ PIPE_BYTES = 64 * 1024
 
 
 @contextmanager
-def piped(settings: Settings) -> Iterator[tuple["Forked | subprocess.Popen[bytes]", IO[bytes]]]:
+def piped(settings: Settings) -> Iterator[tuple[Process, IO[bytes]]]:
     """A server that logs into a pipe, and the pipe."""
-    environment = environment_of(settings)
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as log:
-        with os.fdopen(writing, "wb"):
-            process = forks.start(SOUND, "serve", output=writing, environment=environment)
-        try:
-            yield process, log
-        finally:
-            process.kill()
-            process.wait()
+    with forks.piped(SOUND, "serve", environment=environment_of(settings)) as (process, log):
+        yield process, log
 
 
 def port_of(log: IO[bytes]) -> int:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from app.postgres import embedded, migrate
 from tests import forks
 from tests.conftest import url_of
-from tests.forks import Forked
+from tests.forks import Process
 from tests.serving import SOUND, STARTED, events_of
 from tests.waiting import block_until
 
@@ -112,7 +112,7 @@ class Diary:
     socket_directory: str = ""  # of something in PostgreSQL's place
     port: int = 0
     starts: int = 0
-    process: "Forked | subprocess.Popen[bytes] | None" = None
+    process: Process | None = None
 
     @property
     def owner_url(self) -> str:

@@ -38,11 +38,11 @@ class Secure(NamedTuple):
 
 @pytest.fixture(scope="module")
 def secure(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    """`pain-diary serve` with workers and a certificate; in production nobody could sign in without a second factor."""
+    """`pain-diary serve` with a certificate; in production nobody could sign in without a second factor."""
     directory = tmp_path_factory.mktemp("tls")
     authority = Authority(directory, "ours")
     certificate, key = authority.issue()
-    with serve(settings, directory, TLS_CERT=str(certificate), TLS_KEY=str(key), WORKERS="2") as server:
+    with serve(settings, directory, TLS_CERT=str(certificate), TLS_KEY=str(key)) as server:
         yield Secure(server.port, authority, (certificate, key))
 
 

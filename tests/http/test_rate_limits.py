@@ -21,7 +21,7 @@ from app.main import create_app
 from app.security.client_address import network
 from app.services import costs
 from tests.conftest import connect
-from tests.http.test_server import TinyApp, _answer, answers, ask, port_of, start_process
+from tests.http.test_server import answers, ask, port_of, start_process
 from tests.people import Phone, entry, treatment
 from tests.routers.test_sync import put
 from tests.waiting import PATIENCE, block_until
@@ -444,20 +444,8 @@ def _tells(answer: dict[str, Any]) -> bool:
 # --- Workers
 
 
-class CountingApp(TinyApp):
-    """Answers /count with who counted and whether it was allowed, while time stands still."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.windows = Windows(os.environ[rate_limits.FILE], Clock())
-
-    async def count(self, _: Any, send: Any) -> None:
-        """At most five."""
-        await _answer(send, 200, f"{os.getpid()} {self.windows.count(b'ada', 5).allowed}".encode())
-
-
 def test_workers_count_together() -> None:
-    code = "server.run(settings(workers=2), 'tests.http.test_rate_limits:CountingApp')"
+    code = "server.run(settings(workers=2), 'tests.http.tiny_apps:CountingApp')"
     counted: list[list[bytes]] = []
     with start_process(f"\nif __name__ == '__main__': {code}") as process:
         try:

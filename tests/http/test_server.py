@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import ssl
@@ -12,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event, Thread
-from types import SimpleNamespace
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -24,9 +22,8 @@ from cryptography.x509.oid import NameOID
 from uvloop import Loop as UvLoop
 
 from app import logs
-from app.config import Settings
 from app.http import protocol, server
-from app.http.lifecycle import Lifecycle
+from tests.http.tiny_apps import TinyApp, settings
 from tests.waiting import PATIENCE, block_until
 
 GET = b"GET %b HTTP/1.1\r\nHost: diary\r\n%b\r\n"
@@ -34,90 +31,6 @@ POST = b"POST /echo HTTP/1.1\r\nHost: diary\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK"
 RECEIVE_SECONDS = 24.5  # for a request to arrive; no test lives to see it
-
-
-class TinyApp:
-    """Answers /echo with the body it read, /readyz with the lifecycle, /slow when released."""
-
-    def __init__(self) -> None:
-        self.state = SimpleNamespace(lifecycle=Lifecycle())
-        self.paths: list[str] = []
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.release = Event()
-        self.entered = Event()
-        self.left = Event()
-        self.disconnected = Event()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            return await self._live(receive, send)
-        self.paths.append(scope["path"])
-        self.headers = scope["headers"]
-        self.entered.set()
-        try:
-            await getattr(self, scope["path"].strip("/"))(receive, send)
-        finally:
-            self.left.set()
-
-    async def _live(self, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def echo(self, receive: Any, send: Any) -> None:
-        """The whole body again."""
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self.disconnected.set()
-                return
-            body, more = body + message["body"], message["more_body"]
-        await _answer(send, 200, body)
-
-    async def readyz(self, _: Any, send: Any) -> None:
-        """503 while draining."""
-        await _answer(send, 503 if self.state.lifecycle.draining else 200, b"")
-
-    async def slow(self, _: Any, send: Any) -> None:
-        """An answer as soon as the test allows it."""
-        await asyncio.to_thread(self.release.wait, PATIENCE)
-        await _answer(send, 200, b"done")
-
-    async def early(self, _: Any, send: Any) -> None:
-        """An answer before the body was read."""
-        await _answer(send, 413, b"no")
-
-    async def begun(self, receive: Any, send: Any) -> None:
-        """An answer that has begun while the body is still arriving."""
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"first", "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.disconnected.set()
-
-    async def flood(self, _: Any, send: Any) -> None:
-        """More than any socket buffers."""
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(512):
-            await send({"type": "http.response.body", "body": bytes(256 * 1024), "more_body": True})
-        await send({"type": "http.response.body"})
-
-    async def environment(self, _: Any, send: Any) -> None:
-        """The process and its metrics directory."""
-        await _answer(send, 200, f"{os.getpid()} {os.environ['PROMETHEUS_MULTIPROC_DIR']}".encode())
-
-
-async def _answer(send: Any, status: int, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def settings(**changes: Any) -> Settings:
-    values: dict[str, Any] = {"environment": "development", "port": 0, "shutdown_seconds": PATIENCE} | changes
-    return Settings(_env_file=None, **values)
 
 
 @contextmanager
@@ -548,7 +461,7 @@ def test_a_drain_ends_by_itself(app: TinyApp) -> None:
 
 def start_process(code: str, **options: Any) -> "subprocess.Popen[str]":
     """A serving process of its own; its log comes line by line from its standard output."""
-    script = f"from app.http import server; from tests.http.test_server import *; {code}"
+    script = f"from app.http import server; from tests.http.tiny_apps import *; {code}"
     return subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
@@ -592,7 +505,7 @@ def test_sigterm_lets_a_running_request_finish_and_the_caller_clean_up() -> None
 
 
 def test_several_workers_share_the_port_and_their_metrics_directory() -> None:
-    code = "server.run(settings(workers=2), 'tests.http.test_server:TinyApp')"
+    code = "server.run(settings(workers=2), 'tests.http.tiny_apps:TinyApp')"
     guarded = f"if __name__ == '__main__': {code}"
     with start_process("\n" + guarded) as process:
         number = port_of(process)

@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Settings
 from tests.authority import Authority
-from tests.http.test_server import OK, ask, connect
+from tests.http.test_server import OK, ask, connect, read_to_end
 from tests.serving import STARTED, Served, events_of, serve
 from tests.waiting import block_until
 
@@ -23,6 +23,8 @@ def shown(served: Served, authority: Authority) -> bytes:
     """The certificate that a new connection meets."""
     with authority.trusting().wrap_socket(connect(served.port), server_hostname="localhost") as client:
         certificate = client.getpeercert(binary_form=True)
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: diary\r\nConnection: close\r\n\r\n")
+        assert read_to_end(client).startswith(OK)
     assert certificate is not None
     return certificate
 
