@@ -292,6 +292,7 @@ def test_who_is_not_root_and_lacks_a_package_of_debian_is_told_which(tmp_path: P
     assert (code, said) == (1, "As root, once: apt-get install make git curl\n")
 
 
+@pytest.mark.long
 def test_the_image_installs_what_is_locked_while_the_index_has_moved_on(tmp_path: Path, lock: dict[str, str]) -> None:
     [build] = re.findall(r"^RUN (python -m venv(?:.*\\\n)*.*)", (ROOT / "Dockerfile").read_text(), re.M)
     releases = index_of(tmp_path / "index" / "build", {"setuptools": {"80.0": []}})
