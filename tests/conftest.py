@@ -1,13 +1,14 @@
 """One real PostgreSQL for the run with one migrated template, and for each worker a copy of it and one application."""
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,16 @@ def pytest_configure_node(node: Any) -> None:
     """xdist's hook: what a worker gets to know."""
     node.workerinput["server_url"] = node.config.stash[SERVER]
     node.workerinput["directory"] = str(node.config.stash[DIRECTORY])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays, so meanwhile nobody looks for garbage: that is a quarter of the time it takes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
