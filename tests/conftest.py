@@ -32,6 +32,7 @@ from app.main import create_app
 from app.postgres import database, embedded, migrate, postmaster
 from app.security import passwords
 from tests import clusters
+from tests.forks import MEASURED
 from tests.forms import size
 from tests.people import Person, Phone
 from tests.serving import Served, serve
@@ -119,7 +120,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("scaled")
-        if item.get_closest_marker("scaled"):
+        if item.get_closest_marker("scaled") or not mirrors(item.path):
             item.add_marker("no_cover")  # measuring doubles the time of what goes the same ways again and again
     order = config.option.order
     if not order:
@@ -133,6 +134,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for part in parts:
         arrange(part)
     items[:] = [item for part in parts for item in part]
+
+
+def mirrors(module: Path) -> bool:
+    """Whether it tests a package or module of `app` as such; the others lead through many of them, or round them."""
+    [first, *_] = module.relative_to(ROOT / "tests").parts
+    return (ROOT / "app" / first.removeprefix("test_")).exists()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What a test starts is measured where the test is."""
+    configuration = os.environ.get(MEASURED)
+    if configuration is None or item.get_closest_marker("no_cover") is None:
+        return (yield)
+    del os.environ[MEASURED]
+    try:
+        return (yield)
+    finally:
+        os.environ[MEASURED] = configuration
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

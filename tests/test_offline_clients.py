@@ -26,7 +26,7 @@ from tests.routers.test_sync import pull_all
 from tests.serving import ROOT, Served
 from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
+pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from tests.conftest import connect
 from tests.people import SCOPES, Person, Phone, dose, entry, grant, lent, profile, treatment, without_id
 
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
+pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Twins: TypeAlias = tuple[Phone, Phone, Phone]

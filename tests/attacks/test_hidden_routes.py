@@ -24,7 +24,7 @@ from app.schemas.kinds import BY_NAME
 from tests.conftest import connect
 from tests.people import SESSION, Person, Phone, dose, entry, grant, share, treatment
 
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
+pytestmark = pytest.mark.anyio
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

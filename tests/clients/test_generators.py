@@ -10,7 +10,7 @@ from app.config import Settings
 from app.main import create_app
 from tests.clients import generators
 
-pytestmark = [pytest.mark.long, pytest.mark.no_cover]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

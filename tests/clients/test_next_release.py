@@ -30,7 +30,7 @@ from tests.serving import Served, serve
 from tests.test_offline_clients import EXAMPLES, packages
 from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 __all__ = ["packages"]
 

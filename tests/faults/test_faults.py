@@ -9,7 +9,7 @@ from tests.faults.disks import CannotMount
 from tests.faults.servers import Postgres, postgres
 from tests.forms import skip
 
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
+pytestmark = pytest.mark.anyio
 
 SEED = 1
 SOUND = [pytest.param(one, id=one.name, marks=() if one.quick else pytest.mark.long) for one in EXPERIMENTS]
