@@ -40,6 +40,7 @@ pytestmark = pytest.mark.anyio
 
 Superuser: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 TransactionOfRequest = Annotated[AsyncSession, Depends(deps.open_transaction, scope="request")]
+WRITTEN = 40  # between two kills: each of the writers is amid some of it
 OURS = "FROM pg_stat_activity WHERE datname = current_database() AND usename = 'diary_app'"
 NOT_NOW = (("P0001", 500), ("53100", 503), ("40001", 503))  # an error in a trigger, a full disk, a conflict
 
@@ -348,10 +349,10 @@ async def test_nothing_acknowledged_is_lost_when_the_database_is_killed(
         with keeper:
             for _ in range(2):
                 before = len(acknowledged)
-                await until(lambda: _has(acknowledged, before + 100))  # noqa: B023 - awaited before it changes
+                await until(lambda: _has(acknowledged, before + WRITTEN))  # noqa: B023 - awaited before it changes
                 await anyio.to_thread.run_sync(cluster.kill if kept else cluster.kill_and_start)
             before = len(acknowledged)
-            await until(lambda: _has(acknowledged, before + 100))
+            await until(lambda: _has(acknowledged, before + WRITTEN))
         for writer in writers:
             writer.cancel()
         ends = await asyncio.gather(*writers, return_exceptions=True)
