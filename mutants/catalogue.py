@@ -63,7 +63,7 @@ TURNS = "tests/postgres/test_shares.py"
 PLANNED = "tests/routers/test_planned.py"
 REPLICA = "tests/postgres/test_replica.py"
 
-SIGNED_IN = "list(CallerOf.__metadata__)"  # of whoever holds a valid token
+SIGNED_IN = "[*CallerOf.__metadata__"  # of whoever holds a valid token
 OF_PATIENT = "patient_id = (SELECT nullif(current_setting('diary.patient', true), '')::uuid)"
 
 MUTANTS = (
@@ -465,7 +465,7 @@ MUTANTS = (
     Mutant("narrowing lengthens", SERVICE, "body.expires_at > grant.expires_at:", "False:", TEAM),
     Mutant("narrowing keeps what makes no sense", SERVICE, "    _check_scopes(body.scopes or [])\n", "", MODEL),
     *(
-        Mutant(f"{verb} asks any account", ROUTES, f'[Depends(own_diary("{action}"))]', SIGNED_IN, MATRIX + " -k grant")
+        Mutant(f"{verb} asks any account", ROUTES, f'[Depends(own_diary("{action}"))', SIGNED_IN, MATRIX + " -k grant")
         for verb, action in (
             ("listing grants", "grants.list"),
             ("narrowing", "grant.narrow"),
