@@ -455,7 +455,7 @@ def downgrade() -> None:
             END LOOP;
         END $$
     """)
-    op.execute("DROP TYPE write_item, write_outcome")
+    op.execute("DROP TYPE write_item, write_outcome, treatment_change")
     op.drop_table("share_codes")
     op.drop_table("refresh_tokens")
     op.drop_table("patient_clocks")
