@@ -221,7 +221,8 @@ def test_what_was_written_goes_up_down_and_up_on_a_filled_database(
     before, rows = catalog(migrated), row_counts(migrated)
     next_release.migrate(migrated)
     after = catalog(migrated)
-    assert {"column users.pronoun", "function open_diary_v2(uuid,uuid,uuid,text,text,uuid,inet)"} <= after.keys() - before
+    come = {"column users.pronoun", "function open_diary_v2(uuid,uuid,uuid,text,text,uuid,inet)"}
+    assert come <= after.keys() - before
     next_release.migrate_back(migrated)
     assert catalog(migrated) == before
     next_release.migrate(migrated)
