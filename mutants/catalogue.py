@@ -1004,6 +1004,13 @@ MUTANTS = (
         "",
         LOST,
     ),
+    Mutant(
+        "each transaction finds a lost connection by itself",
+        DATABASE,
+        "        raise InvalidatePoolError from None",
+        "        raise",
+        "tests/postgres/test_lost_connections.py -k the_first_alone",
+    ),
     # What is forged is found.
     Mutant("any anchor holds", ANCHORS, "if kept == digest:", "if kept:", TAMPERING),
     Mutant("a trail may end before its anchor", ANCHORS, "if kept == digest:", "if kept in (digest, None):", TAMPERING),

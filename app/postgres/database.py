@@ -1,7 +1,7 @@
 """The one way to PostgreSQL: SQLAlchemy for whole transactions, and single calls on the bare driver for hot paths."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from time import monotonic
@@ -10,7 +10,8 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import CursorResult, ExceptionContext, NullPool, QueuePool, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -182,6 +183,8 @@ class Database:
             pool_pre_ping=True,
         )
         event.listen(self.engine.sync_engine, "handle_error", _end_lost)
+        dialect = self.engine.sync_engine.dialect
+        dialect.do_ping = partial(_ping, dialect.do_ping)  # type: ignore[method-assign]  # no event tells of its failure
         self._transactions = async_sessionmaker(self.engine, expire_on_commit=False)
         self.tally = Tally()
         self._calls = Calls(url, settings, STATEMENT_SECONDS, self.tally)
@@ -355,6 +358,14 @@ def _end_lost(context: ExceptionContext) -> None:
     """Ends the connection whose statement had no answer in time, and those of before: none of them is asked again."""
     if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
         context.is_disconnect = True
+
+
+def _ping(ping: Callable[[DBAPIConnection], bool], connection: DBAPIConnection) -> bool:
+    """Whether an idle connection answers. Where it says nothing in time, none that was idle then is asked any more."""
+    try:
+        return ping(connection)
+    except TimeoutError:
+        raise InvalidatePoolError from None
 
 
 def connecting(settings: Settings, seconds: float, special: dict[str, str] | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
@@ -112,13 +112,26 @@ async def test_a_commit_on_a_lost_connection_is_refused_and_the_next_is_served(
     await assert_refused_once(own, lose_it)
 
 
-async def test_a_pooled_connection_of_a_transaction_that_was_lost_meanwhile_is_found_out(
+async def test_connections_of_transactions_that_were_lost_while_idle_are_found_out_by_the_first_alone(
     line: tuple[Wire, Settings], own: Database
 ) -> None:
-    async with own.open_transaction() as transaction:
-        await transaction.execute(text("SELECT 1"))
-    line[0].swallow()
-    await assert_refused_once(own, lambda transaction: transaction.execute(text("SELECT 2")))
+    async def transact() -> None:
+        async with own.open_transaction() as transaction:
+            await transaction.execute(text("SELECT pg_sleep(0.1)"))
+
+    found = 0
+
+    def count(*_: object) -> None:
+        nonlocal found
+        found += 1
+
+    await asyncio.gather(*(transact() for _ in range(3)))
+    assert line[0].swallow() >= 3
+    event.listen(own.engine.sync_engine.pool, "invalidate", count)
+    async with asyncio.timeout(PATIENCE / 2):
+        for _ in range(3):
+            await transact()
+    assert found == 1
 
 
 async def test_what_was_lost_is_closed_on_both_sides(line: tuple[Wire, Settings], own: Database) -> None:
