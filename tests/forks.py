@@ -61,7 +61,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-Process: TypeAlias = "Forked | subprocess.Popen[bytes]"
+Process: TypeAlias = Forked | subprocess.Popen[bytes]
 
 
 def start(program: str, *arguments: str, output: int, environment: dict[str, str]) -> Process:

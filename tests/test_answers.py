@@ -49,6 +49,10 @@ async def answers(ada: Phone, clinician: Phone) -> dict[str, list[httpx.Response
         found[names["replace"]] = [await ada.put(place, fields, version=2)]
         found[names["read"]] = [await ada.get(place)]
         found[names["list_versions"]] = [await ada.get(f"{place}/versions"), await ada.get(f"{place}/versions?limit=1")]
+        if "undelete" in names:
+            await ada.delete(place, version=3)
+            back = f"{ada.diary}{place}/undelete"
+            found[names["undelete"]] = [await http.post(back, headers={"If-Match": '"4"'})]
         if "list" in names:
             found[names["list"]] = [await ada.get(path), await ada.get(path, params={"limit": 1})]
     await ada.post("/treatments", plan)

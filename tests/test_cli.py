@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -180,15 +181,13 @@ def test_restored_says_what_it_took_back(run: Run, admin: Run) -> None:
 def test_restored_ends_no_session_of_a_service_that_runs(run: Run, admin: Run, database_url: str) -> None:
     admin("create", "olga@example.org")
 
-    async def beside_the_service() -> tuple[int, str, str]:
-        service = await asyncpg.connect(as_user(database_url, "diary_app"), server_settings=database.SESSION_SETTINGS)
-        try:
-            return await asyncio.to_thread(run, "restored")
-        finally:
-            await service.close()
-
     runs = "The service runs on this database: `restored` would end every session, so stop it first.\n"
-    assert asyncio.run(beside_the_service()) == (1, "", runs)
+    url = as_user(database_url, "diary_app")
+    with closing(asyncio.new_event_loop()) as loop:
+        service = loop.run_until_complete(asyncpg.connect(url, server_settings=database.SESSION_SETTINGS))
+        told = run("restored")
+        loop.run_until_complete(service.close())
+    assert told == (1, "", runs)
     said: list[str] = []
 
     def ended() -> bool:  # PostgreSQL forgets a connection a moment after it was closed

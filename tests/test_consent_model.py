@@ -272,7 +272,8 @@ def plan_of(first: datetime, last: datetime | None) -> dict[str, Any]:
     """A plan that holds from the one to the other."""
     regimen = {"valid_from": written(first), "time_zone": "UTC", "schedule": {"type": "scheduled", "times": ["08:00"]}}
     regimen |= {"valid_to": written(last)} if last else {}
-    return treatment(occurred_at=written(first), regimens=[regimen], note="in doubt, half of it")
+    status = "completed" if last else "active"
+    return treatment(occurred_at=written(first), regimens=[regimen], status=status, note="in doubt, half of it")
 
 
 def written(at: datetime) -> str:
