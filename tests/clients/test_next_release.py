@@ -44,7 +44,8 @@ def next_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """It, with its migration."""
     release = Release(tmp_path_factory.mktemp("next") / "release")
     release.add_kind()
-    schema, course = "app/schemas/entries.py", "    course: Course | None = None\n"
+    schema = "app/schemas/entries.py"
+    course = '    course: Course | None = Field(default=None, description="How it is changing.")\n'
     release.edit(schema, course, course + NEW + SERVERS)
     release.edit(schema, "    depth: Depth | None = None\n", "    depth: Depth | None = None\n" + INSIDE)
     release.edit(schema, "from typing import Annotated,", "from typing import Annotated, Any,")
