@@ -33,6 +33,7 @@ TREATMENTS, EVENTS = TypeAdapter(list[TreatmentOut]), TypeAdapter(list[Treatment
 ZONE = {"time_zone": "Europe/Berlin"}
 THRICE = {"type": "scheduled", "times": ["08:00", "14:00", "20:00"]}
 TREATMENT: dict[str, Any] = ZONE | {
+    "status": "completed",
     "id": "0195d3f4-6a2c-7f10-9d4e-2b8c5a7e1f36",
     "occurred_at": "2025-01-01T00:00:00+01:00",
     "category": "prescription_medication",

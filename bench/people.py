@@ -20,8 +20,14 @@ class Person:
 
     email: str
     session_id: UUID
+    user_id: UUID
     token: str
     patient_id: UUID | None
+
+    @property
+    def caller(self) -> str:
+        """Session and person, as the references take them."""
+        return f"{self.session_id}:{self.user_id}"
 
     @property
     def diary(self) -> UUID:
@@ -76,8 +82,10 @@ async def sign_in(http: httpx.AsyncClient, email: str) -> Person:
     answer = await http.post("/v1/auth/sessions", json={"email": email, "password": PASSWORD})
     assert answer.status_code == 201, answer.text
     tokens = answer.json()
-    patient = tokens["user"].get("patient_id")
-    return Person(email, UUID(tokens["session_id"]), tokens["access_token"], patient and UUID(patient))
+    user, patient = tokens["user"], tokens["user"].get("patient_id")
+    return Person(
+        email, UUID(tokens["session_id"]), UUID(user["id"]), tokens["access_token"], patient and UUID(patient)
+    )
 
 
 async def trust(http: httpx.AsyncClient, owner_url: str, patient: Person) -> Person:

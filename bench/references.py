@@ -4,7 +4,7 @@ bare    ordinary typed columns; one INSERT, one batch, rows → JSON; no sign-in
 equal   the service's own database calls, by group commit as it makes them, with a session that stands in the path
 
 bare    POST /{patient}/entries · POST /{patient}/push · GET /{patient}/timeline · GET /{patient}/pull/{seq}
-equal   POST /{session}/{patient}/entries · …/push · GET …/timeline · …/pull/{epoch}/{seq}/{nonce} · …/year
+equal   POST /{session}:{user}/{patient}/entries · …/push · GET …/timeline · …/pull/{epoch}/{seq}/{nonce} · …/year
 """
 
 import gc
@@ -155,7 +155,8 @@ class Equal(Reference):
 
     async def answer(self, path: list[str], body: bytes) -> Answer:
         """Status and JSON."""
-        who = {"session": UUID(path[0]), "patient": UUID(path[1]), **BY}
+        session, user = path[0].split(":")
+        who = {"session": UUID(session), "user": UUID(user), "patient": UUID(path[1]), **BY}
         if path[2] == "entries":
             return await self._create(who, body)
         if path[2] == "push":

@@ -84,7 +84,7 @@ def creating(authors: Callable[[Stage], list[Person]]) -> dict[str, Callable[[St
             for who, place in each(stage)
         ],
         EQUAL: lambda stage: [
-            request("POST", f"/{who.session_id}/{who.diary}/entries", items([place])) for who, place in each(stage)
+            request("POST", f"/{who.caller}/{who.diary}/entries", items([place])) for who, place in each(stage)
         ],
         BARE: lambda stage: [
             request("POST", f"/{who.diary}/entries", compact(sent(place))) for who, place in each(stage)
@@ -104,8 +104,7 @@ def pushing() -> dict[str, Callable[[Stage], Plan]]:
             request("POST", f"/v1/patients/{who.diary}/sync/push", push(who), who.token) for who in stage.people
         ],
         EQUAL: lambda stage: [
-            request("POST", f"/{who.session_id}/{who.diary}/push", items(hundred, mutation_id=GAP))
-            for who in stage.people
+            request("POST", f"/{who.caller}/{who.diary}/push", items(hundred, mutation_id=GAP)) for who in stage.people
         ],
         BARE: lambda stage: [
             request("POST", f"/{who.diary}/push", compact([sent(place) for place in hundred])) for who in stage.people
@@ -119,7 +118,7 @@ def reading(reader: Callable[[Stage], Person]) -> dict[str, Callable[[Stage], Pl
         DIARY: lambda stage: [
             request("GET", f"/v1/patients/{stage.people[0].diary}/timeline?limit=50", token=reader(stage).token)
         ],
-        EQUAL: lambda stage: [request("GET", f"/{reader(stage).session_id}/{stage.people[0].diary}/timeline")],
+        EQUAL: lambda stage: [request("GET", f"/{reader(stage).caller}/{stage.people[0].diary}/timeline")],
         BARE: lambda stage: [request("GET", f"/{stage.people[0].diary}/timeline")],
     }
 
@@ -136,7 +135,7 @@ def pulling() -> dict[str, Callable[[Stage], Plan]]:
             for cursor in stage.cursors
         ],
         EQUAL: lambda stage: [
-            request("GET", f"/{stage.people[0].session_id}/{stage.people[0].diary}/pull/{epoch}/{seq}/{nonce}")
+            request("GET", f"/{stage.people[0].caller}/{stage.people[0].diary}/pull/{epoch}/{seq}/{nonce}")
             for epoch, seq, nonce in stage.places
         ],
         BARE: lambda stage: [request("GET", f"/{stage.people[0].diary}/pull/{seq}") for seq in stage.bare_places],
@@ -163,7 +162,7 @@ def reckoning() -> dict[str, Callable[[Stage], Plan]]:
         DIARY: lambda stage: [
             request("GET", f"/v1/patients/{stage.people[1].diary}/adherence?{days}", token=stage.people[1].token)
         ],
-        EQUAL: lambda stage: [request("GET", f"/{stage.people[1].session_id}/{stage.people[1].diary}/year")],
+        EQUAL: lambda stage: [request("GET", f"/{stage.people[1].caller}/{stage.people[1].diary}/year")],
     }
 
 
