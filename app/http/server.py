@@ -240,7 +240,10 @@ class Worker(multiprocess.Process):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop hears it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, multiprocess.SIGNALS)
         self.config.supervising.close()
-        subprocess_started(self.config, self.target, sockets, None)
+        try:
+            subprocess_started(self.config, self.target, sockets, None)
+        finally:
+            logs.flush()  # a fork ends without what Python does at its exit
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves."""

@@ -120,7 +120,7 @@ class Cycle(Strict):
     days_off: int = Field(ge=1, le=365)
 
 
-class ListedDates(Strict):
+class OnDates(Strict):
     """On these days. FHIR: `Timing.event`, each a date."""
 
     type: Literal["listed"]
@@ -129,7 +129,7 @@ class ListedDates(Strict):
 
 Days = TypeAliasType(
     "Days",
-    Annotated[EveryDays | Weekly | Monthly | MonthlyWeekday | Cycle | ListedDates, Field(discriminator="type")],
+    Annotated[EveryDays | Weekly | Monthly | MonthlyWeekday | Cycle | OnDates, Field(discriminator="type")],
 )
 
 
@@ -235,7 +235,7 @@ def schedule_of(schedule: Scheduled | Calendar | Elapsed | Prn | Target) -> regi
     return regimens.FixedTimes(tuple(at), rule, schedule.early_minutes, schedule.late_minutes)
 
 
-def _rule(rule: EveryDays | Weekly | Monthly | MonthlyWeekday | Cycle | ListedDates) -> days.Days:
+def _rule(rule: EveryDays | Weekly | Monthly | MonthlyWeekday | Cycle | OnDates) -> days.Days:
     """On which days, as arithmetic takes it."""
     match rule:
         case EveryDays():
@@ -248,5 +248,5 @@ def _rule(rule: EveryDays | Weekly | Monthly | MonthlyWeekday | Cycle | ListedDa
             return days.NthWeekday(rule.week, frozenset(rule.days_of_week), rule.every_n_months)
         case Cycle():
             return days.OnAndOff(rule.days_on, rule.days_off)
-        case ListedDates():
+        case OnDates():
             return days.ListedDates(tuple(sorted(rule.dates)))
