@@ -116,22 +116,10 @@ def _serve_demo(settings: Settings, listener: socket, postgres: embedded.Server)
     typer.echo("Adding a year of a demo patient, where there is none.")
     demo_data.seed(settings, postgres.url("postgres", DATABASE))
     listener.listen()  # a caller who is quicker than the start waits in its queue
-    typer.echo(_welcome(server.address_of(listener, settings)))
+    typer.echo(demo_data.welcome(server.address_of(listener, settings)))
     from app.main import create_app
 
     server.run(settings, create_app(settings), listener)
-
-
-def _welcome(address: str) -> str:
-    """Where the demo is, who may sign in, and what to do next."""
-    return f"""
-Docs:      {address}/docs
-Patient:   {demo_data.PATIENT} / {demo_data.PASSWORD}
-Clinician: {demo_data.CLINICIAN} / {demo_data.PASSWORD}
-Next:      log pain and see it in the timeline, in another terminal: README.md, "Log pain"
-Anew:      Ctrl-C, then `make reset`
-Stop:      Ctrl-C
-"""
 
 
 @cli.command()

@@ -1091,7 +1091,7 @@ MUTANTS = (
         "",
         WINDOW + " -k narrowing",
     ),
-    Mutant("what is planned buries the present", READ_PAGE, "IF p_planned_to < before_at", "IF false", PLANNED),
+    Mutant("what is planned buries the present", READ_PAGE, "least(before_at, p_planned_to)", "before_at", PLANNED),
     Mutant(
         "a change of a plan is due without notice",
         READ_STEPS,

@@ -9,12 +9,11 @@ DAYS = "app/domain/days.py"
 DUE = "app/domain/due.py"
 REGIMENS = "app/domain/regimens.py"
 TIMING = "app/domain/timing.py"
-DATES = "app/schemas/treatment_dates.py"
 MATCHING = "app/domain/matching.py"
 MOMENTS = "app/domain/moments.py"
 OUTCOMES = "app/domain/outcomes.py"
 PRN = "app/domain/prn.py"
-TREATMENTS = "app/schemas/treatments.py"
+PLAN = "app/schemas/treatments.py"
 WRITE_STEPS = "app/models/write_steps.sql"
 
 PLANNED = "tests/domain/test_regimens.py"
@@ -182,13 +181,13 @@ FIGURES = (
         "beside a plan all is as needed", MATCHING, "not any(planned) or not _is_due(treatment, event)", "True", USED
     ),
     Mutant("a weekend is said in another week", TIMING, "_WEEKDAYS.index(name) + 1", "_WEEKDAYS.index(name)", TIMED),
-    Mutant("stop ends the last line only", DATES, "sorted(last.values())", "sorted(last.values())[-1:]", DATED),
+    Mutant("stop ends the last line only", PLAN, "sorted(last.values())", "sorted(last.values())[-1:]", DATED),
     # Status and dates of a plan.
-    Mutant("what was stopped goes on", DATES, "ended_at is not None and ended_at > soon", "False", DATED),
-    Mutant("what has ended is active", DATES, "if all(ended_at is not None and ended_at <= at", "if all(False", DATED),
-    Mutant("what pauses is active", DATES, 'body.status == "active" and _is_on_hold(body, at, at)', "False", DATED),
-    Mutant("a new plan is not judged", TREATMENTS, "    new_rule=new_rule,\n", "", DATED),
-    Mutant("what was saved offline is judged as of now", DATES, "min(now, body.recorded_at or now)", "now", DATED),
+    Mutant("what was stopped goes on", PLAN, "ended_at is not None and ended_at > soon", "False", DATED),
+    Mutant("what has ended is active", PLAN, "if all(ended_at is not None and ended_at <= at", "if all(False", DATED),
+    Mutant("what pauses is active", PLAN, 'body.status == "active" and _is_on_hold(body, at, at)', "False", DATED),
+    Mutant("a new plan is not judged", PLAN, "    new_rule=new_rule,\n", "", DATED),
+    Mutant("what was saved offline is judged as of now", PLAN, "min(now, body.recorded_at or now)", "now", DATED),
     Mutant(
         "what is there is judged as if it were new",
         "app/services/records.py",

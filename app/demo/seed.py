@@ -42,6 +42,18 @@ BATCH = 100
 _SECRET = b"demo"  # makes a code that is redeemed at once, and keys of delays that nobody meets again
 
 
+def welcome(address: str) -> str:
+    """Where the demo is, who may sign in, and what to do next."""
+    return f"""
+Docs:      {address}/docs
+Patient:   {PATIENT} / {PASSWORD}
+Clinician: {CLINICIAN} / {PASSWORD}
+Next:      log pain and see it in the timeline, in another terminal: README.md, "Log pain"
+Anew:      Ctrl-C, then `make reset`
+Stop:      Ctrl-C
+"""
+
+
 def seed(settings: Settings, owner_url: str) -> None:
     """Adds the demo patient, and the clinician whom they trust, where there are none; for development only."""
     if not settings.development:

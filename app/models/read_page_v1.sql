@@ -43,12 +43,8 @@ BEGIN
         before_at := p_before_at;
         before_id := p_before_id;
     END IF;
-    planned_before_at := before_at;
-    planned_before_id := before_id;
-    IF p_planned_to < before_at THEN
-        planned_before_at := p_planned_to;
-        planned_before_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-    END IF;
+    planned_before_at := least(before_at, p_planned_to);
+    planned_before_id := CASE WHEN p_planned_to < before_at THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff' ELSE before_id END;
     visit := authorize(p_session, p_user, p_patient, p_scope, p_action, p_request, p_address);
     outcome := visit.outcome;
     IF outcome = 'ok' THEN

@@ -55,9 +55,7 @@ BEGIN
             LIMIT p_limit + 1
         ) newest;
         items := page.items;
-        IF page.more THEN
-            last_version := page.last;
-        END IF;
+        last_version := CASE WHEN page.more THEN page.last END;
     END IF;
     RETURN NEXT;
 END $$;

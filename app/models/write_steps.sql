@@ -210,7 +210,8 @@ END $$;
 
 -- Decides each item for this writer, as decide() says unless it is forbidden, lies before the window of the grant, or
 -- would tell of what the writer may not see; and completes in memory what is to be written, from `head` on. What was
--- deleted is brought back by the patient, or by who deleted it.
+-- deleted is brought back by the patient, or by who deleted it. Over 60 lines because a further function would be called,
+-- with a copy of the record, for each item of every push.
 CREATE OR REPLACE FUNCTION settle(
     p_session uuid, p_patient uuid, p_scope text, visit record,
     INOUT items write_item[], INOUT head bigint, INOUT born daterange, INOUT refused uuid[], INOUT outcomes text[],

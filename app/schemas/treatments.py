@@ -1,6 +1,7 @@
 """The treatment on the wire: what was agreed, from when on, and how each change of it reads."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -26,7 +27,6 @@ from app.schemas.base import (
 from app.schemas.envelope import Note, RecordFields, RecordKey, RecordOut
 from app.schemas.records import Facts, RecordKind
 from app.schemas.schedules import Calendar, Prn, Schedule
-from app.schemas.treatment_dates import dates_rule, last_of_lines, new_rule
 from app.schemas.treatment_examples import (
     EXAMPLE_STOP,
     EXAMPLE_TREATMENT,
@@ -41,6 +41,8 @@ DoseForm = TypeAliasType("DoseForm", Annotated[str, CodeOf("dose_forms")])
 Route = TypeAliasType("Route", Annotated[str, CodeOf("routes")])
 Author = TypeAliasType("Author", Literal["patient", "clinician"])
 TreatmentStatus = TypeAliasType("TreatmentStatus", Literal["draft", "active", "on_hold", "stopped", "completed"])
+NOT_OVER = "What is stopped or completed has ended: let it end now or before, or leave it active until then."
+CLOCKS_DIFFER = timedelta(minutes=15)  # a phone that says "now" may be so much ahead of the server
 LineName = Annotated[
     str,
     Field(pattern=r"^[a-z0-9_-]{1,40}$", examples=["weekend"]),
@@ -173,6 +175,59 @@ class TreatmentOut(TreatmentShape, RecordOut):
     model_config = ConfigDict(json_schema_extra={"examples": [STORED_TREATMENT]})
 
     kind: Literal["treatment"]
+
+
+def dates_rule(body: TreatmentFields, current: TreatmentFields | None, now: datetime) -> Iterator[errors.Fault]:
+    """Status and dates say the same at the time of the change; a phone's clock may be a little ahead.
+
+    What was true when it was saved is true when it is sent again. What a change leaves as it was is not judged anew.
+    """
+    if current is not None and _times(body) == _times(current):
+        return
+    saved_at = now if current else body.recorded_at or body.occurred_at
+    soon, lasts = now + CLOCKS_DIFFER, last_of_lines(body)
+    if body.status in ("stopped", "completed"):
+        for index, ended_at in lasts.items():
+            if ended_at is not None and ended_at > soon:
+                yield errors.Fault(f"/regimens/{index}/valid_to", "not_over", NOT_OVER)
+        return
+    if body.status == "on_hold" and not _is_on_hold(body, soon, saved_at):
+        yield errors.Fault("/pauses", "missing_pause", "Say since when: give a pause that holds now.")
+    if current is not None:
+        yield from _goes_on(body, now)
+
+
+def new_rule(body: TreatmentFields, now: datetime) -> Iterator[errors.Fault]:
+    """A new plan says of a course that is over how it ended; of one that a phone saved offline, as of that time."""
+    yield from _goes_on(body, min(now, body.recorded_at or now))
+
+
+def _goes_on(body: TreatmentFields, at: datetime) -> Iterator[errors.Fault]:
+    """What is active or on hold has not ended at this instant, and what is active is not on hold."""
+    if body.status not in ("active", "on_hold"):
+        return
+    if all(ended_at is not None and ended_at <= at for ended_at in last_of_lines(body).values()):
+        yield errors.Fault(
+            "/status", "over", "The plan has ended: say stopped or completed, or give it a later end or none."
+        )
+    elif body.status == "active" and _is_on_hold(body, at, at):
+        yield errors.Fault("/status", "on_hold", "It is on hold now: say on_hold, or end the pause.")
+
+
+def last_of_lines(treatment: TreatmentShape) -> dict[int, datetime | None]:
+    """The place of the last regimen of each line, and when that ends."""
+    last = {regimen.line: index for index, regimen in enumerate(treatment.regimens)}
+    return {index: treatment.regimens[index].valid_to for index in sorted(last.values())}
+
+
+def _is_on_hold(treatment: TreatmentFields, begun: datetime, over: datetime) -> bool:
+    """Whether a pause had begun at the one instant and is not over at the other."""
+    return any(pause.from_ <= begun and (pause.to is None or pause.to > over) for pause in treatment.pauses)
+
+
+def _times(treatment: TreatmentFields) -> tuple[object, ...]:
+    """What the status and the dates of the plan are."""
+    return treatment.status, last_of_lines(treatment), treatment.pauses
 
 
 def _range(low: float, high: float, schedule: object) -> Iterator[BodyFault]:

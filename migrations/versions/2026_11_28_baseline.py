@@ -35,11 +35,11 @@ SQL = {
     "read_changes_v1.sql": "aa9ada38ae0d27d7fb6cccad2a81c1106c5806df46696cd1f22f0e1681ed86ce",
     "read_course_v1.sql": "3a45928dfb3181d158d30b5077a265b99f5af910897694d67918869cf76ea256",
     "read_heads_v1.sql": "82fcafbd7be20da042d7d36caab0a6af936903b94221351bb72f46937d5b691e",
-    "read_page_v1.sql": "5580b79af528c1783c6c9a572b1fe1b74e79cad0933c73921416ae0815384670",
+    "read_page_v1.sql": "b1785417b90d7710b69343bd29fb0bf0704488131b800ffe7a5e92bfd221e1a8",
     "read_panel_v1.sql": "2cf5d170825d84052a3a30d60eaab67b96ada2eb736dd8356035934da73fabd7",
     "read_record_v1.sql": "90e88f5a69770831e086515bfbe5518ca14b7b12dc4c02ecfa176c18a17bac91",
     "read_steps.sql": "e23bd9bd118fd9631b5f896b4f2fe145cb44d0f2c0824bb4b1d050816f785b33",
-    "read_versions_v1.sql": "8479f89bbba47f06b4106e2022f04f6badf88689fcde7da555a8405d9ae24c32",
+    "read_versions_v1.sql": "5b5204263c37d9628ee98402daf5de6a4125dcd85637384c1b690781477c89e7",
     "redeem_share_code_v1.sql": "adc81108a0dce03f4baee85fc8c77ac20775fb9b32d4f505eaee61ea5201215d",
     "revoke_sessions_v1.sql": "63bbb455030170898e227bb1fb12f05ddacad129fee0ae5393e2dacdc895d3eb",
     "seal_audit_v1.sql": "14716b0653447a464bf981f2f5723c613218a7a3e17679078537571bcd3b56b9",
@@ -50,7 +50,7 @@ SQL = {
     "views.sql": "6893a1fb2ebf103d571e5f7e7c5ef0f73f46e71eed80f9521df9d250872537d0",
     "write_imports_v1.sql": "d3adbedc0c1a265e143b9a44567421d0b4d8f3343c1bd70e6173914584953d08",
     "write_records_v1.sql": "ac22c0563eb0125e87c0fd97181021ef5a29c6be44253fadaefea738a89cd0f2",
-    "write_steps.sql": "bb18d2a1917e86e7843268c3d693c122f84de88809c277ad3b11e679f8b7457c",
+    "write_steps.sql": "293621bfc5b593a962b3fe6c88e1315680a419f6d7b176e2bc2a7b49564a7e76",
     "privileges.sql": "2df3a9e485756f5074863313b38a65bdee3bac03a96dd1f3e523c825329e8485",
 }
 # Roles belong to the cluster: they may be there already, and another database may be making them right now.
