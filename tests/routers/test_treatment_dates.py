@@ -187,6 +187,7 @@ async def test_stop_ends_every_line(ada: Phone, way: str) -> None:
     await added(ada, plan | {"regimens": [regimen, regimen | {"line": "weekend"}]})
     ended, goes_on = regimen | {"valid_to": days(-1)}, regimen | {"line": "weekend", "valid_to": days(7)}
     assert await changed(ada, plan, way, status="stopped", regimens=[ended, goes_on]) == ["/regimens/1/valid_to"]
+    assert await changed(ada, plan, way, status="stopped", regimens=[goes_on, ended]) == ["/regimens/0/valid_to"]
     over = goes_on | {"valid_to": days(-1)}
     assert await changed(ada, plan, way, status="active", regimens=[ended, over]) == ["/status"]
     assert await changed(ada, plan, way, status="stopped", regimens=[ended, over]) == []
